@@ -1,0 +1,55 @@
+# `make` lists what can be done; every target sets itself up and installs nothing twice.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+FULL := $(VENV)/.ready-full
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# The stamp, not the folder, says that set-up ended well: a broken install is tried again.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Ennakko needs Python 3.11; say: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --no-build-isolation --no-deps --editable .
+	@touch $(READY)
+
+setup: $(READY) ## install what the product and its tests need (the other targets do it by themselves)
+
+demo: $(READY) ## the main job on an invented city: features, models, gate, lists
+	$(BIN)/ennakko demo
+
+test: $(READY) ## the tests (10 minutes at most on 2 cores)
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not full"
+
+$(FULL): $(READY)
+	sh tests/setup_full.sh
+	@touch $(FULL)
+
+setup-full: $(FULL) ## Debian packages for the tests with PostgreSQL and Chromium (needs root)
+
+test-full: $(FULL) ## the tests that need PostgreSQL and Chromium; a skip is a failure
+	ENNAKKO_TEST_FULL=1 $(BIN)/python -m pytest -q -m full tests
+
+lint: $(READY) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY) ## timings, as ratios where there is a rival
+	$(BIN)/python tests/benchmarks/run.py
+
+trials: $(READY) ## 20 invented worlds: is the planted unfairness blocked, and the honest model passed?
+	$(BIN)/python tests/benchmarks/worlds.py
+
+lock: ## pin the newest versions that pyproject.toml allows (needs uv)
+	uv pip compile pyproject.toml --extra dev --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --upgrade -o requirements.lock
+
+clean: ## remove the virtual environment, the state and the caches
+	rm -rf $(VENV) var .hypothesis .mypy_cache .ruff_cache
+
+.PHONY: help setup demo test setup-full test-full lint bench trials lock clean

@@ -1,0 +1,159 @@
+"""Refusals: the one way every room says no, with where, what is wrong, and how to mend it."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+
+class Fault(NamedTuple):
+    """One thing that is wrong: where, what (with the value), and how to mend it."""
+
+    where: str
+    wrong: str
+    mend: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.wrong}. {self.mend}"
+
+
+class Refusal(Exception):
+    """Ennakko will not go on; carries every fault found, never only the first.
+
+    ``exit_code`` is what the command ends with (contracts.md §6).
+
+    >>> str(BadInput(Fault("label.horizon_days", "is 0", "Give a number of days, e.g. 180")))
+    'label.horizon_days: is 0. Give a number of days, e.g. 180'
+    """
+
+    exit_code = 1
+
+    def __init__(self, *faults: Fault) -> None:
+        super().__init__("\n".join(map(str, faults)))
+        self.faults = faults
+
+
+class BadInput(Refusal):
+    """Wrong use, or data or definitions that cannot be used."""
+
+    exit_code = 2
+
+
+class Inconclusive(Refusal):
+    """The verdict says: not shown either way."""
+
+    exit_code = 10
+
+
+class Blocked(Refusal):
+    """The verdict says: no."""
+
+    exit_code = 20
+
+
+class NotTrusted(Refusal):
+    """A digest, signature, expiry, revocation, the stop switch or the gate itself forbids going on."""
+
+    exit_code = 30
+
+
+def did_you_mean(word: str, options: Iterable[str]) -> str:
+    """The mend for an unknown word: the nearest allowed one, then all of them.
+
+    >>> did_you_mean("vists", ["visit", "absence"])
+    "Did you mean 'visit'? Allowed: absence, visit"
+    """
+    options = sorted(options)
+    near = difflib.get_close_matches(word, options, n=1)
+    guess = f"Did you mean '{near[0]}'? " if near else ""
+    return f"{guess}Allowed: {', '.join(options)}"
+
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+
+def parse_toml(text: bytes, where: str, schema: type[Settings], refusal: type[Refusal] = BadInput) -> Settings:
+    """Read a TOML text as ``schema``, or refuse with every unknown key, wrong type and impossible value at once.
+
+    Raises
+    ------
+    Refusal
+        Of the given kind; each fault's ``where`` is ``<where>: <dotted key>``.
+    """
+    try:
+        raw = tomllib.loads(text.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise refusal(Fault(where, f"is not readable TOML ({error})", "Mend the line and try again")) from None
+    try:
+        # By way of JSON a strict schema still takes a TOML array for a tuple and a TOML date for a date.
+        return schema.model_validate_json(json.dumps(raw, default=str))
+    except ValidationError as error:
+        raise refusal(*faults_of(error, where, schema)) from None
+
+
+def read_toml(path: Path, schema: type[Settings], refusal: type[Refusal] = BadInput) -> Settings:
+    """Read a TOML file as ``schema``; see :func:`parse_toml`."""
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise refusal(Fault(str(path), f"cannot be read ({error.strerror})", "Give the path of a TOML file")) from None
+    return parse_toml(text, str(path), schema, refusal)
+
+
+def faults_of(error: ValidationError, where: str, schema: type[BaseModel]) -> list[Fault]:
+    """Every failure of a schema as where, wrong (with the value) and mend."""
+    faults = []
+    for problem in error.errors(include_url=False):
+        place = f"{where}: {_dotted(problem['loc'])}" if problem["loc"] else where
+        faults.append(Fault(place, *_wrong_and_mend(problem, schema)))
+    return faults
+
+
+def _wrong_and_mend(problem: Any, schema: type[BaseModel]) -> tuple[str, str]:
+    kind, value, message = problem["type"], problem["input"], problem["msg"].removeprefix("Value error, ")
+    if kind == "extra_forbidden":
+        return "is not a key here", did_you_mean(str(problem["loc"][-1]), _keys_beside(schema, problem["loc"][:-1]))
+    if kind == "missing":
+        return "is missing", "Add it; docs/need-file.md shows an example"
+    if kind == "value_error" and isinstance(value, dict):
+        wrong, _, mend = message.partition(" | ")
+        return wrong, mend or "Mend the keys named"
+    wrong, _, mend = message.partition(" | ")
+    if mend:  # our own validators write "what is wrong | how to mend it"
+        return f"is {value!r}: {wrong}", mend
+    return f"is {value!r}", message
+
+
+def _keys_beside(schema: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """The keys allowed in the table that ``path`` leads to; none known is an empty list."""
+    here: Any = schema
+    for step in path:
+        if isinstance(step, int) or not hasattr(here, "model_fields"):
+            continue
+        named = {field.alias or name: field for name, field in here.model_fields.items()}
+        if step not in named:
+            continue
+        here = _model_within(named[str(step)].annotation)
+    return [field.alias or name for name, field in here.model_fields.items()] if hasattr(here, "model_fields") else []
+
+
+def _model_within(annotation: Any) -> Any:
+    """The schema inside ``X | None``, ``tuple[X, ...]`` and the like."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    inner = (_model_within(part) for part in getattr(annotation, "__args__", ()))
+    return next((found for found in inner if hasattr(found, "model_fields")), None)
+
+
+def _dotted(path: Iterable[int | str]) -> str:
+    """``("features", 3, "codes")`` as ``features[3].codes``."""
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}"
+    return text.lstrip(".")
