@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -91,8 +90,7 @@ def parse_toml(text: bytes, where: str, schema: type[Settings], refusal: type[Re
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise refusal(Fault(where, f"is not readable TOML ({error})", "Mend the line and try again")) from None
     try:
-        # By way of JSON a strict schema still takes a TOML array for a tuple and a TOML date for a date.
-        return schema.model_validate_json(json.dumps(raw, default=str))
+        return schema.model_validate(raw)
     except ValidationError as error:
         raise refusal(*faults_of(error, where, schema)) from None
 

@@ -1,14 +1,14 @@
 from pathlib import Path
 
 import pytest
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, StrictInt, field_validator
 
 from ethics.refusals import BadInput, Fault, did_you_mean, parse_toml, read_toml
 
 
 class Label(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-    horizon_days: int
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    horizon_days: StrictInt
 
     @field_validator("horizon_days")
     @classmethod
@@ -19,7 +19,7 @@ class Label(BaseModel):
 
 
 class Definition(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
     title: str
     label: Label
     features: tuple[Label, ...] = ()
