@@ -1,1 +1,63 @@
-""
+"""From what a city knows to matrices: the checked door, specs, kernels, cohort, features and label."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from features.city import City, DataError, EventLog, city_from_frames, open_city
+    from features.kernels import warm_up
+    from features.matrix import Matrix, as_of_dates, build_cohort, build_label, build_matrix, unseen_codes
+    from features.spec import (
+        CohortSpec,
+        FeatureSpec,
+        IndicatorSpec,
+        LabelSpec,
+        SpecError,
+        Window,
+        column_names,
+        require_built,
+    )
+    from features.synthetic import Truth, synthetic_city
+
+# Loaded when first asked for: numba and polars would make `ennakko --help` slow.
+_HOME = {
+    **dict.fromkeys(("City", "DataError", "EventLog", "city_from_frames", "open_city"), "city"),
+    "warm_up": "kernels",
+    **dict.fromkeys(("Matrix", "as_of_dates", "build_cohort", "build_label", "build_matrix", "unseen_codes"), "matrix"),
+    **dict.fromkeys(("CohortSpec", "FeatureSpec", "IndicatorSpec", "LabelSpec", "SpecError", "Window"), "spec"),
+    **dict.fromkeys(("column_names", "require_built"), "spec"),
+    **dict.fromkeys(("Truth", "synthetic_city"), "synthetic"),
+}
+
+__all__ = [
+    "City",
+    "CohortSpec",
+    "DataError",
+    "EventLog",
+    "FeatureSpec",
+    "IndicatorSpec",
+    "LabelSpec",
+    "Matrix",
+    "SpecError",
+    "Truth",
+    "Window",
+    "as_of_dates",
+    "build_cohort",
+    "build_label",
+    "build_matrix",
+    "city_from_frames",
+    "column_names",
+    "open_city",
+    "require_built",
+    "synthetic_city",
+    "unseen_codes",
+    "warm_up",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'features' has no attribute '{name}'")
+    return getattr(import_module(f"features.{_HOME[name]}"), name)

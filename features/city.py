@@ -1,0 +1,271 @@
+"""What the city knows: persons, what changes, and events, read from a folder through the checked door.
+
+A city holds no audit groups and no contact data, and everything in it is in one fixed order, so that the order, format
+and partition of files can change nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ethics.refusals import Fault, did_you_mean, read_toml
+from features.door import Checked, CityFile, DataError, Door, EventsSection, PersonsSection, Source, add_reason
+from features.event_log import DAY_US, EventLog, matches, read_events, read_only
+
+__all__ = ["DAY_US", "City", "DataError", "EventLog", "city_from_frames", "hash_table", "matches", "open_city"]
+
+
+@dataclass(frozen=True, eq=False)
+class City:
+    """What the city knew, up to its extract date; holds no audit groups and no contact data.
+
+    ``persons`` (person_id, birth_date?, fixed columns as text) stands in the order of ``events.person_ids``.
+    ``history`` is (person_id, attribute, value, from_date, knowledge_date), local moments. ``rejects`` is (file, row,
+    column, reason), where row 1 is the first row of data. ``n_event_rows`` counts event rows before rejecting;
+    ``invented`` says that nobody in it exists.
+    """
+
+    name: str
+    folder: Path | None
+    extract_date: date
+    timezone: str
+    persons: pl.DataFrame
+    history: pl.DataFrame | None
+    units: pl.DataFrame | None
+    codes: pl.DataFrame | None
+    events: EventLog
+    rejects: pl.DataFrame
+    n_event_rows: int
+    cohorts: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    ahead: tuple[str, ...] = ()
+    invented: bool = False
+
+    @property
+    def fixed(self) -> tuple[str, ...]:
+        """Columns of persons that never change for a person and may be used in rules."""
+        return tuple(name for name in self.persons.columns if name not in {"person_id", "birth_date"})
+
+    @property
+    def groups_path(self) -> Path | None:
+        """Where the audit groups lie, for the ethics room to open; nothing here ever does."""
+        candidates = [self.folder / f"groups.{ending}" for ending in ("parquet", "csv")] if self.folder else []
+        return next((path for path in candidates if path.exists()), None)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the content: the same for the same rows in any order, file format or partition."""
+        facts = {"extract_date": self.extract_date.isoformat(), "timezone": self.timezone, "ahead": sorted(self.ahead)}
+        whole = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+        tables = {"persons": self.persons, "history": self.history, "units": self.units, "codes": self.codes}
+        for name, table in {**tables, **{f"cohorts/{k}": v for k, v in sorted(self.cohorts.items())}}.items():
+            if table is not None:
+                whole.update(name.encode())
+                hash_table(whole, table)
+        log = self.events
+        whole.update(json.dumps(log.codes).encode())
+        for array in (log.offsets, log.time, log.known, log.code, log.value):
+            if array is not None:
+                whole.update(array.dtype.str.encode())
+                whole.update(np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False)).data)
+        return whole.hexdigest()
+
+    def cohort_table(self, name: str) -> pl.DataFrame:
+        """A ready-made cohort: person_id, as_of_date, sorted by date and person."""
+        if name not in self.cohorts:
+            wrong = f"there is no cohort table '{name}' in the city '{self.name}'"
+            raise DataError(Fault("cohort.table", wrong, did_you_mean(name, self.cohorts)))
+        return self.cohorts[name]
+
+    def only(self, person_ids: Sequence[str]) -> City:
+        """The same city as if only these persons lived in it; DataError when one of them does not.
+
+        Codes keep their numbers, so that what is computed for one person is what is computed for all.
+        """
+        wanted = pl.Series("person_id", person_ids, dtype=pl.String).unique().sort()
+        everyone = self.events.person_ids
+        is_here = wanted.is_in(everyone.implode())
+        if not is_here.all():
+            n = int((~is_here).sum())
+            wrong = f"{n} of {len(wanted)} persons asked for are not in the city '{self.name}'"
+            raise DataError(Fault("person_id", wrong, "Ask for persons of its persons table"))
+        chosen = everyone.is_in(wanted.implode())
+        mask = chosen.to_numpy()
+        log = self.events
+        lengths = np.diff(log.offsets)
+        rows = np.repeat(mask, lengths)
+        events = EventLog(
+            person_ids=everyone.filter(chosen),
+            offsets=read_only(np.concatenate([[0], np.cumsum(lengths[mask])]).astype(np.int64)),
+            time=read_only(log.time[rows]),
+            known=None if log.known is None else read_only(log.known[rows]),
+            code=read_only(log.code[rows]),
+            value=read_only(log.value[rows]),
+            codes=log.codes,
+        )
+        history = None if self.history is None else _of(self.history, wanted)
+        cohorts = {name: _of(table, wanted) for name, table in self.cohorts.items()}
+        persons = self.persons.filter(chosen)
+        return replace(self, persons=persons, history=history, cohorts=cohorts, events=events)
+
+
+def open_city(
+    path: str | Path, *, max_reject_share: float = 0.01, progress: Callable[[str], None] | None = None
+) -> City:
+    """Open a city folder through the checked door.
+
+    Parameters
+    ----------
+    path : folder as contracts.md §1 lays it out
+    max_reject_share : float in [0, 1]
+        A table with a greater share of bad rows is refused.
+    progress : callable, optional
+        Told one line per step, with counts in and out.
+
+    Raises
+    ------
+    DataError
+        Unreadable or missing files, missing columns and wrong types, all at once; then too many rejects, persons or
+        cohort rows that come twice.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise DataError(Fault(str(path), "is not a folder", "Give the path of a city folder"))
+    toml = folder / "city.toml"
+    door = Door(read_toml(toml, CityFile, DataError) if toml.exists() else CityFile(), max_reject_share, progress)
+    sources = {table: door.find(folder, table) for table in ("persons", "events", "history", "units", "codes")}
+    cohorts: dict[str, Checked] = {}
+    for source in door.files_in(folder / "cohorts", folder):
+        name = Path(source.label).stem
+        if name in cohorts:
+            door.fault(source.label, f"stands beside {Path(cohorts[name].label).name}", "Keep one of them")
+        cohorts[name] = door.check(source, "cohorts")
+    checked = {name: [door.check(source, name) for source in found] for name, found in sources.items()}
+    door.refuse_faults()
+    return _enter(door, folder.resolve().name, folder, checked, cohorts)
+
+
+def city_from_frames(
+    persons: pl.DataFrame, events: pl.DataFrame, *, like: City, extract_date: date | None = None
+) -> City:
+    """A small city from tables in memory, through the same door: how an online request is read.
+
+    It takes timezone, extract date, codes allowed ahead, units and code names from ``like``, and no history: what
+    depends on attributes that change cannot be served from an event body. A single bad row refuses.
+    """
+    settings = CityFile(
+        extract_date=extract_date or like.extract_date,
+        timezone=like.timezone,
+        invented=like.invented,
+        persons=PersonsSection(fixed=tuple(name for name in like.fixed if name in persons.columns)),
+        events=EventsSection(ahead=like.ahead),
+    )
+    door = Door(settings, 0.0, None)
+    frames = {"persons": persons, "events": events}
+    checked = {name: [door.check(Source(name, frame.lazy()), name)] for name, frame in frames.items()}
+    door.refuse_faults()
+    city = _enter(door, like.name, None, checked, {})
+    return replace(city, units=like.units, codes=like.codes)
+
+
+def _enter(
+    door: Door,
+    name: str,
+    folder: Path | None,
+    checked: Mapping[str, list[Checked]],
+    cohort_files: Mapping[str, Checked],
+) -> City:
+    """Read every table, put bad rows aside, and group the events by person."""
+    persons = _persons(door, checked["persons"])
+    ids = persons["person_id"]
+    log, extract_date, n_event_rows = read_events(door, checked["events"], ids, may_be_empty=folder is None)
+    history = _history(door, checked.get("history", []), ids, extract_date, persons.columns)
+    units = door.table("units", checked.get("units", []))
+    codes = door.table("codes", checked.get("codes", []))
+    cohorts = {cohort: _cohort(door, cohort, file, ids) for cohort, file in cohort_files.items()}
+    door.refuse_faults()
+    return City(
+        name=name,
+        folder=folder,
+        extract_date=extract_date,
+        timezone=door.settings.timezone,
+        persons=persons,
+        history=history,
+        units=units,
+        codes=codes,
+        events=log,
+        rejects=door.all_rejects(),
+        n_event_rows=n_event_rows,
+        cohorts={cohort: table for cohort, table in cohorts.items() if table is not None},
+        ahead=door.settings.events.ahead,
+        invented=door.settings.invented,
+    )
+
+
+def _persons(door: Door, files: Sequence[Checked]) -> pl.DataFrame:
+    persons = door.table("persons", files)
+    door.refuse_faults()
+    assert persons is not None  # a missing table is a fault
+    label, fixed = files[0].label, door.settings.persons.fixed
+    if persons.is_empty():
+        raise DataError(Fault(label, "holds no persons", "Export it again"))
+    n_repeated = persons.height - persons["person_id"].n_unique()
+    if n_repeated:
+        wrong = f"{n_repeated:,} of {persons.height:,} rows repeat a person_id"
+        raise DataError(Fault(label, wrong, "Give each person one row; what changes belongs in history"))
+    return persons.select("person_id", *(["birth_date"] if "birth_date" in persons.columns else []), *fixed)
+
+
+def _cohort(door: Door, name: str, file: Checked, ids: pl.Series) -> pl.DataFrame | None:
+    file, judge = add_reason(file, "person not in persons", "person_id", ~pl.col("person_id").is_in(ids.implode()))
+    cohort = door.table(f"cohorts/{name}", [file], judge)
+    if cohort is not None and (n_repeated := cohort.height - cohort.n_unique()):
+        wrong = f"{n_repeated:,} of {cohort.height:,} rows repeat a person and as-of date"
+        door.fault(file.label, wrong, "Give each person one row per as-of date")
+    return None if cohort is None else cohort.sort("as_of_date", "person_id")
+
+
+def _history(
+    door: Door, files: Sequence[Checked], ids: pl.Series, extract_date: date, person_columns: Sequence[str]
+) -> pl.DataFrame | None:
+    if not files:
+        return None
+    told = "knowledge_date" if "knowledge_date" in files[0].columns else "from_date"
+    known = pl.coalesce(told, "from_date")
+    elsewhere = ~pl.col("person_id").is_in(ids.implode())
+    file, unknown = add_reason(files[0], "person not in persons", "person_id", elsewhere)
+    file = file._replace(rows=file.rows.with_columns(unknown))
+    late_from = datetime.combine(extract_date, datetime.min.time()) + timedelta(days=1)
+    file, late = add_reason(file, "known after the extract date", told, known >= late_from)
+    history = door.table("history", [file], late)
+    if history is None:
+        return None
+    if clash := sorted(set(history["attribute"].unique()) & set(person_columns)):
+        wrong = f"'{clash[0]}' stands in persons as never changing, and in history"
+        door.fault("history", wrong, "Take it out of [persons] fixed in city.toml, or out of history")
+    return history.with_columns(known.alias("knowledge_date"))
+
+
+def _of(table: pl.DataFrame, persons: pl.Series) -> pl.DataFrame:
+    return table.filter(pl.col("person_id").is_in(persons.implode()))
+
+
+def hash_table(whole: Any, table: pl.DataFrame) -> None:
+    """Feed a table to a digest: per column its name, then length and bytes of each cell as text; null is -1."""
+    for name in sorted(table.columns):
+        column = table[name]
+        if isinstance(column.dtype, pl.List):
+            column = column.list.join("\x1f")
+        text = column.cast(pl.String)
+        whole.update(name.encode())
+        whole.update(text.str.len_bytes().cast(pl.Int64).fill_null(-1).to_numpy().astype("<i8").tobytes())
+        whole.update("".join(text.fill_null("")).encode())

@@ -1,0 +1,596 @@
+import math
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+
+import naive
+import numpy as np
+import polars as pl
+import pytest
+from conftest import write_city
+from hypothesis import given
+from hypothesis import strategies as st
+
+from features.city import City, DataError, city_from_frames, open_city
+from features.matrix import as_of_dates, build_cohort, build_label, build_matrix, unseen_codes
+from features.spec import BUILT_MEASURES, CohortSpec, FeatureSpec, IndicatorSpec, LabelSpec, SpecError
+
+START, EXTRACT = datetime(2024, 1, 1), date(2024, 12, 31)
+PEOPLE = {"anna": date(2006, 3, 1), "bo": date(2000, 2, 29), "cai": None}
+CODES = ("a", "b.1", "b.2", "c")
+WINDOWS = (1, 7, 30, "ever")
+NAMED = {"first": ("a",), "b": ("b.*",), "mixed": ("b.2", "c"), "all": ("a", "b.*", "c")}
+FEATURES = [
+    FeatureSpec(attribute="age"),
+    *(FeatureSpec(name=n, codes=c, windows=WINDOWS, measures=BUILT_MEASURES) for n, c in NAMED.items()),
+]
+ONE_EACH = [FeatureSpec(name=n, codes=NAMED[n], windows=[7, "ever"], measures=["count", "sum"]) for n in ("first", "b")]
+
+clocks = st.sampled_from([timedelta(0), timedelta(hours=9, minutes=30), timedelta(days=1) - timedelta(microseconds=1)])
+moments = st.tuples(st.integers(0, 60), clocks).map(lambda at: START + timedelta(days=at[0]) + at[1])
+values = st.none() | st.integers(-40, 40).map(lambda quarters: quarters / 4)
+logs = st.lists(
+    st.tuples(st.sampled_from([*PEOPLE]), moments, st.integers(0, 12), st.sampled_from(CODES), values), max_size=40
+).map(lambda found: [(who, at, at + timedelta(days=lag), code, value) for who, at, lag, code, value in found])
+days = st.integers(0, 75).map(lambda day: START.date() + timedelta(days=day))
+EVENT_TYPES = {
+    "person_id": pl.String,
+    "event_date": pl.Datetime("us"),
+    "knowledge_date": pl.Datetime("us"),
+    "code": pl.String,
+    "value": pl.Float64,
+}
+
+
+@pytest.fixture(scope="module")
+def blank(tmp_path_factory) -> City:
+    """A city whose only use is to be the like of others made in memory."""
+    events = [{"person_id": "anna", "event_date": START, "code": "a"}]
+    return open_city(write_city(tmp_path_factory.mktemp("blank"), people(), events, toml=f"extract_date = {EXTRACT}"))
+
+
+def people():
+    return pl.DataFrame(
+        {"person_id": [*PEOPLE], "birth_date": [*PEOPLE.values()]}, schema_overrides={"birth_date": pl.Date}
+    )
+
+
+def city_of(found, blank, extract_date=EXTRACT) -> City:
+    return city_from_frames(people(), as_frame(found), like=blank, extract_date=extract_date)
+
+
+def as_frame(found):
+    return pl.DataFrame(found, schema=EVENT_TYPES, orient="row")
+
+
+def keys_of(*pairs):
+    return pl.DataFrame(pairs, schema={"person_id": pl.String, "as_of_date": pl.Date}, orient="row")
+
+
+def everyone_on(*on):
+    return keys_of(*((who, day) for who in PEOPLE for day in on))
+
+
+class Register:
+    """An objection register with a fixed answer, written down by hand."""
+
+    def __init__(self, *who):
+        self.who = who
+
+    def objecting(self, person_ids, need_id):
+        return np.array([person in self.who for person in person_ids], dtype=bool)
+
+
+NOBODY = Register()
+
+
+def matrix_of(city, keys, features=FEATURES, **how):
+    return build_matrix(city, features, keys, **{"objections": NOBODY, "need_id": "test", **how})
+
+
+def refusal(make, kind=DataError):
+    with pytest.raises(kind) as caught:
+        make()
+    return str(caught.value)
+
+
+# -- features
+
+
+@given(found=logs, on=st.lists(days, min_size=1, max_size=3, unique=True))
+def test_every_cell_agrees_with_the_oracle(blank, found, on):
+    matrix = matrix_of(city_of(found, blank), everyone_on(*on))
+    expected = np.full(matrix.X.shape, -1, dtype=np.float32)
+    for i, (who, day) in enumerate(matrix.keys.rows()):
+        cells = [
+            naive.cell(found, who, day, w, codes, m)
+            for codes in NAMED.values()
+            for w in WINDOWS
+            for m in BUILT_MEASURES
+        ]
+        expected[i] = [matrix.X[i, 0], *cells]
+        assert (math.nan if PEOPLE[who] is None else naive.age(PEOPLE[who], day)) == pytest.approx(
+            np.floor(matrix.X[i, 0]), nan_ok=True
+        )
+    np.testing.assert_array_equal(matrix.X, expected)
+    assert matrix.keys.rows() == sorted(matrix.keys.rows(), key=lambda row: (row[1], row[0]))
+
+
+@given(found=logs, day=days, added=logs)
+def test_nothing_known_on_or_after_the_day_changes_a_byte(blank, found, day, added):
+    matrix = matrix_of(city_of(found, blank), everyone_on(day))
+    past = [e for e in found if naive.known_before(e[2], day)]
+    future = [(who, at, max(known, naive.midnight(day)), code, value) for who, at, known, code, value in added]
+    for other in (past, past + future, [(*e[:4], 99.0) if e not in past else e for e in found]):
+        assert matrix_of(city_of(other, blank), everyone_on(day)).X.tobytes() == matrix.X.tobytes()
+
+
+def test_the_property_above_catches_a_matrix_that_forgets_when_things_became_known(blank):
+    """The same comparison on a city whose knowledge dates were thrown away, as a careless import would."""
+    found = [("anna", START, START + timedelta(days=5), "a", 1.0)]
+    forgetful = replace(city_of(found, blank), events=replace(city_of(found, blank).events, known=None))
+    day = START.date() + timedelta(days=3)
+    past = matrix_of(city_of([], blank), everyone_on(day)).X.tobytes()
+    assert matrix_of(forgetful, everyone_on(day)).X.tobytes() != past
+    assert matrix_of(city_of(found, blank), everyone_on(day)).X.tobytes() == past
+
+
+@given(found=logs, day=days, random=st.randoms(use_true_random=False))
+def test_the_order_of_events_and_of_keys_does_not_matter(blank, found, day, random):
+    keys = everyone_on(day, day + timedelta(days=9))
+    matrix = matrix_of(city_of(found, blank), keys)
+    other = matrix_of(city_of(random.sample(found, len(found)), blank), keys.sample(fraction=1, shuffle=True, seed=1))
+    assert other.X.tobytes() == matrix.X.tobytes() and other.digest == matrix.digest
+
+
+@given(found=logs, day=days)
+def test_a_city_of_one_gives_the_same_bytes(blank, found, day):
+    city = city_of(found, blank)
+    matrix = matrix_of(city, everyone_on(day))
+    for i, who in enumerate(PEOPLE):
+        alone = matrix_of(city.only([who]), keys_of((who, day)))
+        body = city_from_frames(people().filter(person_id=who), as_frame(found).filter(person_id=who), like=blank)
+        assert alone.X.tobytes() == matrix_of(body, keys_of((who, day))).X.tobytes() == matrix.X[i].tobytes()
+
+
+def test_figures_counted_by_hand(tiny_city):
+    """On 1 February anna's third absence has happened and is not yet known; bo's second is of the day itself."""
+    city = open_city(tiny_city)
+    absence = FeatureSpec(
+        name="absence",
+        codes=["school.absence.*"],
+        windows=[30, "ever"],
+        measures=["count", "sum", "last", "days_since_last"],
+    )
+    matrix = matrix_of(city, city.cohort_table("all"), [absence, FeatureSpec(attribute="age")])
+    assert matrix.names == (
+        *(f"absence.{m}.30d" for m in absence.measures), *(f"absence.{m}.ever" for m in absence.measures), "age"
+    )  # fmt: skip
+    nan = np.nan
+    np.testing.assert_array_equal(
+        matrix.X[:, :8],
+        np.array(
+            [
+                [2, 2, 2, 11, 2, 2, 2, 11],  # 20 January 9:30 is 11 whole days before 1 February
+                [1, 1.5, 1.5, 1, 1, 1.5, 1.5, 1],
+                [0, nan, nan, nan, 1, 3, 3, 365],
+            ],
+            dtype=np.float32,
+        ),
+    )
+    assert np.floor(matrix.X[:, 8]).tolist() == [17, 23, 33]
+
+
+@pytest.mark.parametrize(
+    ("birth_date", "as_of", "years", "is_birthday"),
+    [
+        (date(2000, 2, 29), date(2017, 2, 28), 16, False),
+        (date(2000, 2, 29), date(2017, 3, 1), 17, True),
+        (date(2000, 2, 29), date(2020, 2, 29), 20, True),
+        (date(2006, 3, 1), date(2024, 2, 29), 17, False),
+        (date(2006, 3, 1), date(2024, 3, 1), 18, True),
+        (date(1924, 1, 1), date(2024, 1, 1), 100, True),
+    ],
+)
+def test_age_is_whole_on_the_birthday(blank, birth_date, as_of, years, is_birthday):
+    persons = pl.DataFrame({"person_id": ["anna"], "birth_date": [birth_date]})
+    city = city_from_frames(persons, as_frame([]), like=blank)
+    (age,) = matrix_of(city, keys_of(("anna", as_of)), [FeatureSpec(attribute="age")]).X[0]
+    assert np.floor(age) == years == naive.age(birth_date, as_of)
+    assert (age == years) == is_birthday
+
+
+def test_who_is_not_yet_born_has_no_age(blank):
+    persons = pl.DataFrame({"person_id": ["anna"], "birth_date": [date(2024, 6, 1)]})
+    city = city_from_frames(persons, as_frame([]), like=blank)
+    assert np.isnan(matrix_of(city, keys_of(("anna", date(2024, 5, 31))), [FeatureSpec(attribute="age")]).X[0, 0])
+
+
+# -- objections
+
+
+def test_an_objector_is_in_no_row(tiny_city, nobody_objects):
+    city = open_city(tiny_city)
+    nobody_objects.object("bo", "test")
+    nobody_objects.object("cai", "another need")
+    matrix = matrix_of(city, city.cohort_table("all"), ONE_EACH, objections=nobody_objects)
+    assert (matrix.keys["person_id"].to_list(), matrix.X.shape[0], matrix.n_objectors) == (["anna", "cai"], 2, 1)
+
+
+def test_when_everyone_objects_nothing_is_computed(blank):
+    city = city_of([], blank)
+    message = refusal(lambda: matrix_of(city, everyone_on(date(2024, 2, 1)), objections=Register(*PEOPLE)))
+    assert message == (
+        "cohort: all 3 persons object to 'test'. There is nobody left to compute for; nothing was computed"
+    )
+
+
+# -- labels
+
+LABELS = st.fixed_dictionaries(
+    {
+        "codes": st.sampled_from([("b.*",), ("b.2", "c")]),
+        "horizon_days": st.integers(1, 30),
+        "reporting_delay_days": st.integers(0, 10),
+        "measure": st.sampled_from(["days", "sum", "max", "min"]),
+        "censored_by": st.sampled_from([(), ("a",)]),
+        "censoring": st.sampled_from(["drop", "negative"]),
+    }
+).flatmap(
+    lambda label: st.one_of(
+        st.integers(1, 3).map(lambda n: label | {"at_least": n}),
+        st.integers(0, 2).map(lambda n: label | {"at_most": n}),
+    )
+)
+
+
+@given(found=logs, day=days, label=LABELS, extract=st.integers(60, 90))
+def test_every_label_agrees_with_the_oracle(blank, found, day, label, extract):
+    known_until = START.date() + timedelta(days=extract)
+    found = [e for e in found if e[2].date() <= known_until]
+    city = city_of(found, blank, extract_date=known_until)
+    y = build_label(city, everyone_on(day), LabelSpec(**label))
+    np.testing.assert_array_equal(y, [naive.label(found, who, day, label, known_until) for who in PEOPLE])
+
+
+def label_days(found, blank, **label):
+    spec = LabelSpec(**{"codes": ["c"], "horizon_days": 10, **label})
+    return build_label(city_of(found, blank), keys_of(("anna", START.date() + timedelta(days=20))), spec).tolist()
+
+
+def at(day, code="c", known=None):
+    """An event of anna so many days after the as-of date."""
+    moment = START + timedelta(days=20 + day)
+    return ("anna", moment, START + timedelta(days=20 + (day if known is None else known)), code, None)
+
+
+@pytest.mark.parametrize(
+    ("found", "label", "expected"),
+    [
+        ([at(-1)], {}, 0),  # before the window
+        ([at(0)], {}, 1),  # its first day
+        ([at(9)], {}, 1),  # its last day
+        ([at(10)], {}, 0),  # the day after
+        ([at(9, known=10)], {}, 0),  # known too late
+        ([at(9, known=12)], {"reporting_delay_days": 3}, 1),  # known within the delay
+        ([at(9, known=13)], {"reporting_delay_days": 3}, 0),
+        ([at(1), at(1), at(2)], {"at_least": 3}, 0),  # two distinct days
+        ([], {"at_most": 0}, 1),  # nothing happened
+        ([at(3)], {"at_most": 0}, 0),
+        ([at(5), at(2, "a")], {"censored_by": ["a"]}, math.nan),
+        ([at(5), at(2, "a")], {"censored_by": ["a"], "censoring": "negative"}, 0),
+        ([at(5), at(5, "a")], {"censored_by": ["a"]}, 1),  # within one day nobody knows which came first
+        ([at(5), at(8, "a")], {"censored_by": ["a"]}, 1),
+        ([at(5), at(12, "a")], {"censored_by": ["a"]}, 1),  # after the window
+        ([at(5, "a")], {"censored_by": ["a"], "at_most": 0}, math.nan),
+        ([at(2), at(5, "a")], {"censored_by": ["a"], "at_most": 0}, 0),
+    ],
+)
+def test_a_label_is_exact_to_the_day(blank, found, label, expected):
+    assert label_days(found, blank, **label) == pytest.approx([expected], nan_ok=True)
+
+
+def test_a_label_is_unknown_until_window_and_delay_have_passed(blank):
+    city = city_of([], blank, extract_date=date(2024, 3, 1))
+    spec = LabelSpec(codes=["c"], horizon_days=20, reporting_delay_days=10)
+    y = build_label(city, keys_of(("anna", date(2024, 1, 31)), ("anna", date(2024, 2, 1))), spec)
+    np.testing.assert_array_equal(y, [0.0, np.nan])
+
+
+def test_indicators_are_looked_for_in_the_window_of_the_label(tiny_city):
+    city = open_city(tiny_city)
+    label = LabelSpec(codes=["status.neet"], horizon_days=60, censored_by=["moved_away"])
+    indicators = [
+        IndicatorSpec(name="absent", codes=["school.absence.*"]),
+        IndicatorSpec(name="moved", codes=["moved_away"]),
+    ]
+    matrix = matrix_of(city, city.cohort_table("all"), ONE_EACH, label=label, indicators=indicators)
+    np.testing.assert_array_equal(matrix.y, [1.0, np.nan, 0.0])  # bo moved away before the label
+    assert {name: seen.tolist() for name, seen in matrix.indicators.items()} == {
+        "absent": [False, True, False],
+        "moved": [False, True, False],
+    }
+
+
+# -- cohorts
+
+WEEKLY = {"first": date(2024, 1, 10), "last": date(2024, 2, 20), "every_days": 7}
+
+
+@given(found=logs, at_least=st.integers(1, 3), window=st.sampled_from(WINDOWS))
+def test_event_rules_agree_with_the_oracle(blank, found, at_least, window):
+    city = city_of(found, blank)
+    spec = CohortSpec(
+        as_of=WEEKLY,
+        **{"with": [{"codes": ["a", "b.*"], "window": window, "at_least": at_least}]},
+        without=[{"codes": ["c"], "window": 30}],
+    )
+    expected = [
+        (who, day)
+        for day in as_of_dates(city, spec)
+        for who in PEOPLE
+        if naive.cell(found, who, day, window, ("a", "b.*"), "count") >= at_least
+        and naive.cell(found, who, day, 30, ("c",), "count") < 1
+    ]
+    if expected:
+        assert build_cohort(city, spec).rows() == expected
+    else:
+        assert refusal(lambda: build_cohort(city, spec)).startswith("cohort: nobody is eligible at 6 as-of dates")
+
+
+history_rows = st.lists(
+    st.tuples(
+        st.sampled_from([*PEOPLE]),
+        st.just("district"),
+        st.sampled_from(["Kallio", "Vuosaari"]),
+        days,
+        st.integers(-5, 20),
+    ).map(lambda r: (*r[:4], r[3] + timedelta(days=r[4]))),
+    max_size=8,
+)
+
+
+@given(history=history_rows, day=days)
+def test_attributes_are_read_as_they_were_known_on_the_day(blank, history, day):
+    frame = pl.DataFrame(
+        history,
+        schema={
+            "person_id": pl.String,
+            "attribute": pl.String,
+            "value": pl.String,
+            "from_date": pl.Date,
+            "knowledge_date": pl.Date,
+        },
+        orient="row",
+    ).with_columns(pl.col("from_date", "knowledge_date").cast(pl.Datetime("us")))
+    city = replace(city_of([], blank), history=pl.concat([frame, frame.clear()]))
+    expected = [(who, day) for who in PEOPLE if naive.attribute(history, who, "district", day) == "Kallio"]
+    spec = CohortSpec(
+        where=[{"attribute": "district", "in": ["Kallio"]}], as_of={"first": day, "last": day, "every_days": 1}
+    )
+    if expected:
+        assert build_cohort(city, spec).rows() == expected
+    elif history:
+        assert "where district leaves 0" in refusal(lambda: build_cohort(city, spec))
+
+
+def test_both_ends_of_an_age_range_are_in(tiny_city):
+    city = open_city(tiny_city)
+    spec = {"as_of": {"first": date(2024, 2, 28), "last": date(2024, 3, 1), "every_days": 1}}
+    assert build_cohort(city, CohortSpec(age=[18, 23], **spec)).rows() == [
+        ("bo", date(2024, 2, 28)),  # 24 from the next day
+        ("anna", date(2024, 3, 1)),  # 18 that day
+    ]
+    assert build_cohort(city, CohortSpec(age=[17, 17], **spec)).height == 2
+
+
+def test_a_move_counts_from_when_the_city_knew(tiny_city):
+    city = open_city(tiny_city)
+
+    def in_kallio(day):
+        spec = CohortSpec(
+            where=[{"attribute": "district", "in": ["Kallio"]}, {"attribute": "language", "in": ["fi"]}],
+            as_of={"first": day, "last": day, "every_days": 1},
+        )
+        return build_cohort(city, spec)["person_id"].to_list()
+
+    assert in_kallio(date(2024, 2, 5)) == ["anna"]  # moved on 15 January, known during 5 February
+    assert refusal(lambda: in_kallio(date(2024, 2, 6))) == (
+        "cohort: nobody is eligible at 1 as-of dates from 2024-02-06 to 2024-02-06 (everyone leaves 4, "
+        "where district leaves 1, where language leaves 0). Widen the rules or the dates"
+    )
+
+
+def test_a_ready_made_table_keeps_its_rows_and_can_be_asked_for_some_days(tiny_city):
+    city = open_city(tiny_city)
+    table = CohortSpec(table="all")
+    assert as_of_dates(city, table) == [date(2024, 2, 1)]
+    assert build_cohort(city, table).rows() == [(who, date(2024, 2, 1)) for who in ("anna", "bo", "cai")]
+    assert refusal(lambda: build_cohort(city, table, [date(2024, 2, 2)])) == (
+        "cohort: nobody is eligible at 1 as-of dates from 2024-02-02 to 2024-02-02 (table 'all' leaves 0). "
+        "Widen the rules or the dates"
+    )
+
+
+def test_as_of_dates_step_from_first_to_last(blank):
+    spec = CohortSpec(as_of={"first": date(2024, 1, 1), "last": date(2024, 3, 1), "every_days": 30})
+    assert as_of_dates(blank, spec) == [date(2024, 1, 1), date(2024, 1, 31), date(2024, 3, 1)]
+
+
+# -- refusals
+
+
+def test_what_cannot_be_computed_is_refused_in_words(tiny_city, blank):
+    city = open_city(tiny_city)
+    keys = city.cohort_table("all")
+    neet = {"codes": ["status.neet"], "horizon_days": 60}
+    unknown_where = CohortSpec(where=[{"attribute": "distrikt", "in": ["Kallio"]}], as_of=WEEKLY)
+    cases = {
+        lambda: build_cohort(city, unknown_where): (
+            "cohort.where[0].attribute: 'distrikt' is neither a fixed column of persons nor in history. "
+            "Did you mean 'district'? Allowed: district, language"
+        ),
+        lambda: matrix_of(city, keys.clear()): "keys: hold no rows. Give at least one person and as-of date",
+        lambda: matrix_of(city, keys.drop("as_of_date")): (
+            "keys: as_of_date is missing or of a wrong type. Give person_id as text and as_of_date as a day"
+        ),
+        lambda: matrix_of(city, pl.concat([keys, keys.head(2), keys_of(("zoe", START.date()))])): (
+            "keys: 1 of 6 rows name persons who are not in the city 'tiny'. Ask for persons of its persons table\n"
+            "keys: 2 of 6 rows repeat a person and as-of date. Give each person one row per as-of date"
+        ),
+        lambda: matrix_of(city, keys, label=LabelSpec(**neet | {"codes": ["neet"]})): (
+            "label: never occurs: neet in none of 3 rows whose label is known. "
+            "Mend its codes or its bound, or look from other days"
+        ),
+        lambda: matrix_of(city, keys, label=LabelSpec(**neet | {"horizon_days": 366})): (
+            "label: is known for none of 3 rows; as-of dates up to 2023-12-31 are mature by 2024-12-31, and the first "
+            "is 2024-02-01. Look from earlier days, or shorten horizon_days or the delay"
+        ),
+        lambda: matrix_of(city, keys, indicators=[IndicatorSpec(name="x", codes=["x"])]): (
+            "indicators: are looked for in the label's window, and there is no label. "
+            "Give a label, or leave the indicators out"
+        ),
+        lambda: matrix_of(
+            city_from_frames(people().drop("birth_date"), as_frame([]), like=blank), everyone_on(START.date())
+        ): "persons: age is asked for, and the city's persons have no birth_date. "
+        "Add the column, or leave age out of the need",
+    }
+    assert [refusal(make) for make in cases] == list(cases.values())
+
+
+def test_what_is_not_built_yet_is_refused_in_use(blank):
+    spec = FeatureSpec(name="a", codes=["a"], windows=["12mo"], measures=["trend"])
+    ipcw = LabelSpec(codes=["c"], horizon_days=1, censoring="ipcw")
+    message = refusal(lambda: matrix_of(blank, everyone_on(START.date()), [spec], label=ipcw), SpecError)
+    assert message.splitlines() == [
+        "features 'a'.windows: not built yet: '12mo'. "
+        'Built: windows in whole days that end at the as-of date, and "ever"',
+        "features 'a'.measures: not built yet: 'trend'. "
+        "Built: count, n_values, sum, mean, min, max, last, days_since_last",
+        "label.censoring: not built yet: 'ipcw'. Built: drop, negative",
+    ]
+
+
+def test_codes_that_no_event_has_are_found_with_their_likeness(tiny_city):
+    specs = [
+        FeatureSpec(name="absence", codes=["school.absence.*", "school.absense.*"], windows=[30], measures=["count"]),
+        LabelSpec(codes=["status.net"], horizon_days=1),
+        CohortSpec(as_of=WEEKLY, without=[{"codes": ["zzz"], "window": 1}]),
+    ]
+    assert [str(fault) for fault in unseen_codes(open_city(tiny_city), specs)] == [
+        "features 'absence'.codes: 'school.absense.*' is not in the event log. "
+        "Did you mean 'school.absence.ill'? The city's event log has 4 codes",
+        "label.codes: 'status.net' is not in the event log. "
+        "Did you mean 'status.neet'? The city's event log has 4 codes",
+        "cohort.without[0].codes: 'zzz' is not in the event log. The city's event log has 4 codes",
+    ]
+
+
+# -- the matrix as a value
+
+
+def test_the_digest_follows_every_part_and_only_the_content(blank):
+    found = [
+        ("anna", START, START, "a", 1.0),
+        ("bo", START + timedelta(days=40), START + timedelta(days=40), "c", None),
+    ]
+    city, keys = city_of(found, blank), everyone_on(date(2024, 2, 1))
+    label = LabelSpec(codes=["c"], horizon_days=30)
+    seen = [IndicatorSpec(name="seen", codes=["c"])]
+    base = matrix_of(city, keys, ONE_EACH, label=label, indicators=seen)
+    assert matrix_of(city, keys.reverse(), ONE_EACH, label=label, indicators=seen).digest == base.digest
+    others = [
+        matrix_of(city, keys, ONE_EACH, label=label),
+        matrix_of(city, keys, ONE_EACH),
+        matrix_of(city, keys, ONE_EACH[::-1], label=label, indicators=seen),
+        matrix_of(city, keys.head(2), ONE_EACH, label=label, indicators=seen),
+        replace(base, names=(*base.names[:-1], "other")),
+        replace(base, y=1 - base.y),
+        replace(base, indicators={"seen": ~base.indicators["seen"]}),
+    ]
+    assert len({base.digest, *(other.digest for other in others)}) == len(others) + 1
+    assert base.rows(np.array([True, True, False])).digest == others[3].digest
+
+
+def test_rows_of_a_matrix_are_a_matrix(blank):
+    found = [("bo", START + timedelta(days=40), START + timedelta(days=40), "c", None)]
+    matrix = matrix_of(
+        city_of(found, blank), everyone_on(date(2024, 2, 1)), ONE_EACH, label=LabelSpec(codes=["c"], horizon_days=30)
+    )
+    part = matrix.rows(np.array([False, True, True]))
+    assert part.keys["person_id"].to_list() == ["bo", "cai"] and part.y.tolist() == [1.0, 0.0]
+    assert part.X.tobytes() == matrix.X[1:].tobytes() and part.names == matrix.names
+    with pytest.raises(ValueError, match="read-only"):
+        part.X[0, 0] = 1
+
+
+# -- the real one
+
+SOURCES = {"clicks": ["edu.click.*"], "assess": ["edu.assess.*"], "late": ["edu.days_late*"], "any": ["edu.*"]}
+OULAD = [FeatureSpec(name=n, codes=c, windows=[30, 90, "ever"], measures=BUILT_MEASURES) for n, c in SOURCES.items()]
+
+
+@pytest.fixture(scope="module")
+def oulad(oulad_folder):
+    return open_city(oulad_folder)
+
+
+@pytest.fixture(scope="module")
+def oulad_matrix(oulad):
+    return matrix_of(oulad, oulad.cohort_table("enrolled"), OULAD)
+
+
+def test_oulad_with_its_future_rewritten_gives_the_same_bytes(oulad_folder, oulad, oulad_matrix, tmp_path):
+    day = date(2013, 11, 30)
+    keys = build_cohort(oulad, CohortSpec(table="enrolled"), [day])
+    events = pl.read_parquet(oulad_folder / "events.parquet")
+    past, future = events.filter(pl.col("knowledge_date") < day), events.filter(pl.col("knowledge_date") >= day)
+    poison = future.with_columns(value=pl.col("value") * -7 + 1, code=pl.lit("edu.click.poison"))
+    persons = pl.read_parquet(oulad_folder / "persons.parquet")
+    toml = (oulad_folder / "city.toml").read_text()
+    rewritten = open_city(write_city(tmp_path, persons, pl.concat([poison, past, poison.head(1000)]), toml=toml))
+    before = oulad_matrix.rows((oulad_matrix.keys["as_of_date"] == day).to_numpy())
+    assert matrix_of(rewritten, keys, OULAD).X.tobytes() == before.X.tobytes()
+    late = keys.with_columns(as_of_date=pl.lit(date(2014, 4, 2)))
+    assert matrix_of(rewritten, late, OULAD).X.tobytes() != matrix_of(oulad, late, OULAD).X.tobytes()
+
+
+SQL = {
+    "count": "count(*)",
+    "n_values": "count(value)",
+    "sum": "sum(value::double)",
+    "mean": "avg(value::double)",
+    "min": "min(value)",
+    "max": "max(value)",
+    "last": "arg_max(value, (event_date, value, code)) filter (value is not null)",
+    "days_since_last": "date_diff('day', max(event_date), any_value(as_of_date))",
+}
+
+
+def test_oulad_agrees_with_sql_cell_by_cell(oulad_folder, oulad_matrix):
+    duckdb = pytest.importorskip("duckdb")
+    base = duckdb.connect()
+    base.execute("set threads to 2")
+    keys = oulad_matrix.keys.with_row_index("row").to_arrow()
+    base.register("keys", keys)
+    base.execute(
+        f"create table seen as select row, as_of_date, event_date, code, value from keys join "
+        f"'{oulad_folder / 'events.parquet'}' using (person_id) "
+        "where event_date < as_of_date and knowledge_date < as_of_date"
+    )
+    expected = np.full(oulad_matrix.X.shape, np.nan, dtype=np.float32)
+    expected[:, [name.split(".")[1] in {"count", "n_values"} for name in oulad_matrix.names]] = 0
+    for feature in OULAD:
+        prefix = feature.codes[0].removesuffix("*")
+        for window in feature.windows:
+            inside = "" if window.unit == "ever" else f"and event_date >= as_of_date - {window.far}"
+            measures = ", ".join(SQL[m] for m in feature.measures)
+            found = base.execute(
+                f"select row, {measures} from seen where starts_with(code, '{prefix}') {inside} group by row"
+            ).fetchnumpy()
+            row, *columns = (
+                np.ma.filled(column, np.nan) if column.dtype.kind == "f" else column for column in found.values()
+            )
+            first = oulad_matrix.names.index(f"{feature.name}.{feature.measures[0]}.{window.label}")
+            expected[row.astype(int), first : first + len(columns)] = np.column_stack(columns).astype(np.float32)
+    assert np.isnan(expected).mean() < 0.9
+    np.testing.assert_array_equal(oulad_matrix.X, expected)
