@@ -1,0 +1,395 @@
+"""Everything the gate asks about a model, as plain tables: the gate names them, this room fills them.
+
+What a trial showed is gathered once and kept in the run's folder; what can change until the model is judged (the
+policy, objections, keys, the stop switch, digests of what is then on disk) is added when it is read again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from ethics.case import SORT_KEY, Evidence
+from ethics.cells import INDICATOR, audit_cut, rank_order
+from ethics.digests import sha256
+from ethics.refusals import BadInput, Fault, NotTrusted
+from models.baselines import UNIT_RULE, Duel, run_baselines
+from models.metrics import REPLICATES, Estimate, evaluate, single_column_aucs
+from models.need import Need
+from models.registry import refuse_person_split
+from models.rule import RuleModel, rule_order
+from models.ties import tie_keys
+from models.training import NeedModel
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from ethics.objections import ObjectionRegister
+    from ethics.policy import Policy
+    from features.matrix import Matrix
+
+FACTS, ROWS = "evidence.json", "rows.parquet"
+_SAMPLE = 2000
+"""Rows on which contributions are added up and compared with the raw score."""
+
+
+@dataclass(frozen=True)
+class GatheredEvidence:
+    """What a trial showed: ``facts`` (JSON values), and the judged ``rows`` with their tie keys."""
+
+    facts: dict[str, Any]
+    rows: pl.DataFrame
+
+
+def gather_evidence(
+    model: NeedModel | RuleModel,
+    judged: Matrix,
+    *,
+    training: Matrix | None,
+    seen_in_training: np.ndarray,
+    secret: bytes,
+    recorded: Mapping[str, str],
+    seed: int,
+    trained_by: str,
+    replicates: int = REPLICATES,
+) -> GatheredEvidence:
+    """Fill the gate's tables from a model and the rows it is judged on.
+
+    Parameters
+    ----------
+    model : NeedModel or RuleModel
+        The candidate.
+    judged : Matrix
+        One row per person, with labels (a rule may have none) and indicators.
+    training : Matrix or None
+        What it learnt from; None for a rule.
+    seen_in_training : bool (n,)
+        Whether the model learnt from the person of each judged row at an earlier date.
+    secret : bytes
+        The need's, for tie keys.
+    recorded : mapping
+        ``policy``, ``code`` and ``environment`` digests at the time of training; those of model, need and matrices
+        are added.
+    seed : int
+    trained_by : str
+        Role of whoever trained.
+    """
+    need = model.need
+    rows = judged_rows(model, judged, seen_in_training, secret)
+    figures = evaluate_rows(rows, need.capacity.k, seed, replicates)
+    unseen = evaluate_rows(rows.filter(~pl.col("seen_in_training")), need.capacity.k, seed, replicates)
+    facts: dict[str, Any] = {
+        **_need_facts(need),
+        "model_digest": model.digest,
+        "model_columns": _columns_used(model),
+        "recorded": {**recorded, **own_digests(model, training, judged)},
+        "indicator_names": list(judged.indicators),
+        "eligible_n": rows.height,
+        "auc": None if isinstance(model, RuleModel) else _json_estimate(figures["auc"]),
+        "figures": {name: _json_estimate(figure) for name, figure in figures.items()},
+        "figures_of_unseen_persons": {name: _json_estimate(figure) for name, figure in unseen.items()},
+        "n_unseen_persons": int((~seen_in_training).sum()),
+        "single_columns": _single_columns(model, judged),
+        "additivity_max_error": additivity_max_error(model, judged.X, seed),
+        "seed": seed,
+        "trained_by": trained_by,
+    }
+    return GatheredEvidence(facts, rows)
+
+
+def own_digests(model: NeedModel | RuleModel, training: Matrix | None, judged: Matrix) -> dict[str, str]:
+    """Digests of model, need and matrices, as a verdict names them; a rule's training matrix is empty."""
+    return {
+        "model": model.digest,
+        "need": model.need.digest,
+        "training_matrix": sha256(b"") if training is None else training.digest,
+        "test_matrix": judged.digest,
+    }
+
+
+def judged_rows(
+    model: NeedModel | RuleModel, judged: Matrix, seen_in_training: np.ndarray, secret: bytes
+) -> pl.DataFrame:
+    """Rows as the gate takes them, one per person.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``person_id``, ``as_of_date``, ``rank_score``, ``tie_key``, ``probability`` (null for a rule), ``label`` (null
+        = unknown), ``rule_score``, ``seen_in_training`` and ``indicator:<name>`` ….
+
+    Raises
+    ------
+    BadInput
+        A person comes twice.
+    """
+    people = judged.keys["person_id"]
+    if people.is_duplicated().any():
+        mend = "Keep each person's latest row"
+        raise BadInput(Fault("judged rows", f"{len(people) - people.n_unique()} persons come twice", mend))
+    raw = model.raw(judged.X)
+    unknown = np.full(len(raw), np.nan)
+    probability = model.probability(raw) if isinstance(model, NeedModel) else unknown
+    rows = judged.keys.select("person_id", "as_of_date").with_columns(
+        pl.Series("rank_score", raw),
+        pl.Series("probability", probability).fill_nan(None),
+        pl.Series("label", unknown if judged.y is None else judged.y, dtype=pl.Float64).fill_nan(None),
+        pl.Series("rule_score", rule_order(model.columns, judged.X, model.need.order)),
+        pl.Series("seen_in_training", seen_in_training, dtype=pl.Boolean),
+        *(pl.Series(INDICATOR + name, values) for name, values in judged.indicators.items()),
+    )
+    keyed = [
+        part.with_columns(pl.Series("tie_key", tie_keys(secret, part["person_id"].to_list(), model.digest, day)))
+        for (day,), part in rows.group_by("as_of_date", maintain_order=True)
+    ]
+    everything: pl.DataFrame = (
+        pl.concat(keyed) if keyed else rows.with_columns(pl.lit(None, dtype=pl.String).alias("tie_key"))
+    )
+    return everything
+
+
+def evaluate_rows(rows: pl.DataFrame, k: int, seed: int, replicates: int = REPLICATES) -> dict[str, Estimate]:
+    """:func:`models.metrics.evaluate` of rows as :func:`judged_rows` makes them."""
+    has_probability = rows["probability"].null_count() == 0
+    return evaluate(
+        label=_floats(rows["label"]),
+        rank_score=_floats(rows["rank_score"]),
+        probability=_floats(rows["probability"]) if has_probability else None,
+        person=rows["person_id"].to_numpy(),
+        period=rows["as_of_date"].to_physical().to_numpy(),
+        k=k,
+        seed=seed,
+        replicates=replicates,
+    )
+
+
+def write_evidence(folder: Path, gathered: GatheredEvidence) -> None:
+    """Write ``rows.parquet``, then ``evidence.json``, which names the digest of the rows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = folder / ROWS
+    unfinished = rows.with_suffix(".unfinished")
+    gathered.rows.write_parquet(unfinished)
+    unfinished.replace(rows)
+    facts = {**gathered.facts, "rows_sha256": sha256(rows.read_bytes())}
+    unfinished = folder / f"{FACTS}.unfinished"
+    unfinished.write_text(json.dumps(facts, ensure_ascii=False, indent=1, sort_keys=True, allow_nan=False), "utf-8")
+    unfinished.replace(folder / FACTS)
+
+
+def read_evidence(folder: Path) -> GatheredEvidence:
+    """Read what :func:`write_evidence` wrote.
+
+    Raises
+    ------
+    BadInput
+        There is no evidence in the folder.
+    NotTrusted
+        The rows were altered.
+    """
+    try:
+        facts = json.loads((folder / FACTS).read_text("utf-8"))
+        content = (folder / ROWS).read_bytes()
+    except (OSError, ValueError) as error:
+        mend = "Give the run_id of a finished train"
+        raise BadInput(Fault(str(folder), f"holds no evidence that can be read ({error})", mend)) from None
+    expected = facts.pop("rows_sha256", "")
+    if sha256(content) != expected:
+        wrong = f"has SHA-256 {sha256(content)[:12]}…, and {expected[:12]}… was recorded: it was altered"
+        raise NotTrusted(Fault(str(folder / ROWS), wrong, "Train again"))
+    return GatheredEvidence(facts, pl.read_parquet(content))
+
+
+def load_evidence(
+    folder: Path,
+    model: NeedModel | RuleModel,
+    *,
+    policy: Policy,
+    subject: Mapping[str, str],
+    objections: ObjectionRegister,
+    stop_switch_tested_at: datetime | None,
+    signing_keys: Sequence[Mapping[str, Any]],
+    units: Sequence[str] = (),
+    invented: bool = False,
+) -> Evidence:
+    """Evidence as the gate wants it, with what may have changed since training.
+
+    Parameters
+    ----------
+    folder : Path
+        The run's.
+    model : NeedModel or RuleModel
+        Loaded from the registry, so verified; what it and its need say themselves is taken from them.
+    policy : Policy
+        Decides the audit cut at which the duel with chance and the unit's rule is fought.
+    subject : mapping
+        Digests recomputed now, for each name in ``recorded``.
+    objections : ObjectionRegister
+    stop_switch_tested_at : datetime or None
+    signing_keys : sequence
+        Facts about the trusted keys of gate and auditor.
+    units : sequence of str
+        Names of the units that work the list.
+    invented : bool
+        Whether the city is invented.
+
+    Raises
+    ------
+    Inconclusive
+        The need was measured on a split of persons.
+    """
+    refuse_person_split(model)
+    gathered = read_evidence(folder)
+    facts, rows = gathered.facts, gathered.rows
+    known = {name: facts[name] for name in _KEPT}
+    people = rows["person_id"].to_list()
+    return Evidence(
+        **known,
+        **_need_facts(model.need),
+        model_digest=model.digest,
+        model_columns=_columns_used(model),
+        indicator_names=[name.removeprefix(INDICATOR) for name in rows.columns if name.startswith(INDICATOR)],
+        eligible_n=rows.height,
+        rows=rows,
+        subject=dict(subject),
+        n_objectors_in_rows=int(objections.objecting(people, model.need.id).sum()),
+        duel=duel_rows(rows, model, policy.verdict_days, policy.audit_recall, facts["seed"], policy.replicates),
+        sort_key=list(SORT_KEY),
+        stop_switch_tested_at=stop_switch_tested_at,
+        signing_keys=list(signing_keys),
+        units=tuple(units),
+        invented=invented,
+    )
+
+
+_KEPT = ("recorded", "auc", "single_columns", "additivity_max_error", "seed", "trained_by")
+
+
+def audit_cut_of(rows: pl.DataFrame, need: Need, verdict_days: int, audit_recall: float) -> int:
+    """The audit cut k* of the judged rows whose outcome is known; of all rows, by capacity alone, where none is."""
+    known = rows.filter(pl.col("label").is_not_null())
+    known = rows if known.is_empty() else known
+    tie_key = known["tie_key"] if "tie_key" in known.columns else None
+    order = rank_order(_floats(known["rank_score"]), tie_key)
+    return audit_cut(_floats(known["label"])[order], need.capacity.k, need.capacity.periods(verdict_days), audit_recall)
+
+
+def duel_rows(
+    rows: pl.DataFrame,
+    model: NeedModel | RuleModel,
+    verdict_days: int,
+    audit_recall: float,
+    seed: int,
+    replicates: int = REPLICATES,
+) -> list[dict[str, Any]]:
+    """The model against chance and the unit's rule at k*, in people found; empty for a rule."""
+    if isinstance(model, RuleModel):
+        return []
+    cut = audit_cut_of(rows, model.need, verdict_days, audit_recall)
+    return [_json_duel(duel) for duel in duels(rows, (cut,), seed, replicates)]
+
+
+def duels(rows: pl.DataFrame, cuts: tuple[int, ...], seed: int, replicates: int = REPLICATES) -> list[Duel]:
+    """:func:`models.baselines.run_baselines` of judged rows."""
+    return run_baselines(
+        label=_floats(rows["label"]),
+        ours=_floats(rows["rank_score"]),
+        rivals={UNIT_RULE: _floats(rows["rule_score"])},
+        person=rows["person_id"].to_numpy(),
+        cuts=cuts,
+        seed=seed,
+        replicates=replicates,
+    )
+
+
+def additivity_max_error(model: NeedModel | RuleModel, X: np.ndarray, seed: int) -> float | None:
+    """Largest gap between a raw score and the sum of its contributions on a sample; None for a rule (C301)."""
+    if isinstance(model, RuleModel):
+        return None
+    n = len(X)
+    sample = X if n <= _SAMPLE else X[np.sort(np.random.default_rng(seed).choice(n, _SAMPLE, replace=False))]
+    if not len(sample):
+        return 0.0
+    return float(np.abs(model.contributions(sample).sum(axis=1) - model.raw(sample)).max())
+
+
+def feature_table(need: Need) -> list[dict[str, Any]]:
+    """Per column: which feature it belongs to, and that feature's source, purpose, basis and plain name (C601)."""
+    return [
+        {
+            "column": column,
+            "feature": feature.name,
+            "source": feature.source,
+            "purpose": feature.purpose,
+            "basis": feature.basis,
+            "plain": feature.plain.model_dump() if feature.plain else None,
+        }
+        for feature in need.features
+        for column in feature.columns()
+    ]
+
+
+def _need_facts(need: Need) -> dict[str, Any]:
+    texts = {"title": need.title, "question": need.question, "action": need.action}
+    texts |= {"benefit": need.benefit, "alternative": need.alternative}
+    return {
+        "need_id": need.id,
+        "kind": need.kind,
+        "service": need.service,
+        "use": need.use,
+        "texts": {name: text.model_dump() for name, text in texts.items()},
+        "owner": need.owner.model_dump(),
+        "capacity_k": need.capacity.k,
+        "period_days": need.capacity.period_days,
+        "plausible_auc_max": need.label.plausible_auc_max if need.label else None,
+        "features": feature_table(need),
+    }
+
+
+def _columns_used(model: NeedModel | RuleModel) -> list[str]:
+    """Columns as the artefact itself names them, whatever the need file says."""
+    return list(model.booster.feature_name()) if isinstance(model, NeedModel) else list(model.columns)
+
+
+def _single_columns(model: NeedModel | RuleModel, test: Matrix) -> list[dict[str, Any]]:
+    if isinstance(model, RuleModel) or test.y is None:
+        return []
+    aucs = single_column_aucs(test.X, test.y).tolist()
+    return [
+        {"column": name, "auc": _number(auc)}
+        for name, auc in sorted(zip(model.columns, aucs, strict=True), key=lambda pair: (-_or_zero(pair[1]), pair[0]))
+    ]
+
+
+def _floats(column: pl.Series) -> np.ndarray:
+    """A column as float64, null as NaN."""
+    return column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+
+
+def _json_duel(duel: Duel) -> dict[str, Any]:
+    return {
+        "rival": duel.rival,
+        "cut": duel.cut,
+        "ours": _number(duel.ours.value),
+        "theirs": _number(duel.theirs.value),
+        "difference": _number(duel.difference.value),
+        "low": _number(duel.difference.low),
+        "high": _number(duel.difference.high),
+    }
+
+
+def _json_estimate(estimate: Estimate) -> dict[str, float | None]:
+    return {name: _number(value) for name, value in estimate._asdict().items()}
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _or_zero(value: float) -> float:
+    return value if np.isfinite(value) else 0.0

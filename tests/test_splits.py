@@ -1,0 +1,134 @@
+from datetime import date, timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ethics.refusals import BadInput
+from features.spec import LabelSpec
+from models.need import Splits
+from models.splits import Origin, Split, hash_share, is_test_person, split_periods
+
+OULAD = [date(2013, 4, 2), date(2013, 11, 30), date(2014, 4, 2)]
+EXTRACT = date(2014, 12, 31)
+
+
+def label(horizon, delay=0):
+    return LabelSpec(codes=["need"], horizon_days=horizon, reporting_delay_days=delay)
+
+
+def temporal(tests=1, judged=1):
+    return Splits(kind="temporal", tests=tests, judged=judged)
+
+
+def refusal(*arguments):
+    with pytest.raises(BadInput) as refused:
+        split_periods(*arguments)
+    return [str(fault) for fault in refused.value.faults]
+
+
+def test_a_label_that_ends_after_the_test_date_teaches_nothing():
+    split = split_periods(OULAD, label(215), EXTRACT, temporal())
+    assert split == Split("temporal", (Origin(OULAD[2], (OULAD[0],)),), (OULAD[2],))
+    assert (split.train_dates, split.test_dates) == ((OULAD[0],), (OULAD[2],))
+
+
+def test_the_reporting_delay_counts_as_part_of_the_label():
+    # 2013-04-02 + 215 + 149 days is 2014-04-01, and one day more is the test date itself.
+    extract = date(2015, 12, 31)
+    for delay in (149, 150):
+        assert split_periods(OULAD, label(215, delay), extract, temporal()).train_dates == (OULAD[0],)
+    assert refusal(OULAD, label(215, 151), extract, temporal()) == [
+        "splits.tests: nothing can be learnt before the test date 2014-04-02: the earliest label, of 2013-04-02, is "
+        "complete on 2014-04-03. Test fewer dates, start the cohort earlier, or shorten label.horizon_days"
+    ]
+
+
+def test_a_date_is_mature_when_its_label_ends_by_the_extract_date():
+    days = [date(2020, 1, 1), date(2020, 2, 1), date(2020, 3, 1)]
+    # 2020-03-01 + 31 days is 2020-04-01.
+    assert split_periods(days, label(31), date(2020, 4, 1), temporal()).judged_dates == (days[2],)
+    assert split_periods(days, label(31), date(2020, 3, 31), temporal()).judged_dates == (days[1],)
+
+
+def test_the_candidate_is_trained_at_the_first_of_the_judged_dates():
+    days = [date(2020, month, 1) for month in range(1, 8)]
+    split = split_periods(days, label(28), date(2021, 1, 1), temporal(tests=4, judged=2))
+    assert split.test_dates == tuple(days[3:])
+    assert split.judged_dates == (days[5], days[6])
+    assert split.candidate == Origin(days[5], tuple(days[:5]))
+    assert split.train_dates == tuple(days[:5])
+
+
+def test_nothing_mature_is_refused_with_the_dates():
+    assert refusal(OULAD, label(1000), EXTRACT, temporal()) == [
+        "label.horizon_days: looks 1000 days ahead (reporting delay included), so even the earliest as-of date, "
+        "2013-04-02, needs data up to 2015-12-28, and the extract ends on 2014-12-31. Shorten the horizon, start the "
+        "cohort earlier, or use a later extract"
+    ]
+    assert refusal([], label(10), EXTRACT, temporal()) == [
+        "cohort.as_of: gives no as-of date. Widen the dates, or check the cohort's table"
+    ]
+
+
+def test_more_tests_than_mature_dates_are_refused():
+    assert refusal(OULAD, label(215), EXTRACT, temporal(tests=4)) == [
+        "splits.tests: is 4, and only 3 of the 3 dates are mature by 2014-12-31. Give at most 2, or a longer extract"
+    ]
+
+
+def test_every_origin_without_anything_to_learn_is_named():
+    said = refusal(OULAD, label(215), EXTRACT, temporal(tests=3))
+    assert [line.split(": the")[0] for line in said] == [
+        "splits.tests: nothing can be learnt before the test date 2013-04-02"
+    ]
+
+
+def test_a_rule_is_judged_on_the_last_mature_date_and_learns_nothing():
+    assert split_periods(OULAD, label(215), date(2014, 7, 4), None) == Split(
+        "rule", (Origin(OULAD[1], ()),), (OULAD[1],)
+    )
+    assert split_periods(OULAD, None, date(2014, 4, 2), None).judged_dates == (OULAD[2],)
+
+
+def test_a_split_of_persons_uses_every_mature_date():
+    split = split_periods(OULAD, label(215), date(2014, 7, 4), Splits(kind="person"))
+    assert split.kind == "person"
+    assert split.train_dates == split.test_dates == split.judged_dates == (OULAD[0], OULAD[1])
+
+
+days = st.lists(st.dates(date(2015, 1, 1), date(2022, 1, 1)), min_size=1, max_size=12)
+
+
+@given(days, st.integers(1, 500), st.integers(0, 60), st.integers(1, 4), st.integers(1, 4))
+def test_no_training_label_reaches_past_its_test_date_nor_the_extract(as_of_dates, horizon, delay, tests, judged):
+    extract = date(2022, 1, 1)
+    ahead = timedelta(days=horizon + delay)
+    try:
+        split = split_periods(as_of_dates, label(horizon, delay), extract, temporal(max(tests, judged), judged))
+    except BadInput:
+        return
+    mature = sorted(day for day in set(as_of_dates) if day + ahead <= extract)
+    assert split.test_dates == tuple(mature[-max(tests, judged) :])
+    assert split.judged_dates == split.test_dates[-judged:]
+    for origin in split.origins:
+        assert origin.train_dates == tuple(day for day in mature if day + ahead <= origin.test_date)
+        assert origin.train_dates
+
+
+def test_a_person_is_on_the_same_side_whoever_else_is_there():
+    people = [f"S{n}" for n in range(4000)]
+    sides = is_test_person(people, seed=7)
+    assert np.array_equal(is_test_person(people[::-1], seed=7), sides[::-1])
+    assert np.array_equal(is_test_person(people[100:200], seed=7), sides[100:200])
+    assert not np.array_equal(is_test_person(people, seed=8), sides)
+    # A quarter of 4000, give or take four standard deviations (27 persons each).
+    assert abs(sides.sum() - 1000) < 110
+
+
+def test_shares_of_a_hash_are_spread_evenly():
+    shares = hash_share([str(n) for n in range(10_000)], "salt")
+    assert shares.min() >= 0 and shares.max() < 1
+    counts = np.histogram(shares, bins=10, range=(0, 1))[0]
+    assert abs(counts - 1000).max() < 150
