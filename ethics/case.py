@@ -1,0 +1,119 @@
+"""What is put before the gate: the plain tables about a model (G1) and about a list (G2).
+
+The judge knows no defendant: nothing here depends on how the scores were made, so a rule, a learned model and another
+vendor's scores are judged alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SORT_KEY = ("rank_score desc", "tie_key")
+COMPARED = ("model", "need", "policy", "code", "environment")
+SUBJECTS = (*COMPARED, "training_matrix", "test_matrix")
+TEXTS = ("title", "question", "action", "benefit", "alternative")
+LANGUAGES = ("fi", "sv", "en")
+
+Texts = Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """Everything the gate asks about a model or a rule.
+
+    Parameters
+    ----------
+    kind : "model" or "rule"
+        A rule has no probabilities and no trees; checks that need them do not apply.
+    texts : mapping
+        ``title``, ``question``, ``action``, ``benefit``, ``alternative``, each in fi, sv and en.
+    owner : mapping
+        ``name`` (a role), ``email``, ``phone``: whom a resident or an auditor asks.
+    subject, recorded : mapping of subject name to SHA-256
+        What would be used now, and what was recorded at training: model, need, policy, code, environment,
+        training_matrix, test_matrix.
+    rows : polars.DataFrame
+        What :meth:`ethics.GroupRegister.measure` takes; never stored in a verdict.
+    duel : sequence of {rival, ours, theirs, difference, low, high}
+        Found needs at k*, paired, against "chance" and, where the need has one, "unit_rule".
+    auc : {value, low, high}
+    single_columns : sequence of {column, auc}
+    additivity_max_error : float
+        Largest gap between base + contributions and the raw score.
+    features : sequence of {column, feature, source, purpose, basis, plain: {fi, sv, en}}
+    signing_keys : sequence of {keyid, role, valid_from, valid_to, demonstration, name}
+        The trusted keys that are to sign the verdict.
+    stop_switch_tested_at : datetime or None
+    invented : bool
+        True when the city is invented; every page then says so.
+    """
+
+    need_id: str
+    kind: Literal["model", "rule"]
+    service: str
+    use: str
+    texts: Texts
+    owner: Mapping[str, str]
+    model_digest: str
+    subject: Mapping[str, str]
+    recorded: Mapping[str, str]
+    rows: pl.DataFrame = field(repr=False)
+    indicator_names: Sequence[str]
+    capacity_k: int
+    period_days: int
+    eligible_n: int
+    n_objectors_in_rows: int
+    duel: Sequence[Mapping[str, Any]]
+    auc: Mapping[str, float] | None
+    plausible_auc_max: float | None
+    single_columns: Sequence[Mapping[str, Any]]
+    additivity_max_error: float | None
+    features: Sequence[Mapping[str, Any]]
+    model_columns: Sequence[str]
+    sort_key: Sequence[str]
+    stop_switch_tested_at: datetime | None
+    signing_keys: Sequence[Mapping[str, Any]]
+    seed: int
+    trained_by: str
+    units: Sequence[str] = ()
+    invented: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListEvidence:
+    """Everything the gate asks about one list, or one online score, before it leaves.
+
+    Parameters
+    ----------
+    n_objectors : int
+        Persons among the scored or listed who object to this need, asked afresh.
+    columns, allowed_columns : sequence of str
+        What the scores were made from, and what the verdict's feature list allows.
+    expected, actual : mapping of subject name to SHA-256
+        The verdict's digests, and those of the bytes in use.
+    signing_keys : sequence as in :class:`Evidence`
+        The keys that did sign the verdict.
+    verdict_expires_at : datetime
+    """
+
+    kind: Literal["model", "rule"]
+    use: str
+    n_objectors: int
+    sort_key: Sequence[str]
+    group_attributes: Sequence[str]
+    columns: Sequence[str]
+    allowed_columns: Sequence[str]
+    expected: Mapping[str, str]
+    actual: Mapping[str, str]
+    additivity_max_error: float | None
+    signing_keys: Sequence[Mapping[str, Any]]
+    verdict_expires_at: datetime
+    stop_switch_set: bool
+    stop_switch_tested_at: datetime | None
+    moment: datetime

@@ -1,0 +1,388 @@
+"""Group measures at the outreach cut, with intervals; the only user of fairlearn.
+
+Rows are counted into cells once (:mod:`ethics.cells`); fairlearn's ``MetricFrame`` measures the weighted cells, which
+gives to the last digit what it gives on rows; intervals come from a bootstrap of the cells that cuts again at k and k*
+in every replicate (:mod:`ethics.resampling`). Everything in a :class:`FairnessTable` is a function of cells, cuts,
+thresholds, seed and replicates, so an auditor can compute it again from the file of cells.
+
+Every interval's bounds hold with 95 % each (it is the 5 %–95 % interval): the same bounds that the gate decides by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import numpy as np
+
+from ethics.cells import (
+    INDICATOR,
+    Cuts,
+    audit_cut,
+    bins_of_ranks,
+    blocks_of,
+    cells_as_bytes,
+    count_cells,
+    rank_order,
+)
+from ethics.digests import sha256
+from ethics.group_measures import (
+    ABOVE_AUDIT,
+    AT_AUDIT,
+    AT_K,
+    BELOW_AUDIT,
+    EVERYONE,
+    NO_CUT,
+    Estimate,
+    GroupMeasures,
+    Thresholds,
+)
+from ethics.power import power
+from ethics.refusals import BadInput, Fault
+from ethics.resampling import Replicate
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import polars as pl
+
+    from ethics.cells import Floats
+
+__all__ = [
+    "ABOVE_AUDIT",
+    "AT_AUDIT",
+    "AT_K",
+    "BELOW_AUDIT",
+    "EVERYONE",
+    "NO_CUT",
+    "Cuts",
+    "Estimate",
+    "FairnessTable",
+    "Thresholds",
+    "audit_cut",
+    "measure",
+    "tabulate",
+]
+
+_NOTHING = Estimate(np.nan, np.nan, np.nan, np.nan, 0, 0)
+
+
+@dataclass(frozen=True)
+class FairnessTable:
+    """Measure × group × {value, low, high, n}, and what the sample could have shown.
+
+    ``table`` has one row per ``attribute``, ``group``, ``cut``, ``measure``; ``groups`` one per group with its sizes,
+    whether it can be tested (``testable``) and its power. The group "all" of the attribute "all" is everyone. Nothing
+    is withheld here: this table is the auditor's; pages withhold small cells when they are rendered.
+    """
+
+    table: pl.DataFrame
+    groups: pl.DataFrame
+    cells: pl.DataFrame = field(repr=False)
+    cuts: Cuts
+    thresholds: Thresholds
+    indicators: tuple[str, ...]
+    n: int
+    seed: int
+    replicates: int
+    design_effect: float
+    fixed: bool
+    has_label: bool
+    has_probability: bool
+    fair_worlds_pass: float
+
+    @cached_property
+    def _index(self) -> dict[tuple[str, str, str, str], Estimate]:
+        return {
+            (attribute, group, measure, cut): Estimate(*numbers)
+            for attribute, group, cut, measure, *numbers in self.table.rows()
+        }
+
+    def get(self, attribute: str, group: str, measure: str, cut: str = NO_CUT) -> Estimate:
+        """One estimate; all NaN where it was not measured."""
+        return self._index.get((attribute, group, measure, cut), _NOTHING)
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """The attributes measured, in the order given."""
+        return tuple(self.groups["attribute"].unique(maintain_order=True).to_list())
+
+    @cached_property
+    def cells_bytes(self) -> bytes:
+        """The file of cells that travels with the verdict."""
+        return cells_as_bytes(self.cells)
+
+    @property
+    def cells_digest(self) -> str:
+        """SHA-256 of :attr:`cells_bytes`."""
+        return sha256(self.cells_bytes)
+
+
+def measure(
+    *,
+    label: npt.ArrayLike | None,
+    groups: Mapping[str, npt.ArrayLike],
+    score: npt.ArrayLike | None = None,
+    selected: npt.ArrayLike | None = None,
+    probability: npt.ArrayLike | None = None,
+    indicators: Mapping[str, npt.ArrayLike] | None = None,
+    cuts: Cuts | None = None,
+    tie_key: Sequence[Any] | npt.ArrayLike | None = None,
+    seed: int = 0,
+    replicates: int = 1000,
+    thresholds: Thresholds | None = None,
+    design_effect: float = 1.0,
+) -> FairnessTable:
+    """Measure how a ranking, or a selection already made, treats each group.
+
+    Parameters
+    ----------
+    label : float (n,) or None
+        1 = the need appeared, 0 = it did not, NaN = not known (left out, after the ranking is cut). None or all NaN:
+        only selection rates can be measured.
+    groups : mapping of attribute to (n,)
+        Missing values become the group "unknown", which is always reported.
+    score : float (n,)
+        Higher first. Needs ``cuts``. Ties are broken by ``tie_key``; without one, by row order.
+    selected : bool (n,)
+        Instead of a score: a selection somebody has already made.
+    probability : float (n,), optional
+        Calibrated probabilities, for observed ÷ expected.
+    indicators : mapping of name to bool (n,)
+        Independent signs of need, for need at the same score.
+    design_effect : float
+        Household clusters widen intervals by its square root.
+
+    Raises
+    ------
+    BadInput
+        Neither or both of ``score`` and ``selected``; lengths that differ; a label other than 0, 1 or NaN.
+
+    Examples
+    --------
+    >>> sex = ["f", "f", "m", "m"]
+    >>> table = measure(label=[1, 0, 1, 1], groups={"sex": sex}, selected=[True, False, True, False])
+    >>> table.get("sex", "m", "recall", "k").value
+    0.5
+    """
+    columns = _checked_columns(label, groups, score, selected, probability, indicators, cuts)
+    n = columns.n
+    if score is not None:
+        assert cuts is not None
+        order = rank_order(score, tie_key)
+        bins = bins_of_ranks(n, cuts)
+    else:
+        taken = np.asarray(selected, dtype=bool)
+        order = np.argsort(~taken, kind="stable")
+        bins = (~taken[order]).astype(np.int64)
+        cuts = Cuts(max(1, int(taken.sum())), max(1, int(taken.sum())))
+    y = None if columns.label is None else columns.label[order]
+    known = np.ones(n, dtype=bool) if y is None else np.isfinite(y)
+    # The same people stay selected when a row whose label nobody knows leaves, so the cuts move with the rows.
+    above = [int(known[: min(cut, n)].sum()) for cut in (cuts.k, cuts.k_audit)]
+    kept = order[known]
+    import polars as pl
+
+    cells = count_cells(
+        bins=_closed_up(bins[known]) if score is not None else bins[known],
+        label=None if y is None else y[known],
+        groups={name: pl.Series(name, cast(Any, values), strict=False).gather(kept) for name, values in groups.items()},
+        probability=None if columns.probability is None else columns.probability[kept],
+        indicators={name: hit[kept] for name, hit in columns.indicators.items()},
+    )
+    return tabulate(
+        cells,
+        Cuts(max(1, above[0]), max(1, above[1])),
+        seed=seed,
+        replicates=replicates,
+        thresholds=thresholds or Thresholds(),
+        design_effect=design_effect,
+        fixed=selected is not None,
+    )
+
+
+def tabulate(
+    cells: pl.DataFrame,
+    cuts: Cuts,
+    *,
+    seed: int,
+    replicates: int,
+    thresholds: Thresholds,
+    design_effect: float = 1.0,
+    fixed: bool = False,
+) -> FairnessTable:
+    """The fairness table of a file of cells: what an auditor runs to compute a verdict's numbers again."""
+    import polars as pl
+
+    indicators = tuple(name.removeprefix(INDICATOR) for name in cells.columns if name.startswith(INDICATOR))
+    has_label = cells["label"].null_count() == 0
+    rows: list[tuple[Any, ...]] = []
+    sizes: list[dict[str, object]] = []
+    blocks = blocks_of(cells, indicators)
+    n = int(blocks[0].count.sum())
+    for position, block in enumerate(blocks):
+        work = GroupMeasures(
+            block,
+            cuts,
+            thresholds,
+            design_effect=design_effect,
+            fixed=fixed,
+            has_label=has_label,
+            n_replicates=replicates,
+            seed=[seed, 1, position],
+            measure_rates=_by_fairlearn,
+        )
+        rows += work.rows(indicators, with_everyone=position == 0)
+        sizes += work.sizes()
+    groups = pl.DataFrame(sizes)
+    has_probability = blocks[0].expected is not None
+    fair = 0.0
+    recall = next((row[4] for row in rows if row[:4] == (EVERYONE, EVERYONE, AT_AUDIT, "recall")), 0.0)
+    if has_label and recall > 0:
+        codes = groups["attribute"].rle_id().to_numpy().astype(np.int64)
+        shown = power(
+            codes,
+            groups["n"].to_numpy().astype(np.float64),
+            np.maximum(groups["expected"].to_numpy(), 1e-9),
+            groups["testable"].to_numpy(),
+            recall=recall,
+            cut_share=min(cuts.k_audit / n, 1.0),
+            min_recall=thresholds.recall,
+            max_oe=thresholds.oe,
+            with_probability=has_probability,
+            design_effect=design_effect,
+            seed=seed,
+        )
+        fair = shown.all_pass
+        groups = groups.with_columns(
+            detectable_recall_gap=pl.Series(shown.recall_gap),
+            detectable_oe=pl.Series(shown.observed_to_expected),
+            fair_pass_share=pl.Series(shown.fair_pass),
+        )
+    columns: list[tuple[str, Any]] = [(name, pl.String) for name in ("attribute", "group", "cut", "measure")]
+    columns += [(name, pl.Float64) for name in ("value", "low", "high", "p_harm")]
+    columns += [(name, pl.Int64) for name in ("n", "people")]
+    return FairnessTable(
+        table=pl.DataFrame(rows, schema=columns, orient="row"),
+        groups=groups,
+        cells=cells,
+        cuts=cuts,
+        thresholds=thresholds,
+        indicators=indicators,
+        n=n,
+        seed=seed,
+        replicates=replicates,
+        design_effect=design_effect,
+        fixed=fixed,
+        has_label=has_label,
+        has_probability=has_probability,
+        fair_worlds_pass=fair,
+    )
+
+
+def _by_fairlearn(groups: Sequence[str], point: Replicate, cut: int) -> dict[tuple[str, bool], dict[str, float]]:
+    """Rates of every group, and of everyone under (all, True), by fairlearn on the weighted cells of one cut."""
+    import pandas as pd
+    from fairlearn.metrics import (
+        MetricFrame,
+        false_negative_rate,
+        false_positive_rate,
+        selection_rate,
+        true_positive_rate,
+    )
+    from sklearn.metrics import precision_score
+
+    at = point.at[cut]
+    n_groups = len(groups)
+    weights = np.stack(
+        [
+            at.found[0],
+            at.selected[0] - at.found[0],
+            point.need[0] - at.found[0],
+            point.persons[0] - at.selected[0] - (point.need[0] - at.found[0]),
+        ]
+    )
+    weights = np.maximum(weights, 0.0)
+
+    def precision(y_true: Any, y_pred: Any, sample_weight: Any) -> float:
+        return float(precision_score(y_true, y_pred, sample_weight=sample_weight, zero_division=np.nan))
+
+    def false_omission_rate(y_true: Any, y_pred: Any, sample_weight: Any) -> float:
+        out = np.asarray(y_pred) == 0
+        weight = np.asarray(sample_weight)[out]
+        return float(np.average(np.asarray(y_true)[out], weights=weight)) if weight.sum() else np.nan
+
+    metrics: dict[str, Any] = {
+        "recall": true_positive_rate,
+        "false_positive_rate": false_positive_rate,
+        "false_negative_rate": false_negative_rate,
+        "selection_rate": selection_rate,
+        "precision": precision,
+        "false_omission_rate": false_omission_rate,
+    }
+    weight = pd.Series(weights.ravel())
+    frame = MetricFrame(
+        metrics=metrics,
+        y_true=np.repeat([1, 0, 1, 0], n_groups),
+        y_pred=np.repeat([1, 1, 0, 0], n_groups),
+        sensitive_features=pd.Series(np.tile(np.arange(n_groups), 4), name="group"),
+        sample_params={name: {"sample_weight": weight} for name in metrics},
+    )
+    found = {
+        (groups[int(code)], False): {name: float(row[name]) for name in metrics}
+        for code, row in frame.by_group.iterrows()
+    }
+    return found | {(EVERYONE, True): {name: float(frame.overall[name]) for name in metrics}}
+
+
+class _Columns(NamedTuple):
+    n: int
+    label: Floats | None
+    probability: Floats | None
+    indicators: dict[str, npt.NDArray[np.bool_]]
+
+
+def _checked_columns(
+    label: npt.ArrayLike | None,
+    groups: Mapping[str, npt.ArrayLike],
+    score: npt.ArrayLike | None,
+    selected: npt.ArrayLike | None,
+    probability: npt.ArrayLike | None,
+    indicators: Mapping[str, npt.ArrayLike] | None,
+    cuts: Cuts | None,
+) -> _Columns:
+    """The columns as arrays, or every fault at once."""
+    if (score is None) == (selected is None):
+        which = "neither is" if score is None else "both are"
+        raise BadInput(Fault("score, selected", f"{which} given", "Give a score to cut, or a selection already made"))
+    faults = []
+    if score is not None and cuts is None:
+        faults.append(Fault("cuts", "is missing", "A score is judged at cuts, e.g. cuts=Cuts(k=240, k_audit=3120)"))
+    n = len(np.asarray(score if score is not None else selected))
+    if n == 0:
+        faults.append(Fault("score", "has no rows", "Give at least one person"))
+    columns: dict[str, Any] = {"label": label, "probability": probability, **groups, **(indicators or {})}
+    for name, column in columns.items():
+        if column is not None and len(column) != n:
+            faults.append(Fault(name, f"has {len(column)} rows where the scores have {n}", "Give one value per row"))
+    if faults:
+        raise BadInput(*faults)
+    y = None if label is None else np.asarray(label, dtype=np.float64)
+    if y is not None and not np.isfinite(y).any():
+        y = None
+    p = None if probability is None else np.asarray(probability, dtype=np.float64)
+    if y is not None and not np.isin(y[np.isfinite(y)], (0.0, 1.0)).all():
+        faults.append(Fault("label", "holds numbers other than 0 and 1", "Give 1 (need), 0 (none) or NaN (not known)"))
+    if p is not None and not ((p >= 0) & (p <= 1)).all():
+        faults.append(
+            Fault("probability", "holds numbers outside 0 to 1 or NaN", "Give calibrated probabilities, or none")
+        )
+    if faults:
+        raise BadInput(*faults)
+    return _Columns(n, y, p, {name: np.asarray(hit, dtype=bool) for name, hit in (indicators or {}).items()})
+
+
+def _closed_up(bins: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Sorted bin numbers without gaps: a bin whose people all left does not stay as an empty one."""
+    return np.cumsum(np.diff(bins, prepend=bins[:1]) > 0).astype(np.int64)

@@ -1,0 +1,127 @@
+"""Protected groups by pseudonym: joined to rows only inside :meth:`GroupRegister.measure`, and only numbers leave."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ethics.cells import INDICATOR
+from ethics.fairness import Cuts, FairnessTable, measure
+from ethics.refusals import BadInput, Fault
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from ethics.policy import Policy
+
+MAX_GROUPS = 200
+_ROW_COLUMNS = ("person_id", "rank_score", "tie_key", "probability", "label")
+
+
+class GroupRegister:
+    """The audit-only attributes of residents: opened by the gate alone, never by anything that makes features.
+
+    A value that is missing, and a person who is not in the register, are the group "unknown", which is reported like
+    any other.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> register = GroupRegister(pl.DataFrame({"person_id": ["1", "2"], "sex": ["f", None]}), "groups")
+    >>> register.attributes
+    ('sex',)
+    """
+
+    def __init__(self, frame: pl.DataFrame, where: str) -> None:
+        import polars as pl
+
+        faults = []
+        if "person_id" not in frame.columns:
+            faults.append(Fault(where, "has no column person_id", "Add it, with the same ids as persons.parquet"))
+        elif frame["person_id"].null_count() or frame["person_id"].is_duplicated().any():
+            faults.append(
+                Fault(f"{where}: person_id", "is missing or repeated in some rows", "Keep one row per person")
+            )
+        attributes = [name for name in frame.columns if name != "person_id"]
+        if not attributes:
+            faults.append(Fault(where, "has no attribute, so fairness cannot be shown", "Add e.g. sex, language_group"))
+        for name in attributes:
+            n = frame[name].n_unique()
+            if n > MAX_GROUPS:
+                mend = f"Give it in at most {MAX_GROUPS} groups, e.g. age bands"
+                faults.append(Fault(f"{where}: {name}", f"has {n} different values, too many to be groups", mend))
+        if faults:
+            raise BadInput(*faults)
+        self._frame = frame.select(pl.all().cast(pl.String))
+        self.attributes = tuple(attributes)
+
+    def __repr__(self) -> str:
+        return f"GroupRegister(attributes={self.attributes})"
+
+    @classmethod
+    def open(cls, path: Path | str) -> GroupRegister:
+        """Open ``groups.parquet`` or ``groups.csv`` of a city folder."""
+        import polars as pl
+
+        path = Path(path)
+        try:
+            if path.suffix == ".csv":
+                frame = pl.read_csv(path, infer_schema=False, null_values=[""])
+            else:
+                frame = pl.read_parquet(path)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            wrong = f"cannot be read ({type(error).__name__})"
+            raise BadInput(
+                Fault(str(path), wrong, "Give a Parquet or CSV file with person_id and attributes")
+            ) from None
+        return cls(frame, str(path))
+
+    def measure(
+        self, rows: pl.DataFrame, cuts: Cuts, policy: Policy, *, seed: int, design_effect: float = 1.0
+    ) -> FairnessTable:
+        """Measure how the ranking in ``rows`` treats each group.
+
+        Parameters
+        ----------
+        rows : polars.DataFrame
+            One row per person: ``person_id``, ``rank_score`` (higher first), ``tie_key``, ``probability`` (null for a
+            rule), ``label`` (1, 0, or null where not known), ``indicator:<name>`` bool ….
+
+        Raises
+        ------
+        BadInput
+            Columns missing, a person twice, or a probability for some rows only.
+        """
+        import polars as pl
+
+        faults = [
+            Fault("rows", f"have no column {name}", f"Give {', '.join(_ROW_COLUMNS)}")
+            for name in _ROW_COLUMNS
+            if name not in rows.columns
+        ]
+        if not faults and rows["person_id"].is_duplicated().any():
+            faults.append(Fault("rows", "hold a person twice", "Give one row per person, the latest"))
+        if not faults and 0 < rows["probability"].null_count() < rows.height:
+            faults.append(Fault("rows: probability", "is null in some rows only", "Give it for every row, or for none"))
+        if faults:
+            raise BadInput(*faults)
+        keys = rows.select(pl.col("person_id").cast(pl.String))
+        joined = keys.join(self._frame, on="person_id", how="left", maintain_order="left")
+        has_probability = rows["probability"].null_count() == 0
+        return measure(
+            label=rows["label"].cast(pl.Float64).fill_null(float("nan")).to_numpy(),
+            groups={name: joined[name] for name in self.attributes},
+            score=rows["rank_score"].to_numpy(),
+            probability=rows["probability"].to_numpy() if has_probability else None,
+            indicators={
+                name.removeprefix(INDICATOR): rows[name].fill_null(False).to_numpy()
+                for name in rows.columns
+                if name.startswith(INDICATOR)
+            },
+            cuts=cuts,
+            tie_key=rows["tie_key"],
+            seed=seed,
+            replicates=policy.replicates,
+            thresholds=policy.fairness,
+            design_effect=design_effect,
+        )

@@ -1,0 +1,334 @@
+"""Sealing a verdict and verifying it: who signed, until when, and that the bytes in use are the bytes that were judged.
+
+Envelopes are DSSE (the signature covers type, lengths and payload) with Ed25519 keys, written as canonical JSON, so
+that no byte of the file is without meaning. :func:`verify` is the only door to a :class:`VerifiedVerdict`, and a
+:class:`VerifiedVerdict` the only thing that scoring accepts: there is no way round.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from ethics.case import COMPARED
+from ethics.digests import canonical_json, sha256
+from ethics.keys import TrustedKey
+from ethics.refusals import Blocked, Fault, Inconclusive, NotTrusted, Refusal
+from ethics.stop_switch import StopSwitch
+from ethics.verdict import Verdict
+
+if TYPE_CHECKING:
+    from securesystemslib.dsse import Envelope
+    from securesystemslib.signer import Signer
+
+VERDICT_TYPE = "application/vnd.ennakko.verdict+json"
+SIGN_ROLES = ("gate", "auditor")
+MAX_LIFE_DAYS = {False: 90, True: 7}  # by demonstration
+_TOKEN = object()
+
+
+@dataclass(frozen=True)
+class SignedBy:
+    """A valid signature by a trusted key."""
+
+    keyid: str
+    key: TrustedKey
+
+
+class VerifiedVerdict:
+    """A verdict whose signatures, dates, digests and state have been verified; made by :func:`verify` only."""
+
+    __slots__ = ("_envelope_sha256", "_signed_by", "_verdict")
+    _envelope_sha256: str
+    _signed_by: tuple[SignedBy, ...]
+    _verdict: Verdict
+
+    def __init__(
+        self, verdict: Verdict, envelope_sha256: str, signed_by: Sequence[SignedBy], *, token: object = None
+    ) -> None:
+        if token is not _TOKEN:
+            raise TypeError("a VerifiedVerdict comes from ethics.verify only; give that the signed envelope")
+        object.__setattr__(self, "_verdict", verdict)
+        object.__setattr__(self, "_envelope_sha256", envelope_sha256)
+        object.__setattr__(self, "_signed_by", tuple(signed_by))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a VerifiedVerdict cannot be changed ({name})")
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a VerifiedVerdict cannot be pickled or copied; verify the envelope again")
+
+    def __repr__(self) -> str:
+        return f"VerifiedVerdict({self.verdict.verdict_id}, {self.verdict.state})"
+
+    @property
+    def verdict(self) -> Verdict:
+        """What was signed."""
+        return self._verdict
+
+    @property
+    def envelope_sha256(self) -> str:
+        """SHA-256 of the signed file."""
+        return self._envelope_sha256
+
+    @property
+    def signed_by(self) -> tuple[SignedBy, ...]:
+        """The trusted keys that signed, for the list gate's C702."""
+        return self._signed_by
+
+
+def seal(verdict: Verdict, signer: Signer) -> bytes:
+    """The verdict in an envelope with its first signature (the gate's)."""
+    return sign_payload(canonical_json(verdict.to_json()), VERDICT_TYPE, [signer])
+
+
+def countersign(envelope: bytes, signer: Signer) -> bytes:
+    """The envelope with one more signature, e.g. the auditor's who has read the report (AT-10).
+
+    Raises
+    ------
+    NotTrusted
+        The envelope is damaged, or this key has signed it before.
+    """
+    opened = open_envelope(envelope, "envelope")
+    if signer.public_key.keyid in opened.signatures:
+        mend = "The second signature must come from another key"
+        raise NotTrusted(Fault("envelope", f"already holds a signature of key {_short(signer.public_key.keyid)}", mend))
+    opened.sign(signer)
+    return _written(opened)
+
+
+def verify(
+    envelope: bytes,
+    cells: bytes,
+    *,
+    trust: Mapping[str, TrustedKey],
+    expected: Mapping[str, str],
+    use: str,
+    now: datetime,
+    revoked: Collection[str],
+    stop_switch: StopSwitch,
+    allow_demonstration: bool,
+) -> VerifiedVerdict:
+    """Verify a signed verdict against the bytes that will be used.
+
+    Parameters
+    ----------
+    envelope, cells : bytes
+        The signed file, and the file of cells it rests on.
+    expected : mapping of subject name to SHA-256
+        Recomputed from the bytes in use; model, need, policy, code and environment at least.
+    use : str
+        What the scores are for; must be the verdict's.
+    revoked : collection of str
+        Verdict ids or envelope digests that no longer hold.
+    allow_demonstration : bool
+        Whether a demonstration verdict is good enough here (never beyond loopback).
+
+    Raises
+    ------
+    NotTrusted
+        Every reason at once: signature, key, role, dates, revocation, stop switch, digests (each named), an ERROR.
+    Blocked, Inconclusive
+        The verdict is trusted, and says no; every check that says so is named.
+    """
+    opened = open_envelope(envelope, "verdict")
+    signed_by, faults = check_signatures(opened, trust, now, "verdict")
+    verdict = _payload_of(opened, faults)
+    faults += _role_faults(signed_by, verdict)
+    faults += _date_faults(verdict, now, signed_by)
+    if any(signed.key.demonstration for signed in signed_by) or verdict.demonstration:
+        if not allow_demonstration:
+            mend = "Sign with real keys; demonstration keys are for one's own machine"
+            faults.append(Fault("verdict", "is a DEMONSTRATION", mend))
+        if not verdict.demonstration:
+            faults.append(Fault("verdict", "is signed by a demonstration key but not marked so", "Judge again"))
+    envelope_sha256 = sha256(envelope)
+    if {verdict.verdict_id, envelope_sha256} & set(revoked):
+        faults.append(
+            Fault("verdict", f"{verdict.verdict_id} has been revoked", "Judge again, and approve the new one")
+        )
+    if stop_switch.is_set():
+        faults.append(stop_switch.fault())
+    if use != verdict.use:
+        mend = "Use the scores for nothing else than what was judged"
+        faults.append(Fault("use", f"is {use!r} where the verdict allows {verdict.use!r}", mend))
+    faults += _digest_faults(verdict, {**expected, "cells": sha256(cells)})
+    if verdict.state == "ERROR":
+        faults += _check_faults(verdict, "error") or [
+            Fault("verdict", "did not run every required check", "Judge again")
+        ]
+    if faults:
+        raise NotTrusted(*faults)
+    _refuse_unless_passed(verdict)
+    return VerifiedVerdict(verdict, envelope_sha256, signed_by, token=_TOKEN)
+
+
+def read_signed_verdict(
+    envelope: bytes, trust: Mapping[str, TrustedKey], now: datetime, where: str = "verdict"
+) -> Verdict:
+    """What a signed verdict says, to read, attest or sign it. Nothing may be done on its strength: see :func:`verify`.
+
+    Raises
+    ------
+    NotTrusted
+        Damaged, or a signature that is not by a trusted key in date.
+    """
+    opened = open_envelope(envelope, where)
+    signed_by, faults = check_signatures(opened, trust, now, where)
+    verdict = _payload_of(opened, faults)
+    if not signed_by:
+        faults.append(Fault(where, "has no valid signature", "Take the file as it was signed"))
+    if faults:
+        raise NotTrusted(*faults)
+    return verdict
+
+
+def sign_payload(payload: bytes, payload_type: str, signers: Iterable[Signer]) -> bytes:
+    """A payload in an envelope, signed by each signer."""
+    from securesystemslib.dsse import Envelope
+
+    envelope = Envelope(payload, payload_type, {})
+    for signer in signers:
+        envelope.sign(signer)
+    return _written(envelope)
+
+
+def open_envelope(content: bytes, where: str) -> Envelope:
+    """Parse an envelope; every byte must be the one that writing it again gives. No signature is checked here."""
+    from securesystemslib.dsse import Envelope
+
+    mend = "Take the file as it was signed"
+    try:
+        envelope = Envelope.from_dict(json.loads(content))
+        again = _written(envelope)
+    except Exception as error:  # whatever a damaged file makes the parsers raise
+        raise NotTrusted(Fault(where, f"is not a readable envelope ({type(error).__name__})", mend)) from None
+    if again != content:
+        raise NotTrusted(Fault(where, "is not written in canonical form, so it was changed after signing", mend))
+    return envelope
+
+
+def check_signatures(
+    envelope: Envelope, trust: Mapping[str, TrustedKey], now: datetime, where: str
+) -> tuple[list[SignedBy], list[Fault]]:
+    """The valid signatures by trusted keys in date, and a fault for each other one."""
+    from securesystemslib.exceptions import UnverifiedSignatureError
+
+    signed_by, faults, content = [], [], envelope.pae()
+    for keyid, signature in envelope.signatures.items():
+        key = trust.get(keyid)
+        if key is None:
+            mend = "Add it to trust.json, if its holder is known, or have a trusted key sign"
+            faults.append(Fault(where, f"is signed by the unknown key {_short(keyid)}", mend))
+            continue
+        try:
+            key.verifier(keyid).verify_signature(signature, content)
+        except UnverifiedSignatureError:
+            wrong = f"does not match the signature of {key.name} ({_short(keyid)})"
+            faults.append(Fault(where, wrong, "It was changed after signing; take the file as it was signed"))
+            continue
+        fault = key.date_fault(keyid, now)
+        if fault is not None:
+            faults.append(fault)
+            continue
+        signed_by.append(SignedBy(keyid, key))
+    return signed_by, faults
+
+
+def _payload_of(envelope: Envelope, faults: Sequence[Fault]) -> Verdict:
+    """The verdict inside, or a refusal that names the faults of the signatures too."""
+    if envelope.payload_type != VERDICT_TYPE:
+        wrong = f"holds a payload of type {envelope.payload_type!r}"
+        raise NotTrusted(*faults, Fault("verdict", wrong, f"Give an envelope of type {VERDICT_TYPE}"))
+    try:
+        return Verdict.from_json(json.loads(envelope.payload))
+    except NotTrusted as refusal:
+        raise NotTrusted(*faults, *refusal.faults) from None
+    except (ValueError, TypeError, AttributeError):
+        wrong = "holds no readable verdict"
+        raise NotTrusted(*faults, Fault("verdict", wrong, "Take the file as it was signed")) from None
+
+
+def _role_faults(signed_by: Sequence[SignedBy], verdict: Verdict) -> list[Fault]:
+    faults = []
+    for role in SIGN_ROLES:
+        if all(signed.key.role != role for signed in signed_by):
+            have = ", ".join(sorted({signed.key.role for signed in signed_by})) or "none"
+            wrong = f"has no valid signature by a key of role {role} (valid: {have})"
+            faults.append(Fault("verdict", wrong, f"Have a trusted {role} key sign it: ennakko sign"))
+    signing = [signed for signed in signed_by if signed.key.role in SIGN_ROLES]
+    for what, found in (
+        ("key", {signed.key.public for signed in signing}),
+        ("person", {signed.key.name for signed in signing}),
+    ):
+        if len(signing) >= len(SIGN_ROLES) > len(found):
+            faults.append(Fault("verdict", f"is signed twice by the same {what}", "Two different holders must sign"))
+    author = str(verdict.record.get("trained_by", ""))
+    if author and any(signed.key.role == "auditor" and signed.key.name == author for signed in signing):
+        faults.append(Fault("verdict", f"is audited by {author}, who trained the model", "Have somebody else audit it"))
+    return faults
+
+
+def _date_faults(verdict: Verdict, now: datetime, signed_by: Sequence[SignedBy]) -> list[Fault]:
+    faults = []
+    if now >= verdict.expires_at:
+        faults.append(Fault("verdict", f"expired at {verdict.expires_at.isoformat()}", "Judge again: ennakko judge"))
+    if now < verdict.issued_at:
+        wrong = f"is not valid before {verdict.issued_at.isoformat()}, and it is {now.isoformat()}"
+        faults.append(Fault("verdict", wrong, "Set the clock right, here or where it was judged"))
+    demonstration = verdict.demonstration or any(signed.key.demonstration for signed in signed_by)
+    days = (verdict.expires_at - verdict.issued_at).total_seconds() / 86400
+    if days > MAX_LIFE_DAYS[demonstration]:
+        wrong = f"claims to hold for {days:.0f} days; {MAX_LIFE_DAYS[demonstration]} is the most"
+        faults.append(Fault("verdict", wrong, "Judge again with a policy that gives fewer days"))
+    return faults
+
+
+def _digest_faults(verdict: Verdict, found: Mapping[str, str]) -> list[Fault]:
+    faults = []
+    for name in dict.fromkeys((*COMPARED, *found)):
+        judged, used = verdict.subject.get(name), found.get(name)
+        if used is None:
+            faults.append(Fault(f"subject {name}", "was not recomputed", "Hash the bytes that will be used"))
+        elif judged is None:
+            faults.append(Fault(f"subject {name}", "is not part of the verdict", "Judge again with this version"))
+        elif judged != used:
+            wrong = f"is {_short(used)} in use, but {_short(str(judged))} was judged"
+            faults.append(Fault(f"subject {name}", wrong, "Use what was judged, or judge what is used"))
+    return faults
+
+
+def _check_faults(verdict: Verdict, *states: str) -> list[Fault]:
+    return [
+        Fault(
+            f"{check.id}{' ' + check.group if check.group else ''}",
+            f"{check.state}: {check.statistic} ({check.facts.get('wrong', check.value)})",
+            f"Only {check.needs} lifts this" if check.needs else "The report says what to do",
+        )
+        for check in verdict.checks
+        if check.state in states and not check.attested_by
+    ]
+
+
+def _refuse_unless_passed(verdict: Verdict) -> None:
+    refusals: dict[str, tuple[type[Refusal], tuple[str, ...]]] = {
+        "BLOCK": (Blocked, ("block",)),
+        "INCONCLUSIVE": (Inconclusive, ("inconclusive", "needs_attestation", "not_testable")),
+    }
+    if verdict.state in refusals:
+        refusal, states = refusals[verdict.state]
+        raise refusal(*_check_faults(verdict, *states))
+
+
+def _written(envelope: Envelope) -> bytes:
+    data = envelope.to_dict()
+    data["signatures"] = sorted(data["signatures"], key=lambda signature: str(signature["keyid"]))
+    return canonical_json(data)
+
+
+def _short(digest: str) -> str:
+    return digest[:12]

@@ -1,0 +1,169 @@
+"""Cases to put before the gate: plain evidence that passes, invented people, and a ring of keys."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import cache
+
+import numpy as np
+import polars as pl
+
+from ethics import Cuts, Evidence, KeyRing, ListEvidence, Policy, StopSwitch, measure
+from ethics.attestation import Attestation
+
+NOW = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
+POLICY = Policy.load()
+LANGUAGES = ("fi", "sv", "en")
+DIGESTS = {
+    name: f"{number:x}" * 64
+    for number, name in enumerate(
+        ("model", "need", "policy", "code", "environment", "training_matrix", "test_matrix"), start=1
+    )
+} | {"policy": POLICY.digest}
+INTERVAL = {"value": 0.74, "low": 0.72, "high": 0.76}
+
+
+def texts(**named):
+    return {
+        name: {language: f"{named.get(name, name)} {language}" for language in LANGUAGES}
+        for name in ("title", "question", "action", "benefit", "alternative")
+    }
+
+
+def key_facts(role, name=None, **changes):
+    return {
+        "keyid": f"{role}-key",
+        "role": role,
+        "name": name or f"Demonstration {role}",
+        "valid_from": NOW - timedelta(days=1),
+        "valid_to": NOW + timedelta(days=6),
+        "demonstration": True,
+        **changes,
+    }
+
+
+def feature(column="absence.count.90d", **changes):
+    return {
+        "column": column,
+        "feature": column.split(".")[0],
+        "source": "school register",
+        "purpose": "to see who is losing touch",
+        "basis": "Youth Act 1285/2016",
+        "plain": dict.fromkeys(LANGUAGES, "absences"),
+        **changes,
+    }
+
+
+PASSING = Evidence(
+    need_id="youth_exclusion",
+    kind="model",
+    service="outreach-youth-work",
+    use="outreach_ranking",
+    texts=texts(),
+    owner={"name": "Demonstration service owner", "email": "owner@example.org", "phone": "09 000 0000"},
+    model_digest=DIGESTS["model"],
+    subject=DIGESTS,
+    recorded=DIGESTS,
+    rows=pl.DataFrame(),
+    indicator_names=("psychiatric care", "child welfare"),
+    capacity_k=60,
+    period_days=7,
+    eligible_n=40_000,
+    n_objectors_in_rows=0,
+    duel=(
+        {"rival": "chance", "ours": 900, "theirs": 300, "difference": 600, "low": 540, "high": 660},
+        {"rival": "unit_rule", "ours": 900, "theirs": 700, "difference": 200, "low": 120, "high": 280},
+    ),
+    auc=INTERVAL,
+    plausible_auc_max=0.90,
+    single_columns=({"column": "absence.count.90d", "auc": 0.66},),
+    additivity_max_error=1e-12,
+    features=(feature(),),
+    model_columns=("absence.count.90d",),
+    sort_key=("rank_score desc", "tie_key"),
+    stop_switch_tested_at=NOW - timedelta(days=3),
+    signing_keys=(key_facts("gate"), key_facts("auditor")),
+    seed=7,
+    trained_by="Demonstration data scientist",
+)
+
+LIST = ListEvidence(
+    kind="model",
+    use="outreach_ranking",
+    n_objectors=0,
+    sort_key=("rank_score desc", "tie_key"),
+    group_attributes=("sex", "language"),
+    columns=("absence.count.90d",),
+    allowed_columns=("absence.count.90d", "visits.count.90d"),
+    expected=DIGESTS,
+    actual=DIGESTS,
+    additivity_max_error=1e-12,
+    signing_keys=(key_facts("gate"), key_facts("auditor")),
+    verdict_expires_at=NOW + timedelta(days=5),
+    stop_switch_set=False,
+    stop_switch_tested_at=NOW - timedelta(days=3),
+    moment=NOW,
+)
+
+
+def evidence(**changes):
+    return replace(PASSING, **changes)
+
+
+def people(n=40_000, seed=1, base=0.08, *, drop_label=0.0, shift=0.0, small=0.002):
+    """Invented people with a calibrated score. ``drop_label`` hides that share of the need of language other from the
+    model's probabilities (its scores are too low); ``shift`` gives the group that much more need, seen by the model.
+    """
+    rng = np.random.default_rng(seed)
+    language = rng.choice(["fi", "sv", "other", "rare"], n, p=[0.78 - small, 0.06, 0.16, small])
+    odds = np.exp(rng.normal(0, 1.1, n) + shift * (language == "other"))
+    truth = np.clip(odds * base / odds.mean(), 0, 0.95)
+    label = rng.random(n) < truth
+    seen = np.where(language == "other", truth * (1 - drop_label), truth)
+    return {
+        "label": label.astype(float),
+        "groups": {"sex": rng.choice(["f", "m"], n), "language": language},
+        "score": seen,
+        "probability": seen,
+        "indicators": {
+            "psychiatric care": rng.random(n) < 0.3 * truth**0.5,
+            "child welfare": rng.random(n) < 0.2 * truth**0.5,
+        },
+        "cuts": Cuts(60, int(n * 0.13)),
+    }
+
+
+@cache
+def fair_table(**changes):
+    world = people(**changes)
+    return measure(**world, seed=7, replicates=400)
+
+
+def attestation(check="C401", id="AT-07", role="service_owner", **changes):
+    return Attestation(
+        id=id,
+        check=check,
+        role=role,
+        **{
+            "need_id": PASSING.need_id,
+            "group": None,
+            "model_digest": PASSING.model_digest,
+            "policy_digest": POLICY.digest,
+            "reasons": "Two more years of outcomes will be pooled by the end of next year.",
+            "name": f"Demonstration {role}",
+            "organisation": "City of Examples",
+            "given_at": NOW - timedelta(hours=1),
+            "expires_at": NOW + timedelta(days=60),
+            **changes,
+        },
+    )
+
+
+def key_ring(folder, roles=("gate", "auditor"), *, demonstration=True, now=NOW):
+    ring = KeyRing(folder)
+    for role in roles:
+        ring.make(role, f"Demonstration {role}", demonstration=demonstration, days=7, now=now - timedelta(days=1))
+    return ring
+
+
+def stop_switch(folder):
+    return StopSwitch(folder)

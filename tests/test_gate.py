@@ -1,0 +1,413 @@
+from dataclasses import fields, replace
+from datetime import timedelta
+
+import pytest
+from ethics_cases import DIGESTS, LIST, NOW, PASSING, POLICY, evidence, fair_table, feature, key_facts, people, texts
+
+from ethics import PRINCIPLES, Cuts, Thresholds, Verdict, judge, judge_list, measure
+from ethics.checks import BUILT, Context
+from ethics.digests import canonical_json
+from ethics.gate import LIST_CHECKS, ONLINE_CHECKS
+from ethics.policy import DEFAULT_PATH, Policy
+from ethics.refusals import BadInput, NotTrusted
+from ethics.verdict import Check, verdict_state
+
+
+def judged(case=PASSING, table=None, policy=POLICY, **options):
+    return judge(case, fair_table(small=0.0) if table is None else table, policy, issued_at=NOW, **options)
+
+
+def check_of(verdict, id, group=None):
+    return next(check for check in verdict.checks if check.id == id and group in (None, check.group))
+
+
+def test_ten_rows_written_by_hand_are_judged():
+    # The two of group b who need help stand last: found 0 of 2, where everyone's recall is 2 of 4.
+    table = measure(
+        label=[1, 1, 0, 0, 0, 0, 0, 0, 1, 1],
+        groups={"g": list("aaaaabbbbb")},
+        score=range(10, 0, -1),
+        probability=[0.9, 0.9, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1],
+        cuts=Cuts(2, 4),
+        replicates=200,
+    )
+    verdict = judged(table=table)
+    assert verdict.state == "INCONCLUSIVE"
+    assert {check.state for check in verdict.checks if check.id == "C401"} == {"not_testable"}
+    assert {check.needs for check in verdict.checks if check.is_open} == {"AT-05", "AT-07"}
+    assert {check.state for check in verdict.checks if check.id not in ("C401", "C403")} == {"pass"}
+
+
+def test_a_fair_model_of_a_large_city_passes_every_check():
+    verdict = judged()
+    assert verdict.state == "PASS"
+    assert {check.id for check in verdict.checks} == set(BUILT) == set(POLICY.required)
+    assert {check.group for check in verdict.checks if check.id == "C401"} == {
+        "sex=f",
+        "sex=m",
+        "language=fi",
+        "language=sv",
+        "language=other",
+    }
+
+
+def test_a_model_that_does_not_see_a_groups_need_is_blocked():
+    verdict = judged(table=fair_table(small=0.0, drop_label=0.5))
+    assert verdict.state == "BLOCK"
+    blocking = [check for check in verdict.checks if check.state == "block"]
+    assert [(check.id, check.group, check.needs) for check in blocking] == [("C401", "language=other", None)]
+    assert blocking[0].high < POLICY.thresholds.min_recall_ratio
+    assert blocking[0].facts["missed"] > blocking[0].facts["missed_low"] > 0
+
+
+def test_strict_services_are_blocked_by_one_alarm():
+    table = fair_table(n=60_000, shift=1.2, small=0.0)
+    assert judged(table=table).state == "INCONCLUSIVE"
+    strict = POLICY.model_copy(update={"strict_services": (PASSING.service,)})
+    assert judged(table=table, policy=strict).state == "BLOCK"
+
+
+def test_need_at_the_same_score_on_two_indicators_blocks_on_one_asks():
+    world = people(40_000, small=0.0)
+    other = world["groups"]["language"] == "other"
+    for n_wrong, state in ((1, "needs_attestation"), (2, "block")):
+        indicators = {
+            name: hit | (other & (world["probability"] > 0.05) & (position < n_wrong))
+            for position, (name, hit) in enumerate(world["indicators"].items())
+        }
+        verdict = judged(table=measure(**{**world, "indicators": indicators}, replicates=300))
+        found = check_of(verdict, "C403", "language=other")
+        assert (found.state, found.needs) == (state, None if state == "block" else "AT-05")
+        assert verdict.state == ("BLOCK" if state == "block" else "INCONCLUSIVE")
+
+
+# Every check fires for what it is about, and for nothing else
+
+FIRES = {
+    "C101": [
+        ({"texts": texts(alternative=" ")}, "pass"),  # a blank with its language is still text
+        ({"texts": {**texts(), "benefit": {"fi": "x", "sv": " ", "en": "x"}}}, "block"),
+        ({"texts": {name: text for name, text in texts().items() if name != "alternative"}}, "block"),
+        ({"service": ""}, "block"),
+    ],
+    "C102": [({"use": "benefit_decision"}, "block"), ({"use": "sanction"}, "block")],
+    "C103": [({"n_objectors_in_rows": 3}, "block"), ({"n_objectors_in_rows": None}, "error")],
+    "C105": [
+        ({"duel": ({**PASSING.duel[0], "low": -5},)}, "block"),
+        ({"duel": (PASSING.duel[0], {**PASSING.duel[1], "low": -90, "high": -10})}, "block"),
+        ({"duel": (PASSING.duel[0], {**PASSING.duel[1], "low": -10, "high": 90})}, "needs_attestation"),
+        ({"duel": (PASSING.duel[1],)}, "error"),
+        ({"duel": ({**PASSING.duel[0], "low": float("nan")},)}, "error"),
+        ({"duel": ({**PASSING.duel[0], "low": None},)}, "error"),
+    ],
+    "C106": [
+        ({"auc": {"value": 0.97, "low": 0.96, "high": 0.98}}, "needs_attestation"),
+        ({"single_columns": ({"column": "x", "auc": 0.86},)}, "needs_attestation"),
+        ({"auc": None}, "error"),
+        ({"auc": {"value": float("nan"), "low": 0.5, "high": 0.6}}, "error"),
+    ],
+    "C301": [
+        ({"additivity_max_error": 2e-6}, "block"),
+        ({"additivity_max_error": None}, "error"),
+        ({"additivity_max_error": float("nan")}, "error"),
+    ],
+    "C404": [
+        ({"indicator_names": ("psychiatric care",)}, "needs_attestation"),
+        ({"indicator_names": ("psychiatric care", "psychiatric care")}, "needs_attestation"),
+    ],
+    "C409": [
+        ({"sort_key": ("rank_score desc", "person_id")}, "block"),
+        ({"sort_key": ("language", "rank_score desc", "tie_key")}, "block"),
+        ({"sort_key": ()}, "block"),
+    ],
+    "C601": [
+        ({"model_columns": ("absence.count.90d", "visits.count.90d")}, "block"),
+        ({"features": (feature(basis=" "),)}, "block"),
+        ({"features": ()}, "block"),
+        ({"model_columns": ()}, "error"),
+    ],
+    "C701": [
+        *(({"subject": {**DIGESTS, name: "0" * 64}}, "block") for name in DIGESTS),
+        ({"subject": {}}, "block"),
+        ({"model_digest": "0" * 64}, "block"),  # not the model of the subject
+        ({"subject": {**DIGESTS, "policy": "0" * 64}, "recorded": {**DIGESTS, "policy": "0" * 64}}, "block"),
+        ({"recorded": {name: d for name, d in DIGESTS.items() if name != "code"}}, "block"),
+    ],
+    "C702": [
+        ({"signing_keys": (key_facts("gate"),)}, "block"),
+        ({"signing_keys": (key_facts("gate"), key_facts("auditor", valid_to=NOW))}, "block"),
+        ({"signing_keys": (key_facts("gate"), key_facts("auditor", valid_from=NOW + timedelta(seconds=1)))}, "block"),
+        ({"signing_keys": (key_facts("gate"), key_facts("auditor", keyid="gate-key"))}, "block"),
+        ({"signing_keys": (key_facts("gate"), key_facts("auditor", name="Demonstration gate"))}, "block"),
+        ({"trained_by": "Demonstration auditor"}, "block"),
+    ],
+    "C801": [
+        ({"stop_switch_tested_at": None}, "block"),
+        ({"stop_switch_tested_at": NOW - timedelta(days=31)}, "block"),
+        ({"stop_switch_tested_at": NOW + timedelta(days=1)}, "block"),
+        ({"stop_switch_tested_at": NOW - timedelta(days=30)}, "pass"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("id", "changes", "state"), [(id, changes, state) for id, cases in FIRES.items() for changes, state in cases]
+)
+def test_each_check_fires_for_its_own_fault_only(id, changes, state):
+    verdict = judged(evidence(**changes))
+    assert check_of(verdict, id).state == state
+    assert {check.id for check in verdict.checks if check.state != "pass"} == ({id} if state != "pass" else set())
+    expected = {"pass": "PASS", "needs_attestation": "INCONCLUSIVE", "block": "BLOCK", "error": "ERROR"}
+    assert verdict.state == expected[state]
+    case = check_of(verdict, id).message_id.split(".")[1]
+    assert case in (*BUILT[id].cases, "error")
+
+
+def test_the_names_of_what_is_wrong_are_in_the_facts():
+    verdict = judged(evidence(subject={**DIGESTS, "model": "0" * 64, "code": "0" * 64}))
+    assert check_of(verdict, "C701").facts == {"names": "model, code"}
+    assert check_of(verdict, "C701").value == 2
+
+
+# States
+
+
+def a_check(state, attested=None, id="C101"):
+    return Check(id=id, version=1, severity="B", state=state, statistic="s", attested_by=attested)
+
+
+@pytest.mark.parametrize(
+    ("states", "verdict"),
+    [
+        (["pass"], "PASS"),
+        (["pass", "warn"], "PASS"),
+        (["warn"], "PASS"),
+        (["pass", "inconclusive"], "INCONCLUSIVE"),
+        (["pass", "needs_attestation"], "INCONCLUSIVE"),
+        (["pass", "not_testable"], "INCONCLUSIVE"),
+        (["inconclusive", "block"], "BLOCK"),
+        (["block", "error"], "ERROR"),
+        (["error"], "ERROR"),
+        (["pass", "unheard of"], "ERROR"),
+        (["pass", "inconclusive+"], "PASS_ATTESTED"),
+        (["not_testable+", "needs_attestation+", "warn"], "PASS_ATTESTED"),
+        (["inconclusive+", "inconclusive"], "INCONCLUSIVE"),
+        (["inconclusive+", "block"], "BLOCK"),
+        ([], "ERROR"),
+    ],
+)
+def test_the_state_of_a_verdict_is_the_first_that_applies(states, verdict):
+    checks = [a_check(state.rstrip("+"), "a" * 64 if state.endswith("+") else None) for state in states]
+    assert verdict_state(checks, ["C101"]) == verdict
+
+
+def test_an_attested_block_or_error_stays_what_it_is():
+    for state in ("block", "error"):
+        assert verdict_state([a_check(state, "a" * 64)], ["C101"]) == state.upper()
+
+
+def test_a_required_check_that_did_not_run_is_an_error():
+    assert verdict_state([a_check("pass")], ["C101", "C102"]) == "ERROR"
+    assert verdict_state([a_check("pass")], []) == "ERROR"
+
+
+def test_an_unknown_required_check_is_an_error_and_named():
+    verdict = judged(policy=POLICY.model_copy(update={"required": (*POLICY.required, "C999")}))
+    assert verdict.state == "ERROR"
+    assert check_of(verdict, "C999").facts == {"wrong": "no such check is built"}
+
+
+def test_no_groups_at_all_is_an_error():
+    verdict = judge(PASSING, None, POLICY, issued_at=NOW)
+    assert verdict.state == "ERROR"
+    assert {check.id for check in verdict.checks if check.state == "error"} == {"C401", "C403", "C409"}
+
+
+def test_a_table_measured_against_other_thresholds_is_an_error():
+    table = replace(fair_table(small=0.0), thresholds=Thresholds(recall=0.5))
+    assert judged(table=table).state == "ERROR"
+
+
+def test_every_built_check_tests_one_principle():
+    checks = [id for principle in PRINCIPLES for id in principle.checks]
+    assert len(checks) == len(set(checks))
+    assert set(BUILT) <= set(checks)
+
+
+@pytest.mark.parametrize("id", sorted(BUILT))
+def test_a_check_that_raises_is_an_error_and_never_a_pass(id):
+    class Broken:
+        def __getattr__(self, name):
+            raise RuntimeError("person 000123")
+
+    (found,) = BUILT[id].run(Broken(), Context(POLICY, NOW))
+    assert found.state == "error"
+    assert "000123" not in str(found)
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(PASSING) if field.name not in ("rows", "units")])
+def test_no_missing_evidence_makes_a_verdict_better(name):
+    try:
+        verdict = judged(evidence(**{name: None}))
+    except (AttributeError, TypeError, ValueError):
+        return  # not even a verdict
+    shown_only = {"eligible_n", "capacity_k", "period_days", "seed", "need_id", "invented", "trained_by", "kind"}
+    assert verdict.state != "PASS" or name in shown_only
+
+
+# Rules
+
+
+def rule(**changes):
+    return evidence(kind="rule", duel=(), auc=None, plausible_auc_max=None, additivity_max_error=None, **changes)
+
+
+def test_checks_of_probabilities_and_trees_do_not_apply_to_a_rule():
+    world = {name: part for name, part in people(40_000, small=0.0).items() if name != "probability"}
+    verdict = judged(rule(), measure(**world, replicates=300))
+    for id in ("C105", "C106", "C301"):
+        assert (check_of(verdict, id).state, check_of(verdict, id).statistic) == ("pass", "does not apply to a rule")
+    assert {check.statistic for check in verdict.checks if check.id == "C401"} == {"recall_ratio_at_k_audit"}
+
+
+def test_a_rule_without_a_label_shows_selection_rates_and_needs_at_07():
+    world = {name: part for name, part in people(5000).items() if name not in ("probability", "label")}
+    verdict = judged(rule(), measure(**world, label=None, replicates=300))
+    groups = [check for check in verdict.checks if check.id == "C401"]
+    assert {(check.state, check.needs) for check in groups} == {("not_testable", "AT-07")}
+    assert {check.statistic for check in groups} == {"selection_rate_at_k"}
+    assert check_of(verdict, "C401", "sex=f").value == pytest.approx(60 / 5000, rel=0.5)
+    assert {(c.state, c.needs) for c in verdict.checks if c.id == "C403"} == {("not_testable", "AT-05")}
+
+
+# Small groups, and the file
+
+
+def test_a_handful_of_people_is_named_without_numbers():
+    world = people(40_000, small=0.0)
+    world["groups"]["language"][:3] = "rare"
+    verdict = judged(table=measure(**world, replicates=300))
+    rare = check_of(verdict, "C401", "language=rare")
+    assert (rare.state, rare.n_bucket, rare.value, rare.needs) == ("not_testable", "<5", None, "AT-07")
+
+
+def test_a_verdict_is_written_without_floats_and_read_back():
+    verdict = judged(previous_sha256="d" * 64)
+    data = verdict.to_json()
+    canonical_json(data)  # refuses floats
+    assert Verdict.from_json(data).to_json() == data
+    assert data["coverage"] == {"required": list(POLICY.required), "run": sorted(BUILT), "skipped": []}
+    assert data["prev_verdict_sha256"] == "d" * 64
+    assert set(data["subject"]) == {*DIGESTS, "cells", "seed", "replicates", "design_effect"}
+    assert data["issued_at"] == "2026-11-02T09:00:00+00:00"
+    assert data["expires_at"] == "2027-01-31T09:00:00+00:00"
+    assert {
+        "id",
+        "version",
+        "severity",
+        "state",
+        "statistic",
+        "group",
+        "value",
+        "low",
+        "high",
+        "threshold",
+        "needs",
+    } <= set(data["checks"][0])
+
+
+def test_a_demonstration_lives_seven_days():
+    assert judged(demonstration=True).expires_at == NOW + timedelta(days=7)
+
+
+def test_the_same_evidence_gives_the_same_verdict():
+    assert judged().to_json() == judged().to_json()
+
+
+@pytest.mark.parametrize(
+    "tamper",
+    [
+        lambda data: data.update(state="PASS"),
+        lambda data: data["checks"].pop(0),
+        lambda data: data["checks"][-1].update(state="pass"),
+        lambda data: data.update(expires_at="2030-01-01T00:00:00+00:00"),
+        lambda data: data.update(extra="x"),
+        lambda data: data.pop("scope"),
+        lambda data: data.update(schema="ennakko-verdict/2"),
+    ],
+)
+def test_a_verdict_that_contradicts_itself_is_refused(tamper):
+    data = judged(evidence(stop_switch_tested_at=None)).to_json()
+    tamper(data)
+    with pytest.raises(NotTrusted):
+        Verdict.from_json(data)
+
+
+# Lists (G2)
+
+
+def states(found):
+    return {check.id: check.state for check in found}
+
+
+def test_a_clean_list_passes_every_list_check():
+    assert LIST_CHECKS == ("C102", "C103", "C301", "C409", "C601", "C701", "C702", "C801")
+    assert states(judge_list(LIST, POLICY)) == dict.fromkeys(LIST_CHECKS, "pass")
+    assert states(judge_list(LIST, POLICY, ONLINE_CHECKS)) == dict.fromkeys(ONLINE_CHECKS, "pass")
+
+
+@pytest.mark.parametrize(
+    ("id", "changes"),
+    [
+        ("C102", {"use": "sanction"}),
+        ("C103", {"n_objectors": 1}),
+        ("C301", {"additivity_max_error": 1e-3}),
+        ("C409", {"sort_key": ("rank_score desc", "sex", "tie_key")}),
+        ("C601", {"columns": ("absence.count.90d", "contacts.phone")}),
+        ("C701", {"actual": {**DIGESTS, "policy": "f" * 64}}),
+        ("C702", {"verdict_expires_at": NOW}),
+        ("C702", {"signing_keys": (key_facts("auditor"),)}),
+        ("C801", {"stop_switch_set": True}),
+        ("C801", {"stop_switch_tested_at": None}),
+    ],
+)
+def test_each_list_check_fires_for_its_own_fault_only(id, changes):
+    found = states(judge_list(replace(LIST, **changes), POLICY))
+    assert found == {**dict.fromkeys(LIST_CHECKS, "pass"), id: "block"}
+
+
+def test_a_list_check_that_does_not_exist_is_an_error():
+    assert states(judge_list(LIST, POLICY, ("C102", "C401", "C999"))) == {
+        "C102": "pass",
+        "C401": "error",
+        "C999": "error",
+    }
+
+
+# The policy
+
+
+def test_the_policy_requires_exactly_the_checks_that_are_built():
+    assert sorted(POLICY.required) == sorted(BUILT)
+
+
+def test_every_attestation_that_a_check_asks_for_is_in_the_policy():
+    assert set(POLICY.attestations) == {"AT-01", "AT-05", "AT-06", "AT-07"}
+    assert POLICY.attestations["AT-07"].roles == ("service_owner", "equality_officer")
+
+
+def test_a_policy_with_faults_names_all_of_them(tmp_path):
+    text = DEFAULT_PATH.read_text("utf-8").replace("verdict_days = 90", "verdict_days = 900")
+    text = text.replace("min_recall_ratio = 0.80", 'min_recal_ratio = 0.80\nmin_recall_ratio = "a"')
+    text = text.replace('roles = ["equality_officer"]', 'roles = ["boss"]')
+    path = tmp_path / "policy.toml"
+    path.write_text(text, "utf-8")
+    with pytest.raises(BadInput) as refusal:
+        Policy.load(path)
+    assert [fault.where.removeprefix(f"{path}: ") for fault in refusal.value.faults] == [
+        "verdict_days",
+        "thresholds.min_recall_ratio",
+        "thresholds.min_recal_ratio",
+        "attestations.AT-06",
+    ]
+    assert "Did you mean 'min_recall_ratio'?" in str(refusal.value)
