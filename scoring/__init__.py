@@ -1,1 +1,30 @@
-""
+"""From a model to an explained list: scores, reasons, outreach lists. Names are imported when first used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scoring.outreach import OutreachList as OutreachList
+    from scoring.outreach import outreach_list as outreach_list
+    from scoring.reasons import Reason as Reason
+    from scoring.reasons import explain as explain
+    from scoring.scorer import Scorer as Scorer
+    from scoring.scorer import Scores as Scores
+
+_HOMES = {
+    "OutreachList": "outreach",
+    "outreach_list": "outreach",
+    "Reason": "reasons",
+    "explain": "reasons",
+    "Scorer": "scorer",
+    "Scores": "scorer",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'scoring' has no attribute {name!r}")
+    return getattr(import_module(f"scoring.{_HOMES[name]}"), name)

@@ -1,0 +1,375 @@
+"""The outreach list: as long as the service's capacity, cut per unit, checked by the gate, frozen."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import re
+import secrets
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from ethics.case import SORT_KEY
+from ethics.digests import canonical_json, sha256
+from ethics.refusals import BadInput, Fault, did_you_mean
+from scoring.list_gate import ask_gate
+from scoring.reasons import Reason, Typical, Words, explain
+from scoring.scorer import sort_key_of
+from scoring.units import split_capacity, unit_of_persons, units_of
+
+if TYPE_CHECKING:
+    from ethics.gate import Check, Policy
+    from ethics.objections import ObjectionRegister
+    from ethics.stop_switch import StopSwitch
+    from features.city import City
+    from models.need import Need
+    from scoring.scorer import Scorer, Scores
+
+OBJECTED = "objected"
+LISTED_RECENTLY = "listed recently"
+UNIT_NOT_KNOWN = "unit not known"
+ROWS = "rows.parquet"
+"""File of a written list: who was on it, with each row's salted hash, for recall, cool-down and proof."""
+
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+@dataclass(frozen=True)
+class ListRow:
+    """One person on a unit's list.
+
+    ``rank`` counts from 1 within the unit; ``row_hash`` is salted with the home's secret and covers all the rest.
+    """
+
+    rank: int
+    person_id: str
+    rank_band: str
+    reasons: tuple[Reason, ...]
+    row_hash: str = ""
+
+
+@dataclass(frozen=True)
+class UnitPart:
+    """One unit's part of a list.
+
+    Attributes
+    ----------
+    unit_id, name : str
+    k : int
+        Its share of the service's capacity in the period.
+    eligible_n : int
+        People of its districts who were ranked and have not objected.
+    rows : tuple of ListRow
+        The first ``k`` of them.
+    """
+
+    unit_id: str
+    name: str
+    k: int
+    eligible_n: int
+    rows: tuple[ListRow, ...]
+
+    @property
+    def below_n(self) -> int:
+        """People of the unit below the line."""
+        return self.eligible_n - len(self.rows)
+
+    @property
+    def file_name(self) -> str:
+        """A name for its files that every file system takes; two units never share one."""
+        plain = re.sub(r"[^A-Za-z0-9_-]+", "_", self.unit_id)
+        return plain if plain == self.unit_id else f"{plain}-{sha256(self.unit_id.encode())[:8]}"
+
+
+@dataclass(frozen=True)
+class OutreachList:
+    """A frozen list of the people a service may contact in one period, in parts for its units.
+
+    Attributes
+    ----------
+    list_id : str
+        Unique, and later lists sort after earlier ones.
+    list_digest : str
+        SHA-256 over what the list says, each row salted with the home's secret; without ``list_id``.
+    capacity_k : int
+        Contacts of the whole service in the period.
+    cohort_n : int
+        People the need covers; the sum of those listed, below the line, and excluded.
+    excluded : mapping
+        Reason → people of the cohort who are on no list for it.
+    checks : tuple of Check
+        What the gate found about this list.
+    banners : tuple of str
+        ``"demonstration"``, ``"invented"``: what every page says at its top.
+    """
+
+    list_id: str
+    list_digest: str
+    need: Need
+    as_of_date: date
+    capacity_k: int
+    cohort_n: int
+    parts: tuple[UnitPart, ...]
+    excluded: Mapping[str, int]
+    model_digest: str
+    verdict_id: str
+    expires_at: str
+    matrix_digest: str
+    checks: tuple[Check, ...] = field(repr=False)
+    banners: tuple[str, ...] = ()
+    language: str = "en"
+
+    @property
+    def listed(self) -> int:
+        """People on the list."""
+        return sum(len(part.rows) for part in self.parts)
+
+    @property
+    def below(self) -> int:
+        """People ranked below their unit's line."""
+        return sum(part.below_n for part in self.parts)
+
+    def part(self, unit_id: str) -> UnitPart:
+        """One unit's part, or a refusal that names the units."""
+        for part in self.parts:
+            if part.unit_id == unit_id:
+                return part
+        mend = did_you_mean(unit_id, [part.unit_id for part in self.parts])
+        raise BadInput(Fault("unit", f"'{unit_id}' is not a unit here", mend))
+
+    def rows(self, parts: Sequence[UnitPart] | None = None) -> pl.DataFrame:
+        """Who is listed: ``unit_id``, ``rank``, ``person_id``, ``rank_band``, ``row_hash``."""
+        rows = [
+            (part.unit_id, row.rank, row.person_id, row.rank_band, row.row_hash)
+            for part in (self.parts if parts is None else parts)
+            for row in part.rows
+        ]
+        texts = dict.fromkeys(("person_id", "rank_band", "row_hash"), pl.String)
+        return pl.DataFrame(rows, schema={"unit_id": pl.String, "rank": pl.UInt32, **texts}, orient="row")
+
+    def facts(self) -> dict[str, Any]:
+        """What can be said of the list without saying who is on it."""
+        return {
+            "list_id": self.list_id,
+            "list_digest": self.list_digest,
+            "need": self.need.id,
+            "service": self.need.service,
+            "as_of_date": self.as_of_date.isoformat(),
+            "capacity_k": self.capacity_k,
+            "cohort_n": self.cohort_n,
+            "listed": self.listed,
+            "below": self.below,
+            "excluded": dict(self.excluded),
+            "units": [
+                {"unit_id": p.unit_id, "k": p.k, "eligible_n": p.eligible_n, "listed": len(p.rows)} for p in self.parts
+            ],
+            "sort_key": list(SORT_KEY),
+            "model_digest": self.model_digest,
+            "matrix_digest": self.matrix_digest,
+            "verdict_id": self.verdict_id,
+            "verdict_expires_at": self.expires_at,
+            "checks": {check.id: check.state for check in self.checks},
+        }
+
+    def write(self, folder: Path, unit: str | None = None) -> tuple[Path, ...]:
+        """Write ``folder/<list_id>/``: a CSV and a page per unit (or of one unit) and ``list.json``; whole, or nothing.
+
+        Returns
+        -------
+        tuple of Path
+            The files.
+        """
+        from scoring.pages import write_files
+
+        return write_files(self, folder, unit)
+
+
+def outreach_list(
+    scores: Scores,
+    scorer: Scorer,
+    city: City,
+    *,
+    objections: ObjectionRegister,
+    policy: Policy,
+    stop_switch: StopSwitch,
+    resting: Collection[str],
+    secret: bytes,
+    issued_at: datetime,
+    language: str = "en",
+) -> OutreachList:
+    """Cut a ranking at the service's capacity, unit by unit, explain it, and let the gate judge it.
+
+    Parameters
+    ----------
+    scores : Scores
+        From ``scorer``.
+    city : City
+        The city that was scored, for its units and districts.
+    objections : ObjectionRegister
+        Asked again: who objected since the scores were made is on no list.
+    policy : Policy
+    stop_switch : StopSwitch
+    resting : collection of str
+        Persons to leave in peace for now, see :func:`recently_listed`.
+    secret : bytes
+        The home's secret for list digests.
+    issued_at : datetime
+        Now, with a timezone.
+    language : str
+
+    Raises
+    ------
+    Blocked, NotTrusted
+        The gate blocks the list, or could not judge it; there is then no list.
+    """
+    Words.of(language)
+    need = scorer.need
+    if scores.model_digest != scorer.model.digest:
+        raise BadInput(Fault("scores", "were made by another model than the scorer's", "Score with this scorer"))
+    units = units_of(city, need)
+    ranked = scores.frame.join(unit_of_persons(city, units, scores), on="person_id", how="left", maintain_order="left")
+    objecting = pl.Series(objections.objecting(ranked["person_id"].to_list(), need.id), dtype=pl.Boolean)
+    remaining = ranked.filter(~objecting)
+    awake = remaining.filter(~pl.col("person_id").is_in(list(resting)))
+    placed = awake.filter(pl.col("unit_id").is_not_null())
+    shares = split_capacity(
+        need.capacity.k,
+        units["unit_id"].to_list(),
+        dict(placed.group_by("unit_id").len().iter_rows()),
+        dict(units.select("unit_id", "capacity").iter_rows()),
+    )
+    listed = placed.filter(pl.int_range(pl.len()).over("unit_id") < pl.col("unit_id").replace_strict(shares, default=0))
+    reasons, max_error = _reasons(listed, scores, scorer, language)
+    checks = ask_gate(
+        scorer,
+        policy,
+        stop_switch,
+        n_objectors=int(objections.objecting(listed["person_id"].to_list(), need.id).sum()),
+        columns=scores.matrix.names,
+        sort_key=sort_key_of(listed),
+        max_error=max_error,
+        moment=issued_at,
+    )
+    parts = tuple(
+        _part(unit, placed, listed, shares, reasons, secret) for unit in units.sort("unit_id").iter_rows(named=True)
+    )
+    excluded = {
+        OBJECTED: scores.cohort_n - remaining.height,
+        LISTED_RECENTLY: remaining.height - awake.height,
+        UNIT_NOT_KNOWN: awake.height - placed.height,
+    }
+    verdict = scorer.verified.verdict
+    banners = {"demonstration": verdict.demonstration, "invented": bool(verdict.scope.get("invented"))}
+    return OutreachList(
+        list_id=new_list_id(issued_at),
+        list_digest=_digest(scores, scorer, parts, excluded),
+        need=need,
+        as_of_date=scores.as_of_date,
+        capacity_k=need.capacity.k,
+        cohort_n=scores.cohort_n,
+        parts=parts,
+        excluded=excluded,
+        model_digest=scores.model_digest,
+        verdict_id=scores.verdict_id,
+        expires_at=verdict.expires_at.isoformat(timespec="seconds"),
+        matrix_digest=scores.matrix_digest,
+        checks=checks,
+        banners=tuple(banner for banner, is_shown in banners.items() if is_shown),
+        language=language,
+    )
+
+
+def recently_listed(folder: Path, need: Need, as_of_date: date) -> frozenset[str]:
+    """Who was on a list of this need less than its ``cooldown_days`` before a day.
+
+    Read from what :meth:`OutreachList.write` left in ``folder``. Lists of the day itself do not count, so making a
+    list again gives the same people.
+    """
+    earliest = as_of_date - timedelta(days=need.list.cooldown_days)
+    found: set[str] = set()
+    for facts_path in sorted(folder.glob("*/list.json")):
+        facts = json.loads(facts_path.read_text(encoding="utf-8"))
+        if facts["need"] == need.id and earliest < date.fromisoformat(facts["as_of_date"]) < as_of_date:
+            found.update(pl.read_parquet(facts_path.with_name(ROWS))["person_id"])
+    return frozenset(found)
+
+
+def new_list_id(now: datetime) -> str:
+    """A ULID: 48 bits of milliseconds, 80 random bits; 26 signs that sort by time.
+
+    >>> from datetime import UTC
+    >>> new_list_id(datetime(2024, 1, 1, tzinfo=UTC)) < new_list_id(datetime(2024, 1, 1, 0, 0, 1, tzinfo=UTC))
+    True
+    """
+    number = int(now.timestamp() * 1000) << 80 | secrets.randbits(80)
+    return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
+
+
+def _part(
+    unit: Mapping[str, Any],
+    placed: pl.DataFrame,
+    listed: pl.DataFrame,
+    shares: Mapping[str, int],
+    reasons: Mapping[str, tuple[Reason, ...]],
+    secret: bytes,
+) -> UnitPart:
+    unit_id = unit["unit_id"]
+    people = listed.filter(pl.col("unit_id") == unit_id).select("person_id", "rank_band")
+    rows = [ListRow(rank, person, band, reasons[person]) for rank, (person, band) in enumerate(people.iter_rows(), 1)]
+    hashed = (replace(row, row_hash=_row_hash(unit_id, row, secret)) for row in rows)
+    eligible_n = placed.filter(pl.col("unit_id") == unit_id).height
+    return UnitPart(unit_id, unit["name"], shares[unit_id], eligible_n, tuple(hashed))
+
+
+def _reasons(
+    listed: pl.DataFrame, scores: Scores, scorer: Scorer, language: str
+) -> tuple[dict[str, tuple[Reason, ...]], float]:
+    """Reasons of the listed as their own unit may see them, and the largest gap to their scores."""
+    typical = Typical.of(scores.matrix)
+    reasons: dict[str, tuple[Reason, ...]] = {}
+    errors = [0.0]
+    for (unit_id,), people in listed.group_by("unit_id", maintain_order=True):
+        rows = people["row"].to_numpy()
+        told, error = explain(scorer.model, scores.matrix, rows, typical, reader=str(unit_id), language=language)
+        reasons |= {person: tuple(why) for person, why in zip(people["person_id"], told, strict=True)}
+        errors.append(error)
+    return reasons, max(errors)
+
+
+def _digest(scores: Scores, scorer: Scorer, parts: Iterable[UnitPart], excluded: Mapping[str, int]) -> str:
+    """SHA-256 over what the list says. Rows enter as keyed hashes, so the digest betrays nobody."""
+    said = {
+        "schema": "ennakko-list/1",
+        **scorer.digests,
+        "matrix": scores.matrix_digest,
+        "as_of_date": scores.as_of_date.isoformat(),
+        "capacity_k": scorer.need.capacity.k,
+        "excluded": dict(excluded),
+        "parts": [
+            {
+                "unit_id": part.unit_id,
+                "k": part.k,
+                "eligible_n": part.eligible_n,
+                "rows": [row.row_hash for row in part.rows],
+            }
+            for part in parts
+        ],
+    }
+    return sha256(canonical_json(said))
+
+
+def _row_hash(unit_id: str, row: ListRow, secret: bytes) -> str:
+    salt = hmac.digest(secret, row.person_id.encode(), "sha256")
+    said = {
+        "unit_id": unit_id,
+        "rank": row.rank,
+        "person_id": row.person_id,
+        "rank_band": row.rank_band,
+        "reasons": [reason.text for reason in row.reasons],
+    }
+    return hmac.digest(salt, canonical_json(said), "sha256").hex()

@@ -1,0 +1,301 @@
+"""Contributions as sentences that a caseworker with thirty seconds can check."""
+
+from __future__ import annotations
+
+import re
+import string
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ethics.refusals import BadInput, Fault
+
+if TYPE_CHECKING:
+    from features.matrix import Matrix
+    from features.spec import FeatureSpec
+    from models.need import Need
+
+MOST_REASONS = 4
+FEWEST_FOR_TYPICAL = 20
+"""People behind a median at least: of fewer, it could be somebody's own value."""
+
+_MESSAGES = Path(__file__).parent / "messages"
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a person stands where he or she stands, in one sentence.
+
+    Attributes
+    ----------
+    text : str
+        The sentence, with the person's value and what is typical.
+    source : str or None
+        The register it comes from; None where the reader may not see what contributed.
+    changeable : bool or None
+        Whether it can change, as the need says; None likewise.
+    """
+
+    text: str
+    source: str | None
+    changeable: bool | None
+
+
+class Words:
+    """The texts of one language by dotted key.
+
+    >>> Words.of("en")("list.person", id="000123")
+    'Person 000123'
+    """
+
+    def __init__(self, texts: Mapping[str, Any]) -> None:
+        self.texts = _flat(texts)
+
+    @classmethod
+    @lru_cache(maxsize=8)
+    def of(cls, language: str) -> Words:
+        """The texts of a language.
+
+        Raises
+        ------
+        BadInput
+            ``language: not built yet: 'sv'. Built: en``.
+        """
+        built = sorted(path.stem for path in _MESSAGES.glob("*.toml"))
+        if language not in built:
+            raise BadInput(Fault("language", f"not built yet: {language!r}", f"Built: {', '.join(built)}"))
+        return cls(tomllib.loads((_MESSAGES / f"{language}.toml").read_text(encoding="utf-8")))
+
+    def __call__(self, key: str, **values: object) -> str:
+        """The text of a key, with its {names} filled in."""
+        return " ".join(self.texts[key].format(**values).split())
+
+    def number(self, value: float) -> str:
+        """A number for reading: whole, or three figures; marks as the language writes them.
+
+        >>> [Words.of("en").number(x) for x in (12.0, 1234.0, 7.4, 0.0512, 168.4)]
+        ['12', '1,234', '7.4', '0.0512', '168']
+        """
+        whole = value == round(value) or abs(value) >= 100
+        text = f"{value:,.0f}" if whole else np.format_float_positional(value, 3, fractional=False, trim="-")
+        marks = str.maketrans({",": self.texts["numbers.thousands_mark"], ".": self.texts["numbers.decimal_mark"]})
+        return text.translate(marks)
+
+
+def _flat(texts: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in texts.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def placeholders(text: str) -> frozenset[str]:
+    """The names in braces of a text, so that languages can be compared.
+
+    >>> sorted(placeholders("{value} {plain}"))
+    ['plain', 'value']
+    """
+    return frozenset(name for _, name, _, _ in string.Formatter().parse(text) if name)
+
+
+@dataclass(frozen=True)
+class Typical:
+    """What is typical among the people a need covers: the median of each column, or NaN if too few stand behind it.
+
+    Made once for a cohort and used for every sentence about it, so that a reason is the same in a list and online.
+    """
+
+    medians: Mapping[str, float]
+
+    @classmethod
+    def of(cls, matrix: Matrix) -> Typical:
+        """Medians of a matrix's columns over the people who have a value."""
+        medians = {}
+        for j, name in enumerate(matrix.names):
+            values = matrix.X[:, j]
+            known = values[~np.isnan(values)]
+            medians[name] = float(np.median(known)) if known.size >= FEWEST_FOR_TYPICAL else float("nan")
+        return cls(medians)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a matrix as a reader needs it: of which feature, which measure, over which window."""
+
+    feature: FeatureSpec
+    measure: str
+    days: int | None
+
+
+@dataclass(frozen=True)
+class Explainer:
+    """Turns contributions into reasons for one need, one reader and one language.
+
+    Parameters
+    ----------
+    need : Need
+    typical : Typical
+        Of the cohort that was scored.
+    reader : str
+        The service or unit that will read; features with a ``visible_to`` that does not name it stay unnamed.
+    language : str
+    """
+
+    need: Need
+    typical: Typical
+    reader: str
+    language: str = "en"
+
+    @cached_property
+    def columns(self) -> tuple[Column, ...]:
+        """What stands behind each column of the need's matrix, in order."""
+        found = []
+        for feature in self.need.features:
+            if feature.attribute is not None:
+                found.append(Column(feature, feature.attribute, None))
+                continue
+            for window in feature.windows:
+                days = None if window.unit == "ever" else window.far
+                found += [Column(feature, measure, days) for measure in feature.measures]
+        return tuple(found)
+
+    def of_contributions(self, values: np.ndarray, contributions: np.ndarray) -> list[Reason]:
+        """Up to four reasons of one person, strongest first.
+
+        What raises the place on the list is told; only where nothing does, what lowers it.
+
+        Parameters
+        ----------
+        values : float32 (p,)
+        contributions : float64 (p,)
+            What each column adds to the raw score, the expected value apart.
+        """
+        sums: dict[str, float] = {}
+        strongest: dict[str, int] = {}
+        for j, column in enumerate(self.columns):
+            sums[column.feature.name] = sums.get(column.feature.name, 0.0) + float(contributions[j])
+        raising = {name: total for name, total in sums.items() if total > 0}
+        sign = 1.0 if raising else -1.0
+        for j, column in enumerate(self.columns):
+            best = strongest.get(column.feature.name)
+            if best is None or sign * contributions[j] > sign * contributions[best]:
+                strongest[column.feature.name] = j
+        chosen = raising or {name: total for name, total in sums.items() if total < 0}
+        # The need file's order decides between equals, so that the same person has the same reasons everywhere.
+        ordered = sorted(chosen, key=lambda name: -abs(chosen[name]))
+        return self._told([strongest[name] for name in ordered], values, lowers=not raising)
+
+    def of_order(self, values: np.ndarray) -> list[Reason]:
+        """Up to four reasons of one person under a written rule: the columns of the order, in their order."""
+        names = list(self.need.columns)
+        return self._told([names.index(term.column) for term in self.need.order], values, lowers=False)
+
+    def _told(self, columns: Sequence[int], values: np.ndarray, *, lowers: bool) -> list[Reason]:
+        words = Words.of(self.language)
+        reasons: list[Reason] = []
+        for j in columns:
+            feature = self.columns[j].feature
+            if feature.visible_to and not {self.reader, self.need.service} & set(feature.visible_to):
+                reason = Reason(words("reasons.hidden"), None, None)
+            else:
+                text = self._sentence(j, float(values[j]))
+                text = words("reasons.lowers", sentence=text) if lowers else text
+                reason = Reason(text, feature.source, feature.changeable)
+            if reason not in reasons:  # what may not be seen is said once
+                reasons.append(reason)
+        return reasons[:MOST_REASONS]
+
+    def _sentence(self, j: int, value: float) -> str:
+        words, column = Words.of(self.language), self.columns[j]
+        typical = self._rounded(column, self.typical.medians[self.need.columns[j]])
+        value = self._rounded(column, value)
+        plain = column.feature.plain
+        text = words(
+            f"measures.{column.measure}.{_form(column.measure, value)}",
+            plain=getattr(plain, self.language) if plain else column.feature.name,
+            value="" if np.isnan(value) else words.number(value),
+            window=self._window(column),
+        )
+        if np.isnan(typical) or np.isnan(value):  # with nothing typical, or nothing to compare with it
+            return text
+        unit = "number" if column.measure != "days_since_last" else "day" if typical == 1 else "days"
+        return f"{text} {words(f'typical.{unit}', typical=words.number(typical))}"
+
+    def _window(self, column: Column) -> str:
+        words = Words.of(self.language)
+        if column.days is None:
+            return words("windows.ever")
+        return words("windows.day") if column.days == 1 else words("windows.days", days=words.number(column.days))
+
+    @staticmethod
+    def _rounded(column: Column, value: float) -> float:
+        if np.isnan(value):
+            return value
+        if column.measure == "age":
+            return float(np.floor(value))
+        whole = column.measure in _COUNTED or abs(value) >= 100
+        return float(np.round(value)) if whole else float(f"{value:.3g}")
+
+
+_COUNTED = ("count", "n_values", "days_since_last")
+
+
+def _form(measure: str, value: float) -> str:
+    """Which of a measure's sentences fits a value."""
+    if np.isnan(value) or (value == 0 and measure in ("count", "n_values")):
+        return "none"
+    if value == 0 and measure == "days_since_last":
+        return "zero"
+    return "one" if value == 1 and measure in ("n_values", "days_since_last", "age") else "some"
+
+
+def explain(
+    model: Any, matrix: Matrix, rows: Sequence[int] | np.ndarray, typical: Typical, *, reader: str, language: str = "en"
+) -> tuple[list[list[Reason]], float]:
+    """Reasons of some rows of a matrix, and how far the contributions are from adding up to the raw score.
+
+    Parameters
+    ----------
+    model : NeedModel or RuleModel
+    matrix : Matrix
+        What was scored.
+    rows : int (m,)
+        Rows to explain; only these pay for their contributions.
+    typical : Typical
+    reader : str
+        The service or unit that will read the reasons.
+    language : str
+
+    Returns
+    -------
+    reasons : list of m lists, up to four each
+    max_error : float
+        Largest |expected value + Σ contributions − raw score| of the rows; 0 for a rule (check C301).
+    """
+    explainer = Explainer(model.need, typical, reader, language)
+    X = matrix.X[np.asarray(rows, dtype=np.int64)]
+    if model.need.kind == "rule":
+        return [explainer.of_order(values) for values in X], 0.0
+    if not len(X):
+        return [], 0.0
+    contributions = np.asarray(model.contributions(X), dtype=np.float64)
+    max_error = float(np.max(np.abs(contributions.sum(axis=1) - model.raw(X))))
+    return [explainer.of_contributions(v, c[:-1]) for v, c in zip(X, contributions, strict=True)], max_error
+
+
+def source_of(reason: Reason, language: str = "en") -> str:
+    """Where a reason comes from and whether it can change, in words; empty where the reader may not see it.
+
+    >>> source_of(Reason("12 absences", "school register", True))
+    'from the school register; can change'
+    """
+    words = Words.of(language)
+    if reason.changeable is None:
+        return ""
+    parts = [words("reasons.source", source=re.sub(r"^the ", "", reason.source))] if reason.source else []
+    return "; ".join([*parts, words("reasons.changeable" if reason.changeable else "reasons.not_changeable")])

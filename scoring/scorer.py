@@ -1,0 +1,244 @@
+"""Scores for a cohort or for one person, by one and the same way; only with a verified verdict of the same model."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from ethics.case import SORT_KEY
+from ethics.refusals import Fault, NotTrusted
+from ethics.signing import VerifiedVerdict
+from features.city import DataError
+from features.matrix import build_cohort, build_matrix
+from models.ties import tie_keys
+
+if TYPE_CHECKING:
+    from ethics.objections import ObjectionRegister
+    from features.city import City
+    from features.matrix import Matrix
+    from models.need import Need
+
+BAND_SHARES = (1, 5, 10, 25, 50)
+"""Top shares of the cohort, in per cent, that have a band."""
+RANK_BANDS = (*(f"top_{share}" for share in BAND_SHARES), "rest")
+_ORDER = ["raw", "tie_key"]
+_DESCENDING = [True, False]
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """The scores of some people at one as-of date.
+
+    Attributes
+    ----------
+    need_id : str
+    as_of_date : date
+    frame : pl.DataFrame
+        One row per person, first rank first: ``person_id``, ``score`` (f64 in [0, 1]; null for a rule), ``raw`` (f64,
+        higher first), ``rank`` (u32 from 1), ``rank_band``, ``tie_key`` and ``row`` (u32, the person's row in
+        ``matrix``).
+    matrix : Matrix
+        What was scored, for reasons and for what is typical.
+    cohort_n : int
+        People the need covers on that date, objectors among them.
+    n_objectors : int
+        Those masked.
+    model_digest, verdict_id, matrix_digest : str
+        What the scores rest on.
+    """
+
+    need_id: str
+    as_of_date: date
+    frame: pl.DataFrame
+    matrix: Matrix
+    cohort_n: int
+    n_objectors: int
+    model_digest: str
+    verdict_id: str
+    matrix_digest: str
+
+    def __len__(self) -> int:
+        return self.frame.height
+
+    def table(self) -> pl.DataFrame:
+        """The scores as others read them: no raw score, no tie key, and what each row rests on."""
+        return self.frame.select(
+            pl.lit(self.need_id).alias("need_id"),
+            "person_id",
+            pl.lit(self.as_of_date).alias("as_of_date"),
+            "score",
+            "rank",
+            "rank_band",
+            pl.lit(self.model_digest).alias("model_digest"),
+            pl.lit(self.verdict_id).alias("verdict_id"),
+        )
+
+    def write(self, path: Path) -> Path:
+        """Write :meth:`table` to a Parquet file that is there whole or not at all, readable by its owner alone."""
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                self.table().write_parquet(file)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(draft).replace(path)
+        except BaseException:
+            Path(draft).unlink(missing_ok=True)
+            raise
+        return path
+
+
+class Scorer:
+    """Scores people with one model; cannot be made without a verified verdict of that very model.
+
+    Parameters
+    ----------
+    verified : VerifiedVerdict
+        From :func:`ethics.signing.verify`; nothing else will do.
+    model : NeedModel or RuleModel
+        With the digests of model and need that the verdict names.
+    secret : bytes
+        The need's secret in the home, for the neutral order among equals.
+
+    Raises
+    ------
+    TypeError
+        ``verified`` is not a verified verdict.
+    NotTrusted
+        The verdict is about another model or need; both digests are named.
+    """
+
+    def __init__(self, verified: VerifiedVerdict, model: Any, secret: bytes) -> None:
+        if not isinstance(verified, VerifiedVerdict):
+            raise TypeError(f"a Scorer needs what ethics.signing.verify gives, not {type(verified).__name__}")
+        self.verified = verified
+        self.model = model
+        self.need: Need = model.need
+        self._secret = secret
+        subject = verified.verdict.subject
+        faults = [
+            _differs(name, str(subject.get(name)), digest)
+            for name, digest in self.digests.items()
+            if subject.get(name) != digest
+        ]
+        if tuple(model.columns) != tuple(self.need.columns):
+            wrong = f"the model takes {len(model.columns)}, which are not the {len(self.need.columns)} of the need"
+            faults.append(Fault("columns", wrong, "Train and judge again"))
+        if faults:
+            raise NotTrusted(*faults)
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Digests of the model and need that are in use, taken from their bytes."""
+        return {"model": self.model.digest, "need": self.need.digest}
+
+    def score(
+        self,
+        city: City,
+        as_of_date: date,
+        objections: ObjectionRegister,
+        person_ids: Sequence[str] | None = None,
+    ) -> Scores:
+        """Score everybody the need covers on a day, or those of ``person_ids`` whom it covers; objectors are masked.
+
+        One person is scored exactly as in a whole city: same cohort rules, same matrix, same model, same bits; only
+        ``rank`` is among those scored together. A written rule says nothing about one person alone, so under a rule
+        the whole cohort is put in order first, and ``rank`` is the place in it.
+        """
+        whole = person_ids is None or self.model.kind == "rule"
+        part = city if whole or person_ids is None else city.only(person_ids)
+        cohort = build_cohort(part, self.need.cohort, [as_of_date])
+        matrix = self._matrix(part, cohort, objections)
+        frame = self._ranked(matrix, as_of_date)
+        if person_ids is not None:
+            asked = pl.col("person_id").is_in(list(person_ids))
+            frame, cohort = frame.filter(asked), cohort.filter(asked)
+        return Scores(
+            need_id=self.need.id,
+            as_of_date=as_of_date,
+            frame=frame,
+            matrix=matrix,
+            cohort_n=cohort.height,
+            n_objectors=cohort.height - frame.height,
+            model_digest=self.model.digest,
+            verdict_id=self.verified.verdict.verdict_id,
+            matrix_digest=matrix.digest,
+        )
+
+    def covers(self, city: City, as_of_date: date, person_id: str) -> bool:
+        """Whether the need covers a person on a day."""
+        try:
+            build_cohort(city.only([person_id]), self.need.cohort, [as_of_date])
+        except DataError as refusal:
+            if any(fault.where != "cohort" for fault in refusal.faults):
+                raise
+            return False
+        return True
+
+    def matrix(self, city: City, as_of_date: date, objections: ObjectionRegister) -> Matrix:
+        """The features of everybody the need covers on a day, objectors left out."""
+        return self._matrix(city, build_cohort(city, self.need.cohort, [as_of_date]), objections)
+
+    def _matrix(self, city: City, cohort: pl.DataFrame, objections: ObjectionRegister) -> Matrix:
+        return build_matrix(city, self.need.features, cohort, objections=objections, need_id=self.need.id)
+
+    def _ranked(self, matrix: Matrix, as_of_date: date) -> pl.DataFrame:
+        person_ids = matrix.keys["person_id"].to_list()
+        raw = np.asarray(self.model.raw(matrix.X), dtype=np.float64)
+        probability = None if self.model.kind == "rule" else self.model.probability(raw)
+        self._refuse_what_is_no_score(raw, probability)
+        keys = tie_keys(self._secret, person_ids, self.model.digest, as_of_date)
+        ranked = pl.DataFrame(
+            {
+                "person_id": pl.Series(person_ids, dtype=pl.String),
+                "score": pl.Series([None] * raw.size if probability is None else probability, dtype=pl.Float64),
+                "raw": raw,
+                "rank_band": pl.Series(self._bands(raw), dtype=pl.String),
+                "tie_key": pl.Series(keys, dtype=pl.String),
+                "row": np.arange(raw.size, dtype=np.uint32),
+            }
+        ).sort(_ORDER, descending=_DESCENDING)
+        ranked = ranked.with_columns(rank=pl.int_range(1, pl.len() + 1, dtype=pl.UInt32))
+        return ranked.select("person_id", "score", "raw", "rank", "rank_band", "tie_key", "row")
+
+    def _bands(self, raw: np.ndarray) -> list[str]:
+        """The band of each raw score.
+
+        A model's bands begin where they did when it was judged, so one person's band needs nobody else; a rule's are
+        shares of those put in order, where equals share the better band.
+        """
+        if self.model.kind == "rule":
+            ahead = raw.size - np.searchsorted(np.sort(raw), raw, side="right")
+            reached = [ahead * 100 < share * raw.size for share in BAND_SHARES]
+        else:
+            reached = [raw >= self.model.score_bands[share] for share in BAND_SHARES]
+        index = np.where(np.any(reached, axis=0), np.argmax(reached, axis=0), len(BAND_SHARES))
+        return [RANK_BANDS[i] for i in index]
+
+    def _refuse_what_is_no_score(self, raw: np.ndarray, probability: np.ndarray | None) -> None:
+        no_score = ~np.isfinite(raw)
+        if probability is not None:
+            no_score |= ~((probability >= 0) & (probability <= 1))
+        if no_score.any():
+            wrong = f"gave {int(no_score.sum())} of {raw.size} people a score that is not one"
+            raise NotTrusted(Fault(f"model {self.model.digest[:12]}", wrong, "Train and judge again"))
+
+
+def sort_key_of(frame: pl.DataFrame) -> tuple[str, ...]:
+    """What people stand in order by, found out from the order itself: the declared key, or that it is another."""
+    same = frame.equals(frame.sort(_ORDER, descending=_DESCENDING))
+    return SORT_KEY if same else ("another order",)
+
+
+def _differs(name: str, judged: str, present: str) -> Fault:
+    wrong = f"has the digest {present[:12]}…, but the verdict judged {judged[:12]}…"
+    return Fault(name, wrong, f"Use the {name} that was judged, or judge this one")
