@@ -351,7 +351,10 @@ class Page:
                 cells.append(Cell(t("page.missing")))
             else:
                 show = _percent if measure in _SHARES else _short
-                interval = t("page.interval", low=show(found.low), high=show(found.high))
+                bounded = math.isfinite(found.low) and math.isfinite(found.high)
+                interval = (
+                    t("page.interval", low=show(found.low), high=show(found.high)) if bounded else t("page.missing")
+                )
                 cells.append(Cell(f"{show(found.value)} ({interval})", _machine(found.value)))
         return cells
 

@@ -1,0 +1,233 @@
+"""The command ``ennakko``: reads words, calls a story, says what came of it.
+
+Only the standard library is imported before a command is known, so ``ennakko --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any, NoReturn
+
+NOT_BUILT = {
+    "features build": "cached feature builds",
+    "features plan": "the plan of a cached build",
+    "features explain": "the events behind one cell",
+    "needs new": "a new need by questions",
+    "lists": "showing and rebuilding past lists",
+    "outcome": "contact outcomes",
+    "week": "the weekly run",
+    "person": "the person view",
+    "erase": "erasure",
+    "simulate": "what-if runs",
+    "mitigate": "mitigation",
+    "token": "access tokens",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are refusals like any other, also as JSON."""
+
+    def error(self, message: str) -> NoReturn:
+        from ethics.refusals import BadInput, Fault
+
+        raise BadInput(Fault(self.prog, message, f"See {self.prog} --help"))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is the contract's (0, 1, 2, 10, 20, 30)."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in words
+    from ethics.refusals import Refusal
+
+    try:
+        options = _parser().parse_args(words)
+        if not hasattr(options, "run"):
+            _parser().parse_args([*words, "--help"])
+        from serving import commands
+
+        return commands.run(options)
+    except Refusal as refusal:
+        _say_no(refusal.faults, as_json)
+        return refusal.exit_code
+    except KeyboardInterrupt:
+        print("Stopped; nothing half-written was kept.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 1
+
+
+def _say_no(faults: Sequence[Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"errors": [fault._asdict() for fault in faults]}, ensure_ascii=False))
+    for fault in faults:
+        print(fault, file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="ennakko",
+        description="Estimates who needs which service, refuses to do so unfairly, and hands short, explained lists "
+        "to people who then decide.",
+        epilog="Start with: ennakko demo",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    _add_looking(commands)
+    _add_models(commands)
+    _add_gate(commands)
+    _add_use(commands)
+    for name, what in NOT_BUILT.items():
+        if " " not in name:
+            command = _command(
+                commands, name, f"{what} (not built yet)", "not_built", unbuilt=f"ennakko {name}: {what}"
+            )
+            command.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser
+
+
+def _add_looking(commands: Any) -> None:
+    demo = _command(commands, "demo", "the main job on an invented city", "demo")
+    demo.add_argument("--persons", type=_positive, default=100_000, help="how many invented persons (default 100000)")
+    demo.add_argument("--seed", type=int, default=0, help="which invented world (default 0)")
+
+    city = _group(commands, "city", "look at a city folder, or invent one")
+    check = _command(city, "check", "persons, events, period, codes and rejects of a city folder", "city_check")
+    check.add_argument("folder", type=Path)
+    synth = _command(city, "synth", "write an invented city with known truth", "city_synth")
+    synth.add_argument("folder", type=Path)
+    synth.add_argument("--persons", type=_positive, default=10_000)
+    synth.add_argument("--seed", type=int, default=0)
+
+    needs = _group(commands, "needs", "the needs that are defined")
+    _command(needs, "list", "the needs that come with Ennakko", "needs_list")
+    check = _command(needs, "check", "read a need file and say everything that is wrong with it", "needs_check")
+    check.add_argument("need", type=Path)
+    _unbuilt_within(needs, "needs new")
+
+    features = _group(commands, "features", "the features of a need")
+    leak = _command(features, "leakcheck", "poison the future, prove that no byte changes", "leakcheck")
+    _city_and_need(leak)
+    leak.add_argument("--seed", type=int, default=0)
+    for name in ("features build", "features plan", "features explain"):
+        _unbuilt_within(features, name)
+
+
+def _add_models(commands: Any) -> None:
+    train = _command(commands, "train", "train and measure a need's model; logged to MLflow", "train")
+    _city_and_need(train)
+    train.add_argument("--seed", type=int, default=0)
+
+    judge = _command(commands, "judge", "let the ethics gate judge a run: verdict, cells and report", "judge")
+    judge.add_argument("--run", dest="run_id", help="the run_id that train printed")
+    judge.add_argument("--city", type=Path, help="the city folder, if it has moved since training")
+    judge.add_argument("--scores", type=Path, help="(not built yet) anybody's scores")
+    judge.add_argument("--groups", type=Path, help="(not built yet) the groups for --scores")
+    judge.add_argument("--capacity", type=_positive, help="(not built yet) the capacity for --scores")
+
+
+def _add_gate(commands: Any) -> None:
+    attest = _command(commands, "attest", "sign what only a person can vouch for", "attest")
+    attest.add_argument("--verdict", type=Path, required=True, help="the verdict that asks for it")
+    attest.add_argument("--id", dest="statement", required=True, help="the statement, e.g. AT-07")
+    attest.add_argument("--reasons", required=True, help="why, in your own words")
+    attest.add_argument("--check", help="only for this check, e.g. C401 (default: all that ask for the statement)")
+    attest.add_argument("--role", help="whose key signs (default: the role the policy names)")
+
+    sign = _command(commands, "sign", "the auditor's signature on a verdict (AT-10)", "sign")
+    sign.add_argument("--verdict", type=Path, required=True)
+
+    approve = _command(commands, "approve", "make a model the one in use; only with a verified verdict", "approve")
+    approve.add_argument("--verdict", type=Path, required=True)
+
+    report = _command(commands, "report", "render the report again from verdict and cells", "report")
+    report.add_argument("--verdict", type=Path, required=True)
+    report.add_argument("--to", type=Path, help="where to write it (default: beside the verdict)")
+
+    audit = _group(commands, "audit", "check what was recorded")
+    verify = _command(
+        audit, "verify", "verify a verdict's digests and signatures, or the audit log's chain", "audit_verify"
+    )
+    verify.add_argument("--verdict", type=Path, help="a verdict file (default: the audit log)")
+    _command(audit, "log", "the audit log", "audit_log")
+
+    keys = _group(commands, "keys", "signing keys")
+    _command(keys, "demo", "make demonstration keys (seven days, loopback only) and test the stop switch", "keys_demo")
+    _command(keys, "list", "the keys this home trusts", "keys_list")
+
+    stop = _command(commands, "stop", "the stop switch: while it is set, no score leaves", "stop")
+    stop.add_argument("action", choices=("on", "off", "test", "status"))
+    stop.add_argument("--reason", default="set from the command line")
+
+    objection = _command(commands, "object", "record a resident's objection: masked from the next run on", "objection")
+    objection.add_argument("person_id")
+    objection.add_argument("--need", default="*", help="the id of one need (default: all)")
+    objection.add_argument("--withdraw", action="store_true", help="the resident takes the objection back")
+
+
+def _add_use(commands: Any) -> None:
+    for name, what, run in (
+        ("score", "score a need's cohort with the approved model", "score"),
+        ("list", "the outreach list of each service unit", "outreach"),
+    ):
+        command = _command(commands, name, what, run)
+        _city_and_need(command)
+        command.add_argument("--as-of", type=_day, required=True, help="the day, as 2026-06-01")
+        if name == "list":
+            command.add_argument("--unit", help="only this unit's list is written")
+
+    serve = _command(commands, "serve", "answer POST /score over HTTP, on loopback unless told", "serve")
+    serve.add_argument("--city", type=Path, required=True)
+    serve.add_argument("--need", type=Path, action="append", help="a need file (default: every approved need)")
+    serve.add_argument("--host", default=None)
+    serve.add_argument("--port", type=_positive, default=None)
+
+
+# ---- how commands are declared -------------------------------------------------------------------------------
+
+
+def _command(commands: Any, name: str, what: str, run: str, **defaults: str) -> argparse.ArgumentParser:
+    """A command that calls the function ``run`` of commands.py, which is imported only then."""
+    command: argparse.ArgumentParser = commands.add_parser(name, help=what, description=what)
+    command.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    command.add_argument("--home", type=Path, help="where all state lives (default: ENNAKKO_HOME, or var/)")
+    command.add_argument("--policy", type=Path, help="the policy file (default: the one that comes with Ennakko)")
+    command.set_defaults(run=run, **defaults)
+    return command
+
+
+def _group(commands: Any, name: str, what: str) -> Any:
+    parser = commands.add_parser(name, help=what, description=what)
+    return parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+
+def _unbuilt_within(group: Any, name: str) -> None:
+    what = NOT_BUILT[name]
+    command = _command(
+        group, name.split()[-1], f"{what} (not built yet)", "not_built", unbuilt=f"ennakko {name}: {what}"
+    )
+    command.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+
+
+def _city_and_need(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--city", type=Path, required=True, help="a city folder")
+    command.add_argument(
+        "--need", type=Path, required=True, help="a need file, or the id of one that comes with Ennakko"
+    )
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"is {text}, but must be 1 or more")
+    return number
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a day; write it as 2026-06-01") from None

@@ -1,0 +1,350 @@
+"""What each command does: calls one story of flows.py and says what came of it, in words or as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from ethics.refusals import BadInput, Fault
+from serving.home import Home
+from serving.settings import Settings
+
+VERDICT_EXIT = {"PASS": 0, "PASS_ATTESTED": 0, "INCONCLUSIVE": 10, "BLOCK": 20, "ERROR": 30}
+Result = Mapping[str, Any]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command that ``options.run`` names; returns the exit code."""
+    story = globals()[options.run]
+    code: int = story(options)
+    return code
+
+
+def not_built(options: argparse.Namespace) -> int:
+    """A command of the contract whose part is still to come."""
+    raise BadInput(Fault(options.unbuilt.partition(":")[0], "is not built yet", "ennakko --help lists what is"))
+
+
+# ---- looking ---------------------------------------------------------------------------------------------------
+
+
+def demo(options: argparse.Namespace) -> int:
+    """The main job on an invented city."""
+    from serving.demo import run_demo
+
+    with _steps(options) as step:
+        result = run_demo(_home(options), options.persons, options.seed, step)
+    return _say(options, result, lambda: print(result["story"]))
+
+
+def city_check(options: argparse.Namespace) -> int:
+    """What a city folder holds, and what the door rejected."""
+    from serving import upkeep
+
+    with _steps(options) as step:
+        result = upkeep.look_at_city(_home(options), options.folder, step)
+    return _say(options, result, lambda: _table(_city_rows(result), ("", "")))
+
+
+def _city_rows(result: Result) -> list[tuple[str, str]]:
+    codes = result["codes"]
+    rows = [
+        ("persons", f"{result['persons']:,}"),
+        ("events", f"{result['events']:,}"),
+        ("period", f"{result['first_event']} to {result['last_event']}"),
+        ("extract date", result["extract_date"]),
+        ("codes", f"{len(codes):,}"),
+        *((f"  {code}", f"{n:,}") for code, n in list(codes.items())[:15]),
+    ]
+    if len(codes) > 15:
+        rows.append(("  …", f"{len(codes) - 15} more (--json lists all)"))
+    rows.append(("rejected rows", f"{result['rejected']:,}"))
+    rows.extend((f"  {reason}", f"{n:,}") for reason, n in result["rejects"].items())
+    return rows
+
+
+def city_synth(options: argparse.Namespace) -> int:
+    """Write an invented city."""
+    from serving import upkeep
+
+    with _steps(options) as step:
+        result = upkeep.invent_city(options.folder, options.persons, options.seed, step)
+    return _say(options, result, lambda: print(f"{result['persons']:,} invented persons in {result['folder']}"))
+
+
+def needs_list(options: argparse.Namespace) -> int:
+    """The needs that come with Ennakko."""
+    from models.need import list_needs
+
+    rows = [(need.id, need.kind, need.title.en) for need in list_needs()]
+    result = {"needs": [dict(zip(("id", "kind", "title"), row, strict=True)) for row in rows]}
+    return _say(options, result, lambda: _table(rows, ("need", "kind", "title")))
+
+
+def needs_check(options: argparse.Namespace) -> int:
+    """Read a need file; everything that is wrong is said at once."""
+    from serving import flows
+
+    need = flows.open_need(_home(options), options.need)
+    result = {
+        "id": need.id,
+        "kind": need.kind,
+        "digest": need.digest,
+        "columns": list(need.columns),
+        "k": need.capacity.k,
+    }
+    said = f"{need.id}: can be used. {len(need.columns)} columns, {need.capacity.k} attempts in a period."
+    return _say(options, result, lambda: print(said))
+
+
+def leakcheck(options: argparse.Namespace) -> int:
+    """Poison the future of a city and see that nothing changes."""
+    from serving import upkeep
+
+    with _steps(options) as step:
+        result = upkeep.check_for_leaks(_home(options), options.city, options.need, options.seed, step)
+    _say(options, result, lambda: print("\n".join(result["story"])))
+    return 0 if result["identical"] else 1
+
+
+# ---- models and gate -------------------------------------------------------------------------------------------
+
+
+def train(options: argparse.Namespace) -> int:
+    """Train and measure a need."""
+    from serving import flows
+
+    with _steps(options) as step:
+        result = flows.train_need(_home(options), options.city, options.need, options.seed, step)
+    return _say(options, result, lambda: _say_trained(result))
+
+
+def _say_trained(result: Result) -> None:
+    print(f"run {result['run_id']}, model {result['model_digest'][:12]}")
+    learnt = ", ".join(result["train_as_of_dates"]) or "nothing: a written rule"
+    print(f"learnt from {learnt}; tested on {', '.join(result['test_as_of_dates'])}")
+    measures = [(k, v) for k, v in result["test"].items() if k != "by_date" and v["value"] is not None]
+    _table([(name, _number(m["value"]), _interval(m)) for name, m in measures], ("measure", "value", "95 % interval"))
+    if result["duel"]:
+        print("\nIn the same number of attempts")
+        rows = [
+            (
+                d["rival"].replace("_", " "),
+                f"{d['k']:,}",
+                _number(d["theirs"]),
+                _number(d["ours"]),
+                _interval(d, signed=True),
+            )
+            for d in result["duel"]
+        ]
+        _table(rows, ("rival", "attempts", "rival finds", "Ennakko finds", "difference, 95 %"))
+    print(f"\nNext: ennakko judge --run {result['run_id']}")
+
+
+def judge(options: argparse.Namespace) -> int:
+    """Let the gate judge a run."""
+    from serving import flows
+
+    if options.scores or options.groups or options.capacity:
+        raise BadInput(Fault("ennakko judge --scores", "not built yet: judging anybody's scores", "Give --run"))
+    if not options.run_id:
+        raise BadInput(Fault("ennakko judge", "--run is missing", "Give the run_id that ennakko train printed"))
+    with _steps(options) as step:
+        result = flows.judge_run(_home(options), options.run_id, options.city, step)
+    _say(options, result, lambda: _say_judged(result))
+    return VERDICT_EXIT[result["state"]]
+
+
+def _say_judged(result: Result) -> None:
+    print(f"{result['need']}: {result['state']}")
+    open_checks = [check for check in result["checks"] if check["state"] not in ("pass", "warn")]
+    rows = [
+        (c["id"], c["state"], c["group"] or "", c["statistic"].replace("_", " "), _number(c["value"]), _interval(c))
+        + ((c["needs"] or "nothing") + (" (given)" if c["attested_by"] else ""),)
+        for c in open_checks
+    ]
+    if rows:
+        _table(rows, ("check", "state", "group", "statistic", "value", "interval", "lifted by"))
+    print(f"verdict {result['verdict_path']}\nreport  {result['report_path']}")
+
+
+def attest(options: argparse.Namespace) -> int:
+    """Sign a statement that lifts what names it."""
+    from serving import flows
+
+    result = flows.give_attestation(
+        _home(options), options.verdict, options.statement, options.reasons, check=options.check, role=options.role
+    )
+    said = f"{result['id']} given by {result['role']} for {', '.join(result['checks'])}. Judge the run again."
+    return _say(options, result, lambda: print(said))
+
+
+def sign(options: argparse.Namespace) -> int:
+    """The auditor's signature."""
+    from serving import flows
+
+    result = flows.sign_verdict(_home(options), options.verdict)
+    return _say(options, result, lambda: print(f"{result['verdict_path']}: signed by {', '.join(result['signed_by'])}"))
+
+
+def approve(options: argparse.Namespace) -> int:
+    """Make a model the one in use."""
+    from serving import flows
+
+    result = flows.approve_verdict(_home(options), options.verdict)
+    said = f"{result['need']}: model {result['model_digest'][:12]} is now in use, until {result['expires_at']}"
+    return _say(options, result, lambda: print(said))
+
+
+def report(options: argparse.Namespace) -> int:
+    """Render the report again."""
+    from serving import upkeep
+
+    result = upkeep.render_again(_home(options), options.verdict, options.to)
+    return _say(options, result, lambda: print(result["report_path"]))
+
+
+def audit_verify(options: argparse.Namespace) -> int:
+    """Verify a verdict, or the chain of the audit log."""
+    from serving import upkeep
+
+    result = upkeep.verify_records(_home(options), options.verdict)
+    return _say(options, result, lambda: print(f"VERIFIED: {result['what']}"))
+
+
+def audit_log(options: argparse.Namespace) -> int:
+    """What was recorded, oldest first."""
+    rows = _home(options).audit_log.rows()
+    return _say(
+        options,
+        {"rows": rows},
+        lambda: _table([[str(cell) for cell in row.values()] for row in rows], list(rows[0]) if rows else ["empty"]),
+    )
+
+
+def keys_demo(options: argparse.Namespace) -> int:
+    """Make demonstration keys and test the stop switch."""
+    from serving import upkeep
+
+    result = upkeep.make_demonstration_keys(_home(options), datetime.now(UTC))
+    said = (
+        f"Demonstration keys for {', '.join(result['roles'])} until {result['valid_to']}; the stop switch was tested."
+    )
+    return _say(options, result, lambda: print(said))
+
+
+def keys_list(options: argparse.Namespace) -> int:
+    """The keys this home trusts."""
+    from serving import upkeep
+
+    keys = upkeep.trusted_keys(_home(options))
+    rows = [
+        (k["keyid"][:12], k["role"], k["name"], k["valid_to"], "demonstration" if k["demonstration"] else "")
+        for k in keys
+    ]
+    return _say(options, {"keys": keys}, lambda: _table(rows, ("key", "role", "name", "valid to", "")))
+
+
+def stop(options: argparse.Namespace) -> int:
+    """Set, clear, test or look at the stop switch."""
+    from serving import upkeep
+
+    result = upkeep.use_stop_switch(_home(options), options.action, options.reason, datetime.now(UTC))
+    state = "SET: no score leaves" if result["set"] else "clear"
+    return _say(options, result, lambda: print(f"stop switch: {state}; last tested {result['tested_at'] or 'never'}"))
+
+
+def objection(options: argparse.Namespace) -> int:
+    """Record or withdraw an objection."""
+    from serving import upkeep
+
+    result = upkeep.record_objection(_home(options), options.person_id, options.need, options.withdraw)
+    said = "withdrawn" if options.withdraw else "recorded: masked in every matrix, score and list from now on"
+    return _say(options, result, lambda: print(f"objection {said}"))
+
+
+# ---- use -------------------------------------------------------------------------------------------------------
+
+
+def score(options: argparse.Namespace) -> int:
+    """Score a cohort with the approved model."""
+    from serving import flows
+
+    with _steps(options) as step:
+        result = flows.score_need(_home(options), options.city, options.need, options.as_of, step)
+    return _say(options, result, lambda: print(f"{result['n']:,} scores in {result['path']}"))
+
+
+def outreach(options: argparse.Namespace) -> int:
+    """The outreach lists of a need's units."""
+    from serving import flows
+
+    with _steps(options) as step:
+        result = flows.list_need(_home(options), options.city, options.need, options.as_of, options.unit, step)
+    excluded = ", ".join(f"{n:,} {reason}" for reason, n in result["excluded"].items()) or "nobody"
+    said = f"list {result['list_id']}: {result['listed']} people; left out: {excluded}\n" + "\n".join(result["files"])
+    return _say(options, result, lambda: print(said))
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Answer over HTTP until told to stop."""
+    from serving import flows
+
+    settings = _settings(options, host=options.host, port=options.port)
+    return flows.serve_champions(Home(settings), options.city, options.need)
+
+
+# ---- how results are said --------------------------------------------------------------------------------------
+
+
+def _settings(options: argparse.Namespace, **more: Any) -> Settings:
+    return Settings.from_environment(home=options.home, policy=options.policy, **more)
+
+
+def _home(options: argparse.Namespace) -> Home:
+    return Home(_settings(options))
+
+
+def _say(options: argparse.Namespace, result: Result, in_words: Callable[[], None]) -> int:
+    if options.json:
+        print(json.dumps(result, ensure_ascii=False, default=str))
+    else:
+        in_words()
+    return 0
+
+
+def _steps(options: argparse.Namespace) -> Any:
+    from serving.progress import Steps
+
+    return Steps(quiet=options.json and not sys.stderr.isatty())
+
+
+def _table(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*heads, box=box.SIMPLE, show_header=any(heads), pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    console.print(table, width=None if console.is_terminal else 140)
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 100 or float(value).is_integer() else f"{value:.3f}"
+
+
+def _interval(measure: Result, signed: bool = False) -> str:
+    low, high = measure["low"], measure["high"]
+    if low is None or high is None:
+        return "–"
+    if signed:
+        return f"{low:+,.0f} to {high:+,.0f}"
+    return f"{_number(low)} to {_number(high)}"

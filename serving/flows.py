@@ -1,0 +1,569 @@
+"""The stories that command line and service share: train, judge, approve, score, list. Each reads top to bottom."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ethics.digests import code_digest, environment_digest, sha256
+from ethics.refusals import BadInput, Fault, NotTrusted, did_you_mean, faults_of
+from serving.home import Home, whole_folder, write_whole
+from serving.progress import Step, silent
+
+if TYPE_CHECKING:
+    from ethics.attestation import Attestation
+    from ethics.keys import TrustedKey
+    from ethics.signing import VerifiedVerdict
+    from ethics.stop_switch import StopSwitch
+    from ethics.verdict import Check, Verdict
+    from features.city import City
+    from models.experiment import Experiment
+    from models.need import Need
+    from models.registry import Registry
+    from models.rule import RuleModel
+    from models.training import NeedModel
+
+VERDICT, CELLS, REPORT = "verdict.json", "cells.parquet", "report.html"
+
+
+# ---- a need and a city -----------------------------------------------------------------------------------------
+
+
+def open_need(home: Home, need: Path) -> Need:
+    """A need file, or the id of one that comes with Ennakko; within the policy's limits, and nothing in it unbuilt."""
+    from models.need import load_need
+
+    opened = load_need(need_path(need))
+    opened.check_against(home.policy.limits.model_dump())
+    opened.require_built()
+    return opened
+
+
+def need_path(need: Path) -> Path:
+    """The file that a path or a bundled need's id means."""
+    from models.need import NEEDS
+
+    if need.suffix == ".toml" or need.exists():
+        return need
+    bundled = sorted(path.stem for path in NEEDS.glob("*.toml"))
+    if str(need) in bundled:
+        return NEEDS / f"{need}.toml"
+    raise BadInput(
+        Fault(
+            f"need '{need}'", "is neither a file nor a need that comes with Ennakko", did_you_mean(str(need), bundled)
+        )
+    )
+
+
+def open_city_for(home: Home, folder: Path, need: Need, step: Step) -> City:
+    """The city, with no more rejects than policy and need allow."""
+    from features.city import open_city
+
+    step("opening the city")
+    share = min(home.policy.limits.max_reject_share, need.limits.max_reject_share or 1.0)
+    return open_city(folder, max_reject_share=share)
+
+
+def registry_of(home: Home) -> Registry:
+    """The home's MLflow store."""
+    from models.registry import configure
+
+    return configure(home.settings.mlflow, home.mlflow_artefacts)
+
+
+# ---- train -----------------------------------------------------------------------------------------------------
+
+
+def train_need(home: Home, city_folder: Path, need: Path, seed: int = 0, step: Step = silent) -> dict[str, Any]:
+    """Train a need's model (or write a rule), measure it, gather the gate's evidence and log the run."""
+    from models.evidence import gather_evidence, write_evidence
+    from models.experiment import run_experiment
+    from models.registry import log_run
+
+    opened = open_need(home, need)
+    city = open_city_for(home, city_folder, opened, step)
+    experiment = run_experiment(city, opened, home.objections, seed, step)
+    step(f"{opened.id}: gathering evidence")
+    recorded = {"policy": home.policy.digest, "code": code_digest(), "environment": environment_digest()}
+    gathered = gather_evidence(
+        experiment.model,
+        experiment.judged,
+        training=experiment.train_matrix,
+        seen_in_training=experiment.seen_in_training,
+        secret=_tie_secret(home, opened.id),
+        recorded=recorded,
+        seed=seed,
+        trained_by="data scientist",
+    )
+    step(f"{opened.id}: logging the run")
+    run_id = log_run(
+        registry_of(home),
+        experiment.model,
+        figures={"test": experiment.metrics, "by_date": {str(day): f for day, f in experiment.by_date.items()}},
+        parameters={"seed": seed, "split": experiment.split.kind, "judged": _days(experiment.split.judged_dates)},
+        digests={**recorded, "city": city.digest, "test_matrix": experiment.judged.digest},
+    )
+    result = _trained(run_id, experiment, gathered.rows)
+    record = {
+        **result,
+        "city": str(city_folder.resolve()),
+        "need_id": opened.id,
+        "units": [] if city.units is None else city.units["unit_id"].to_list(),
+        "invented": city.invented,
+    }
+    with whole_folder(home.runs / run_id) as draft:
+        write_evidence(draft, gathered)
+        (draft / "run.json").write_text(json.dumps(record, ensure_ascii=False, indent=1), "utf-8")
+    home.audit_log.append("train", "data scientist", need=opened.id, run=run_id, model=experiment.model.digest)
+    return result
+
+
+def _trained(run_id: str, experiment: Experiment, rows: Any) -> dict[str, Any]:
+    from models.evidence import duels
+
+    need, split = experiment.need, experiment.split
+    test: dict[str, Any] = {name: _estimate(figure) for name, figure in experiment.metrics.items()}
+    test["by_date"] = {
+        str(day): {name: _estimate(figure) for name, figure in figures.items()}
+        for day, figures in experiment.by_date.items()
+    }
+    fought = [] if need.label is None else duels(rows, (need.capacity.k,), 0)
+    return {
+        "run_id": run_id,
+        "need": need.id,
+        "model_digest": experiment.model.digest,
+        "train_as_of_dates": [str(day) for day in split.train_dates],
+        "test_as_of_dates": [str(day) for day in split.test_dates],
+        "judged_as_of_dates": [str(day) for day in split.judged_dates],
+        "n_train": 0 if experiment.train_matrix is None else len(experiment.train_matrix.keys),
+        "n_judged": len(experiment.judged.keys),
+        "test": test,
+        "duel": [
+            {
+                "rival": duel.rival,
+                "k": duel.cut,
+                "ours": duel.ours.value,
+                "theirs": duel.theirs.value,
+                "difference": duel.difference.value,
+                "low": duel.difference.low,
+                "high": duel.difference.high,
+            }
+            for duel in fought
+        ],
+    }
+
+
+def _estimate(figure: Any) -> dict[str, float | None]:
+    return {part: value if value == value else None for part, value in figure._asdict().items()}
+
+
+def _days(days: tuple[date, ...]) -> str:
+    return ", ".join(map(str, days))
+
+
+def _tie_secret(home: Home, need_id: str) -> bytes:
+    return home.settings.secret(f"need-{need_id}")
+
+
+# ---- judge -----------------------------------------------------------------------------------------------------
+
+
+def judge_run(
+    home: Home, run_id: str, city_folder: Path | None = None, step: Step = silent, now: datetime | None = None
+) -> dict[str, Any]:
+    """Let the gate judge a run: verdict, cells and report, in a folder that is there whole or not at all."""
+    from ethics.attestation import read_attestations
+    from ethics.cells import Cuts, cells_as_bytes
+    from ethics.gate import judge
+    from ethics.groups import GroupRegister
+    from ethics.report import render_report
+    from ethics.signing import seal
+    from models.evidence import audit_cut_of, load_evidence, read_evidence
+    from models.registry import run_model
+
+    now = now or datetime.now(UTC)
+    record = _read_run(home, run_id)
+    step(f"{record['need_id']}: judging")
+    signer, trust = home.key_ring.signer("gate"), home.key_ring.trust()
+    model = run_model(registry_of(home), run_id)
+    folder = home.runs / run_id
+    running = {"policy": home.policy.digest, "code": code_digest(), "environment": environment_digest()}
+    evidence = load_evidence(
+        folder,
+        model,
+        policy=home.policy,
+        # The matrices themselves are not kept; their digests are what training recorded.
+        subject={
+            **read_evidence(folder).facts["recorded"],
+            "model": model.digest,
+            "need": model.need.digest,
+            **running,
+        },
+        objections=home.objections,
+        stop_switch_tested_at=home.stop_switch.tested_at(),
+        signing_keys=[
+            key.facts(keyid)
+            for keyid, key in trust.items()
+            if key.role in home.policy.sign_roles and key.valid_to > now
+        ],
+        units=record["units"],
+        invented=record["invented"],
+    )
+    need = model.need
+    cuts = Cuts(need.capacity.k, audit_cut_of(evidence.rows, need, home.policy.verdict_days, home.policy.audit_recall))
+    groups = GroupRegister.open(groups_file(Path(city_folder or record["city"])))
+    fairness = groups.measure(evidence.rows, cuts, home.policy, seed=evidence.seed)
+    verdict = judge(
+        evidence,
+        fairness,
+        home.policy,
+        read_attestations(_attestation_folder(home, need.id, model.digest), trust, now),
+        issued_at=now,
+        previous_sha256=_previous(home, need.id),
+        demonstration=trust[signer.public_key.keyid].demonstration,
+    )
+    step(f"{need.id}: writing the report")
+    target = home.verdicts / need.id / verdict.verdict_id
+    with whole_folder(target) as draft:
+        write_whole(draft / VERDICT, seal(verdict, signer))
+        write_whole(draft / CELLS, cells_as_bytes(fairness.cells))
+        (draft / REPORT).write_text(render_report(verdict, fairness.cells), "utf-8")
+    home.audit_log.append("judge", "gate", need=need.id, verdict=verdict.verdict_id, state=verdict.state)
+    return {
+        "need": need.id,
+        "run_id": run_id,
+        "state": verdict.state,
+        "verdict_id": verdict.verdict_id,
+        "verdict_path": str(target / VERDICT),
+        "report_path": str(target / REPORT),
+        "checks": [_check(check) for check in verdict.checks],
+    }
+
+
+def _check(check: Any) -> dict[str, Any]:
+    shown = ("id", "version", "severity", "state", "statistic", "group", "value", "low", "high", "threshold", "needs")
+    return {**{name: getattr(check, name) for name in shown}, "attested_by": check.attested_by}
+
+
+def _read_run(home: Home, run_id: str) -> dict[str, Any]:
+    path = home.runs / run_id / "run.json"
+    try:
+        record: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        known = sorted(folder.name for folder in home.runs.glob("*") if (folder / "run.json").exists())
+        mend = f"Give one of: {', '.join(known[-5:])}" if known else "Train a need first"
+        raise BadInput(Fault("--run", f"'{run_id}' is not a finished run of this home", mend)) from None
+    return record
+
+
+def groups_file(city: Path) -> Path:
+    """Where a city's audit groups lie."""
+    for name in ("groups.parquet", "groups.csv"):
+        if (city / name).exists():
+            return city / name
+    mend = "Fairness cannot be judged without groups: add groups.parquet (person_id and the attributes)"
+    raise BadInput(Fault(str(city), "has no groups.parquet or groups.csv", mend))
+
+
+def _attestation_folder(home: Home, need_id: str, model_digest: str) -> Path:
+    """An attestation binds one model, so each model has its own folder: what has expired troubles no other."""
+    return home.attestations / need_id / model_digest[:16]
+
+
+def _previous(home: Home, need_id: str) -> str | None:
+    """Digest of the latest verdict of the need, which the next one names."""
+    sealed = sorted((home.verdicts / need_id).glob(f"*/{VERDICT}"), key=lambda path: path.stat().st_mtime_ns)
+    return sha256(sealed[-1].read_bytes()) if sealed else None
+
+
+# ---- attest, sign, approve -------------------------------------------------------------------------------------
+
+
+def give_attestation(
+    home: Home,
+    verdict_path: Path,
+    statement: str,
+    reasons: str,
+    *,
+    check: str | None = None,
+    role: str | None = None,
+    now: datetime | None = None,
+) -> dict[str, Any]:
+    """Sign a statement for every open check of a verdict that asks for it (or for one check)."""
+    from ethics.attestation import sign_attestation
+
+    now = now or datetime.now(UTC)
+    verdict = read_verdict(home, verdict_path, now)
+    rule = home.policy.attestations.get(statement)
+    if rule is None:
+        raise BadInput(Fault("--id", f"'{statement}' lifts nothing", did_you_mean(statement, home.policy.attestations)))
+    if role is not None and role not in rule.roles:
+        raise BadInput(Fault("--role", f"'{role}' may not give {statement}", did_you_mean(role, rule.roles)))
+    asking = [c for c in verdict.checks if c.is_open and c.needs == statement and check in (None, c.id)]
+    if not asking:
+        asked = sorted({c.needs for c in verdict.checks if c.is_open and c.needs})
+        wrong = f"has no open check that {statement} lifts"
+        raise BadInput(Fault(str(verdict_path), wrong, f"It asks for: {', '.join(asked) or 'nothing'}"))
+    signers = [home.key_ring.signer(name) for name in sorted(rule.roles, key=lambda name: name != role)]
+    key = home.key_ring.trust()[signers[0].public_key.keyid]
+    checks = sorted({c.id for c in asking})
+    for check_id in checks:
+        spoken_of = [c for c in asking if c.id == check_id]
+        attestation = _statement(home, verdict, statement, spoken_of, reasons, key, now)
+        sealed = sign_attestation(attestation, *signers)
+        folder = _attestation_folder(home, verdict.need_id, attestation.model_digest)
+        write_whole(folder / f"{statement}-{check_id}-{sha256(sealed)[:8]}.json", sealed)
+    home.audit_log.append("attest", key.role, need=verdict.need_id, statement=statement, checks=",".join(checks))
+    return {"id": statement, "checks": checks, "role": ", ".join(rule.roles), "need": verdict.need_id}
+
+
+def _statement(
+    home: Home, verdict: Verdict, statement: str, checks: Sequence[Check], reasons: str, key: TrustedKey, now: datetime
+) -> Attestation:
+    """The statement about some groups of one check, for as long as the policy and the key allow."""
+    from pydantic import ValidationError
+
+    from ethics.attestation import Attestation
+
+    rule = home.policy.attestations[statement]
+    short = rule.days_inconclusive if any(c.state == "inconclusive" for c in checks) else None
+    try:
+        return Attestation(
+            id=statement,
+            version=1,
+            need_id=verdict.need_id,
+            check=checks[0].id,
+            group=tuple(sorted({c.group for c in checks if c.group})) or None,
+            model_digest=str(verdict.subject["model"]),
+            policy_digest=str(verdict.subject["policy"]),
+            reasons=reasons,
+            name=key.name,
+            role=key.role,
+            organisation="Demonstration city" if key.demonstration else "City of Helsinki",
+            given_at=now,
+            expires_at=min(now + timedelta(days=short or rule.days), key.valid_to),
+        )
+    except ValidationError as error:
+        raise BadInput(*faults_of(error, statement, Attestation)) from None
+
+
+def sign_verdict(home: Home, verdict_path: Path) -> dict[str, Any]:
+    """Add the auditor's signature to a verdict's envelope (AT-10)."""
+    from ethics.signing import countersign
+
+    now = datetime.now(UTC)
+    verdict = read_verdict(home, verdict_path, now)
+    signed = countersign(verdict_path.read_bytes(), home.key_ring.signer("auditor"))
+    write_whole(verdict_path, signed)
+    home.audit_log.append("sign", "auditor", need=verdict.need_id, verdict=verdict.verdict_id)
+    return {"verdict_path": str(verdict_path), "verdict_id": verdict.verdict_id, "signed_by": ["gate", "auditor"]}
+
+
+def read_verdict(home: Home, path: Path, now: datetime) -> Verdict:
+    """A verdict whose signatures are by trusted keys; what it says is not yet acted on."""
+    from ethics.signing import read_signed_verdict
+
+    return read_signed_verdict(bytes_of(path), home.key_ring.trust(), now, str(path))
+
+
+def approve_verdict(home: Home, verdict_path: Path) -> dict[str, Any]:
+    """Make the judged model the one in use: only with a verdict that verifies against the bytes on disk now."""
+    from models.registry import approve
+
+    run_id, verified = _verified_run(home, verdict_path)
+    approve(registry_of(home), verified, run_id, verdict_path.resolve())
+    verdict = verified.verdict
+    home.audit_log.append("approve", "service owner", need=verdict.need_id, verdict=verdict.verdict_id, run=run_id)
+    return {
+        "need": verdict.need_id,
+        "model_digest": verdict.subject["model"],
+        "verdict_id": verdict.verdict_id,
+        "state": verdict.state,
+        "expires_at": verdict.expires_at.isoformat(),
+    }
+
+
+def verify_verdict(home: Home, verdict_path: Path) -> VerifiedVerdict:
+    """A verdict that verifies against the model, need, policy, cells and code on disk now."""
+    return _verified_run(home, verdict_path)[1]
+
+
+def _verified_run(home: Home, verdict_path: Path) -> tuple[str, VerifiedVerdict]:
+    from models.registry import find_version
+
+    now = datetime.now(UTC)
+    judged = read_verdict(home, verdict_path, now)
+    run_id, folder = find_version(registry_of(home), judged.need_id, str(judged.subject["model"]))
+    return run_id, _verify(home, verdict_path, folder, None, now)
+
+
+# ---- score, list, serve ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The approved model of a need, verified from the bytes that will be used.
+
+    Attributes
+    ----------
+    artefact_folder : Path
+    watched : tuple of Path
+        Other files whose change means: verify again.
+    tie_secret : bytes
+        Orders equal scores.
+    """
+
+    verified: VerifiedVerdict
+    model: NeedModel | RuleModel
+    need: Need
+    tie_secret: bytes
+    stop_switch: StopSwitch
+    artefact_folder: Path
+    watched: tuple[Path, ...]
+
+
+def open_champion(home: Home, need_id: str, need_file: Path | None = None) -> Champion:
+    """Open a need's approved model; every digest is compared before anything is parsed or used.
+
+    Raises
+    ------
+    NotTrusted
+        Nothing approved, or any subject of the verdict has changed: which, with both digests.
+    Blocked, Inconclusive
+        The verdict says no.
+    """
+    from models.registry import approved_model
+    from models.training import load_model
+
+    home.stop_switch.guard()
+    approved = approved_model(registry_of(home), need_id)
+    verdict_path = Path(approved.tags.get("verdict", ""))
+    verified = _verify(home, verdict_path, approved.folder, need_file, datetime.now(UTC))
+    model = load_model(approved.folder, str(verified.verdict.subject["model"]))
+    watched = (verdict_path, verdict_path.with_name(CELLS), home.policy_path, _revoked_path(home), home.trust_path)
+    return Champion(verified, model, model.need, _tie_secret(home, need_id), home.stop_switch, approved.folder, watched)
+
+
+def _verify(home: Home, verdict_path: Path, artefact: Path, need_file: Path | None, now: datetime) -> VerifiedVerdict:
+    from ethics.signing import verify
+
+    need_bytes = bytes_of(need_file or artefact / "need.toml")
+    return verify(
+        bytes_of(verdict_path),
+        bytes_of(verdict_path.with_name(CELLS)),
+        trust=home.key_ring.trust(),
+        expected={
+            "model": sha256(bytes_of(artefact / "manifest.json")),
+            "need": sha256(need_bytes),
+            "policy": sha256(bytes_of(home.policy_path)),
+            "code": code_digest(),
+            "environment": environment_digest(),
+        },
+        use="outreach_ranking",
+        now=now,
+        revoked=_revoked(home),
+        stop_switch=home.stop_switch,
+        allow_demonstration=True,
+    )
+
+
+def bytes_of(path: Path) -> bytes:
+    """The bytes of a file that something trusted must rest on."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise NotTrusted(Fault(str(path), f"cannot be read ({error.strerror})", "Restore it, or judge again")) from None
+
+
+def _revoked_path(home: Home) -> Path:
+    return home.verdicts / "revoked.json"
+
+
+def _revoked(home: Home) -> frozenset[str]:
+    path = _revoked_path(home)
+    if not path.exists():
+        return frozenset()
+    try:
+        return frozenset(map(str, json.loads(path.read_bytes())))
+    except (OSError, ValueError, TypeError):
+        raise NotTrusted(Fault(str(path), "cannot be read", "Restore the list of revoked verdicts")) from None
+
+
+def score_need(home: Home, city_folder: Path, need: Path, as_of: date, step: Step = silent) -> dict[str, Any]:
+    """Score the cohort of a day with the approved model; written whole, recorded in the audit log."""
+    champion, _, _, scores = _scored(home, city_folder, need, as_of, step)
+    name = f"{as_of}-{scores.model_digest[:12]}-{scores.matrix_digest[:12]}.parquet"
+    path = scores.write(home.scores / champion.need.id / name)
+    home.audit_log.append("score", "service", need=champion.need.id, verdict=scores.verdict_id, n=len(scores))
+    return {
+        "path": str(path),
+        "n": len(scores),
+        "n_objectors": scores.n_objectors,
+        "need": champion.need.id,
+        "as_of_date": str(as_of),
+        "model_digest": scores.model_digest,
+        "verdict_id": scores.verdict_id,
+        "matrix_digest": scores.matrix_digest,
+    }
+
+
+def list_need(
+    home: Home, city_folder: Path, need: Path, as_of: date, unit: str | None = None, step: Step = silent
+) -> dict[str, Any]:
+    """The outreach list of every unit (or one), if the gate lets it leave."""
+    from scoring.outreach import outreach_list, recently_listed
+
+    champion, scorer, city, scores = _scored(home, city_folder, need, as_of, step)
+    step(f"{champion.need.id}: writing the list")
+    listed = outreach_list(
+        scores,
+        scorer,
+        city,
+        objections=home.objections,
+        policy=home.policy,
+        stop_switch=home.stop_switch,
+        resting=recently_listed(home.lists / champion.need.id, champion.need, as_of),
+        secret=home.settings.secret("lists"),
+        issued_at=datetime.now(UTC),
+    )
+    files = listed.write(home.lists / champion.need.id, unit)
+    home.audit_log.append(
+        "list", "service", need=champion.need.id, verdict=listed.verdict_id, list=listed.list_id, n=listed.listed
+    )
+    return {**listed.facts(), "files": [str(path) for path in files]}
+
+
+def _scored(home: Home, city_folder: Path, need: Path, as_of: date, step: Step) -> Any:
+    from scoring.scorer import Scorer
+
+    file = need_path(need)
+    step(f"{file.stem}: verifying the verdict")
+    champion = open_champion(home, file.stem, file)
+    city = open_city_for(home, city_folder, champion.need, step)
+    _refuse_later_than(city, as_of)
+    step(f"{champion.need.id}: scoring")
+    scorer = Scorer(champion.verified, champion.model, champion.tie_secret)
+    return champion, scorer, city, scorer.score(city, as_of, home.objections)
+
+
+def _refuse_later_than(city: City, as_of: date) -> None:
+    if as_of > city.extract_date:
+        wrong = f"is {as_of}, after the extract date {city.extract_date}: the city does not know that day yet"
+        raise BadInput(Fault("--as-of", wrong, f"Give {city.extract_date} or earlier"))
+
+
+def serve_champions(home: Home, city_folder: Path, needs: Mapping[str, Path] | None) -> int:
+    """Answer over HTTP for the named needs, or for every need with an approved model."""
+    from models.registry import approved_needs
+    from serving.service import serve
+
+    for need_id, path in (needs or {}).items():
+        open_champion(home, need_id, path)
+    ids = list(needs or approved_needs(registry_of(home)))
+    if not ids:
+        raise NotTrusted(Fault("serve", "no need has an approved model", "Train, judge, sign and approve one"))
+    return serve(home.settings, city_folder, ids)

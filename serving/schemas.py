@@ -1,0 +1,192 @@
+"""Bodies of the HTTP service: what may be asked, what is answered, and how a refusal is told (contracts.md §6)."""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictStr,
+    ValidationError,
+    model_validator,
+)
+
+from ethics.refusals import BadInput, Fault, faults_of
+
+MAX_BODY_BYTES = 4_000_000
+MAX_EVENTS = 20_000
+_LONGEST_TEXT = 200
+_LONGEST_SHOWN = 60
+_IDENTITY_CODE = re.compile(r"\d{6}[-+A-FU-Y]\d{3}[0-9A-Z]", re.IGNORECASE)
+_WORDS = {
+    "missing": ("is missing", "Add it"),
+    "json_invalid": ("is not JSON that can be read", "Send one JSON object"),
+    "finite_number": ("is not a finite number", "Give a number, or null for none"),
+    "too_long": (f"has more than {MAX_EVENTS} entries", "Send fewer, or score the person from the city folder"),
+    "string_too_long": (f"is longer than {_LONGEST_TEXT} characters", "Give a shorter text"),
+    "string_too_short": ("is empty", "Say it, or leave the key out"),
+    "string_type": ("is not text", "Put it in quotes"),
+    "model_type": ("is not a JSON object", "Send {...} with need, as_of_date and person_id"),
+    "model_attributes_type": ("is not a JSON object", "Send {...} with need, as_of_date and person_id"),
+    "float_type": ("is not a number", "Give a number without quotes, or null for none"),
+    "list_type": ("is not a list", "Send [...], empty when there is none"),
+    "tuple_type": ("is not a list", "Send [...], empty when there is none"),
+}
+
+
+def _as_text(value: Any) -> Any:
+    """Integers name persons too, and are written in decimal."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _day(value: Any) -> Any:
+    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value):
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            pass  # no such day, as 2024-02-30
+    raise ValueError("not a day | Write it as 2026-06-01")
+
+
+def _plain_value(value: Any) -> Any:
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise ValueError("not a plain value | Give a text, a number or null")
+
+
+def _moment(value: str) -> str:
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError("not a day or a moment | Write 2026-06-01 or 2026-06-01T14:30:00") from None
+    return value
+
+
+Text = Annotated[StrictStr, Field(min_length=1, max_length=_LONGEST_TEXT)]
+PersonId = Annotated[Text, BeforeValidator(_as_text)]
+Day = Annotated[date, BeforeValidator(_day)]
+Moment = Annotated[Text, AfterValidator(_moment)]
+
+
+class Body(BaseModel):
+    """Strict and frozen: no key is ignored, nothing is guessed, no number is NaN or infinite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class EventBody(Body):
+    """One thing that happened; a day without a clock is some time that day, as in a city folder."""
+
+    event_date: Moment
+    knowledge_date: Moment | None = None
+    code: Text
+    value: float | None = None
+
+
+class PersonBody(BaseModel):
+    """A person who is not in the city folder: id, birth date, and the city's fixed columns by their names."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False)
+    __pydantic_extra__: dict[str, Annotated[Any, AfterValidator(_plain_value)]]
+
+    person_id: PersonId
+    birth_date: Day | None = None
+
+
+class ScoreRequest(Body):
+    """One person to score: by ``person_id`` from the city folder, or with ``person`` and ``events`` in the body."""
+
+    need: Text
+    as_of_date: Day
+    person_id: PersonId | None = None
+    person: PersonBody | None = None
+    events: Annotated[tuple[EventBody, ...], Field(max_length=MAX_EVENTS)] | None = None
+
+    one_of: ClassVar[str] = "Give person_id alone, or person together with events (an empty list when there are none)"
+
+    @model_validator(mode="after")
+    def _one_person(self) -> ScoreRequest:
+        if self.person_id is not None and (self.person is not None or self.events is not None):
+            raise ValueError(f"person_id stands beside person or events | {self.one_of}")
+        if self.person_id is None and (self.person is None or self.events is None):
+            raise ValueError(f"does not say who is to be scored | {self.one_of}")
+        return self
+
+    @property
+    def whose(self) -> str:
+        """The id of the person to score."""
+        person_id = self.person_id if self.person is None else self.person.person_id
+        assert person_id is not None  # the validator has seen to it
+        return person_id
+
+
+class ReasonBody(Body):
+    """Why, in words; ``source`` and ``changeable`` are null where the caller may not see what contributed."""
+
+    text: str
+    source: str | None
+    changeable: bool | None
+
+
+class ScoreResponse(Body):
+    """One answer. ``score`` is a calibrated probability, null for a need that is a written rule."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
+
+    person_id: str
+    as_of_date: date
+    score: float | None
+    rank_band: Literal["top_1", "top_5", "top_10", "top_25", "top_50", "rest"]
+    reasons: tuple[ReasonBody, ...]
+    model_digest: str
+    verdict_id: str
+
+
+class Problem(BaseModel):
+    """A refusal over HTTP: problem details (RFC 9457), with every fault as where, wrong and mend."""
+
+    model_config = ConfigDict(frozen=True)
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    errors: tuple[dict[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, status: int, title: str, *faults: Fault) -> Problem:
+        """Problem details of some faults."""
+        return cls(title=title, status=status, errors=tuple(fault._asdict() for fault in faults))
+
+
+def parse_request(body: bytes) -> ScoreRequest:
+    """Read a body, or refuse it with everything that is wrong; no refusal shows an identifier.
+
+    >>> parse_request(b'{"need": "x", "as_of_date": "2024-02-30", "person_id": "131052-308T"}')
+    Traceback (most recent call last):
+    ethics.refusals.BadInput: body: as_of_date: is '2024-02-30': not a day. Write it as 2026-06-01
+    """
+    try:
+        return ScoreRequest.model_validate_json(body)
+    except ValidationError as error:
+        faults = faults_of(error, "body", ScoreRequest)
+        raise BadInput(*map(_without_identifiers, error.errors(include_url=False), faults)) from None
+
+
+def _without_identifiers(problem: Any, fault: Fault) -> Fault:
+    """A fault as where, wrong and mend, without values that could be a person's or fill a screen."""
+    value, names = problem["input"], [str(step) for step in problem["loc"]]
+    wrong, mend = _WORDS.get(problem["type"], (fault.wrong, fault.mend))
+    where = fault.where
+    if problem["type"] == "extra_forbidden" and (_IDENTITY_CODE.search(names[-1]) or len(names[-1]) > _LONGEST_SHOWN):
+        return Fault("body", "holds a key that is not one", "Allowed: as_of_date, events, need, person, person_id")
+    shown = repr(value)
+    hide = "person_id" in names or "birth_date" in names or "person" in names
+    if shown in wrong and (hide or len(shown) > _LONGEST_SHOWN or _IDENTITY_CODE.search(shown)):
+        wrong = wrong.replace(shown, f"{type(value).__name__} of {len(str(value))} characters")
+    return Fault(where, wrong, mend)

@@ -1,0 +1,176 @@
+"""Where things are and who may knock: the only reader of the environment."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from ethics.refusals import BadInput, Fault, NotTrusted, faults_of
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+_SECRET_BYTES = 32
+_BUSY_MS = 30_000
+
+
+class Settings(BaseModel):
+    """Where Ennakko keeps its state and where it listens.
+
+    Parameters
+    ----------
+    home : Path
+        Folder of all state: database, runs, keys, secrets, lists (``ENNAKKO_HOME``, default ``var``).
+    database_url, mlflow_uri : str or None
+        SQLAlchemy and MLflow addresses (``ENNAKKO_DATABASE_URL``, ``ENNAKKO_MLFLOW_URI``); SQLite files in the home
+        when None.
+    host, port
+        Where ``ennakko serve`` listens (``ENNAKKO_HOST``, ``ENNAKKO_PORT``); the loopback address unless given.
+    city, needs, policy
+        What a server answers for, and the policy obeyed (``ENNAKKO_CITY``, ``ENNAKKO_NEEDS`` with commas between,
+        ``ENNAKKO_POLICY``).
+
+    >>> Settings.from_environment({"ENNAKKO_PORT": "no"})
+    Traceback (most recent call last):
+    ethics.refusals.BadInput: ENNAKKO_PORT: is 'no': not a port. Give a number from 1 to 65535
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    home: Path = Path("var")
+    database_url: str | None = None
+    mlflow_uri: str | None = None
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 3000
+    city: Path | None = None
+    needs: tuple[str, ...] = ()
+    policy: Path | None = None
+
+    @field_validator("home")
+    @classmethod
+    def _whole_path(cls, home: Path) -> Path:
+        # A relative home would be another folder in a process started elsewhere.
+        return home.expanduser().resolve()
+
+    @field_validator("host")
+    @classmethod
+    def _is_address(cls, host: str) -> str:
+        host = "127.0.0.1" if host == "localhost" else host
+        try:
+            return str(ipaddress.ip_address(host))
+        except ValueError:
+            raise ValueError("not an address | Give an IP address, e.g. 127.0.0.1") from None
+
+    @field_validator("port", mode="before")
+    @classmethod
+    def _is_port(cls, port: Any) -> Any:
+        if isinstance(port, str) and not (port.isdecimal() and 1 <= int(port) <= 65535):
+            raise ValueError("not a port | Give a number from 1 to 65535")
+        return port
+
+    @field_validator("needs", mode="before")
+    @classmethod
+    def _split_by_commas(cls, needs: Any) -> Any:
+        return tuple(filter(None, (need.strip() for need in needs.split(",")))) if isinstance(needs, str) else needs
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None, **given: Any) -> Settings:
+        """Settings from ``ENNAKKO_*``; what is given (and not None) wins over the environment.
+
+        Raises
+        ------
+        BadInput
+            One fault for every value that cannot be used, named as in the environment.
+        """
+        environment = os.environ if environment is None else environment
+        values = {key: environment[name] for key in cls.model_fields if environment.get(name := _variable(key))}
+        values |= {key: value for key, value in given.items() if value is not None}
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            faults = faults_of(error, "settings", cls)
+            raise BadInput(*(f._replace(where=_variable(f.where.removeprefix("settings: "))) for f in faults)) from None
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine can knock."""
+        return ipaddress.ip_address(self.host).is_loopback
+
+    @property
+    def database(self) -> str:
+        """The database's address: the one given, or a SQLite file in the home."""
+        return self.database_url or f"sqlite:///{self.home / 'ennakko.db'}"
+
+    @property
+    def mlflow(self) -> str:
+        """MLflow's address: the one given, or a SQLite file in the home."""
+        return self.mlflow_uri or f"sqlite:///{self.home / 'mlflow.db'}"
+
+    def engine(self) -> Engine:
+        """An engine for the tables of every room; SQLite waits for other writers and never reads half a write."""
+        from sqlalchemy import create_engine, event
+        from sqlalchemy.pool import NullPool
+
+        if not self.database.startswith("sqlite"):
+            return create_engine(self.database)
+        self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # A connection each time: a pooled one would carry its transaction into another thread or a forked process.
+        engine = create_engine(self.database, poolclass=NullPool)
+
+        @event.listens_for(engine, "connect")
+        def _wait_for_others(connection: Any, _record: Any) -> None:
+            connection.isolation_level = None  # sqlite3 would otherwise begin transactions of its own, too late
+            connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+            connection.execute("PRAGMA journal_mode = WAL")
+
+        @event.listens_for(engine, "begin")
+        def _begin_as_writer(connection: Any) -> None:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+        return engine
+
+    def secret(self, name: str) -> bytes:
+        """A secret of this home, made at first use and never again: 32 bytes, readable by their owner alone.
+
+        Raises
+        ------
+        NotTrusted
+            When others can read the file, or it was cut short.
+        """
+        path = self.home / "secrets" / f"{name}.key"
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not path.exists():
+            _make_secret(path)
+        if path.stat().st_mode & 0o077:
+            raise NotTrusted(Fault(str(path), "can be read by others than its owner", f"Run: chmod 600 {path}"))
+        content = path.read_bytes()
+        if len(content) != _SECRET_BYTES:
+            wrong = f"holds {len(content)} bytes, not {_SECRET_BYTES}"
+            raise NotTrusted(Fault(str(path), wrong, "Restore it from the backup"))
+        return content
+
+
+def _make_secret(path: Path) -> None:
+    """Write whole under another name, then link: the first of two processes wins, and none sees half a secret."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(_SECRET_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        draft.unlink()
+
+
+def _variable(key: str) -> str:
+    return f"ENNAKKO_{key.upper()}"

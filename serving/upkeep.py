@@ -1,0 +1,215 @@
+"""The shorter stories: look at a city or invent one, keys, stop switch, objections, records, leak check."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ethics.refusals import NotTrusted
+from serving import flows
+from serving.home import Home, write_whole
+from serving.progress import Step, silent
+
+if TYPE_CHECKING:
+    from ethics.fairness import FairnessTable
+
+DEMONSTRATION_NAMES = {
+    "gate": "Demonstration gate",
+    "auditor": "Demonstration auditor",
+    "service_owner": "Demonstration service owner",
+    "equality_officer": "Demonstration equality officer",
+    "domain_professional": "Demonstration domain professional",
+    "dpo": "Demonstration data protection officer",
+    "security_owner": "Demonstration security owner",
+}
+
+
+def look_at_city(home: Home, folder: Path, step: Step = silent) -> dict[str, Any]:
+    """Persons, events, period, codes, and what the door rejected for which reason."""
+    import numpy as np
+
+    from features.city import open_city
+
+    city = open_city(folder, max_reject_share=home.policy.limits.max_reject_share, progress=step)
+    log = city.events
+    counts = np.bincount(log.code, minlength=len(log.codes)).tolist()
+    days = (log.time.min(), log.time.max()) if log.time.size else (None, None)
+    rejects = city.rejects.group_by("file", "column", "reason").len().sort("len", descending=True).iter_rows(named=True)
+    return {
+        "city": city.name,
+        "persons": city.persons.height,
+        "events": int(log.time.size),
+        "event_rows": city.n_event_rows,
+        "first_event": _day(days[0]),
+        "last_event": _day(days[1]),
+        "extract_date": str(city.extract_date),
+        "timezone": city.timezone,
+        "invented": city.invented,
+        "codes": dict(sorted(zip(log.codes, counts, strict=True), key=lambda pair: -pair[1])),
+        "cohorts": {name: table.height for name, table in city.cohorts.items()},
+        "rejected": city.rejects.height,
+        "rejects": {f"{row['reason']} ({row['file']}: {row['column']})": row["len"] for row in rejects},
+        "digest": city.digest,
+    }
+
+
+def _day(moment_us: int | None) -> str | None:
+    return None if moment_us is None else str((datetime(1970, 1, 1) + timedelta(microseconds=int(moment_us))).date())
+
+
+def invent_city(folder: Path, n_persons: int, seed: int, step: Step = silent) -> dict[str, Any]:
+    """Write an invented city."""
+    from features.synthetic import synthetic_city
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    truth = synthetic_city(
+        folder, n_persons, seed=seed, progress=lambda done, total: step("inventing a city", done, total)
+    )
+    return {
+        "folder": str(folder),
+        "persons": truth.n_persons,
+        "events": truth.n_events,
+        "known_late": truth.n_known_late,
+        "seed": seed,
+    }
+
+
+def check_for_leaks(home: Home, city_folder: Path, need: Path, seed: int = 0, step: Step = silent) -> dict[str, Any]:
+    """Poison the future of a real city, and say how optimistic a build by event dates alone would be."""
+    from features.leakcheck import by_event_date_only, leakcheck
+    from features.matrix import build_cohort
+    from models.experiment import run_experiment
+
+    opened = flows.open_need(home, need)
+    city = flows.open_city_for(home, city_folder, opened, step)
+    known = run_experiment(city, opened, home.objections, seed, step)
+    day = known.split.judged_dates[-1]
+    step(f"rewriting all that became known from {day} on")
+    keys = build_cohort(city, opened.cohort, [day])
+    check = leakcheck(city, opened.features, keys, objections=home.objections, need_id=opened.id, seed=seed)
+    story = [
+        f"{check.n_rewritten:,} events became known on or after {day}. With all of them rewritten the matrix of that "
+        f"day {'is the same to the byte' if check.identical else 'CHANGES: the future leaks'}.",
+    ]
+    result: dict[str, Any] = {
+        "identical": check.identical,
+        "as_of_date": str(day),
+        "n_rewritten": check.n_rewritten,
+        "before": check.before,
+        "after": check.after,
+    }
+    if opened.label is not None and city.events.known is not None:
+        naive = run_experiment(by_event_date_only(city), opened, home.objections, seed, step)
+        honest_auc, naive_auc = known.metrics["auc"], naive.metrics["auc"]
+        gap = naive_auc.value - honest_auc.value
+        story.append(
+            f"AUC with what was known: {honest_auc.value:.3f} ({honest_auc.low:.3f} to {honest_auc.high:.3f}); by "
+            f"event dates alone: {naive_auc.value:.3f} ({naive_auc.low:.3f} to {naive_auc.high:.3f}). A build that ignores "
+            f"knowledge dates would have promised {gap:+.3f}."
+        )
+        result |= {"auc": honest_auc._asdict(), "auc_by_event_date": naive_auc._asdict(), "gap": gap}
+    elif opened.label is not None:
+        story.append("In this city every event is known on the day it happens, so event dates alone give the same.")
+    return {**result, "story": story}
+
+
+def make_demonstration_keys(home: Home, now: datetime) -> dict[str, Any]:
+    """A key for every role, for seven days and loopback only; and the stop switch, tested once."""
+    made = [
+        home.key_ring.make(role, name, demonstration=True, days=home.policy.demonstration_days, now=now)
+        for role, name in DEMONSTRATION_NAMES.items()
+    ]
+    home.stop_switch.test(now)
+    valid_to = home.key_ring.trust()[made[0]].valid_to
+    home.audit_log.append("keys", "system", made=len(made), demonstration=1)
+    return {"roles": list(DEMONSTRATION_NAMES), "keyids": made, "valid_to": valid_to.isoformat(timespec="minutes")}
+
+
+def trusted_keys(home: Home) -> list[dict[str, Any]]:
+    """The keys this home trusts, without what is private."""
+    return [
+        {
+            "keyid": keyid,
+            "role": key.role,
+            "name": key.name,
+            "valid_from": key.valid_from.isoformat(timespec="minutes"),
+            "valid_to": key.valid_to.isoformat(timespec="minutes"),
+            "demonstration": key.demonstration,
+        }
+        for keyid, key in home.key_ring.trust().items()
+    ]
+
+
+def use_stop_switch(home: Home, action: str, reason: str, now: datetime) -> dict[str, Any]:
+    """Set, clear, test or look at the stop switch."""
+    switch = home.stop_switch
+    if action == "on":
+        switch.set(reason)
+    elif action == "off":
+        switch.clear()
+    elif action == "test":
+        switch.test(now)
+    if action != "status":
+        home.audit_log.append(f"stop {action}", "service owner")
+    tested = switch.tested_at()
+    return {"set": switch.is_set(), "reason": switch.reason(), "tested_at": tested.isoformat() if tested else None}
+
+
+def record_objection(home: Home, person_id: str, need_id: str, withdraw: bool) -> dict[str, Any]:
+    """Record or withdraw a resident's objection; the log learns that it happened, not whose it was."""
+    if withdraw:
+        home.objections.withdraw(person_id, need_id)
+    else:
+        home.objections.object(person_id, need_id)
+    home.audit_log.append("withdraw" if withdraw else "object", "service point", need=need_id)
+    return {"need": need_id, "objecting": not withdraw, "objections": home.objections.count()}
+
+
+def verify_records(home: Home, verdict_path: Path | None) -> dict[str, Any]:
+    """Verify a verdict against the bytes in use, or the chain of the audit log.
+
+    Raises
+    ------
+    NotTrusted
+        What was touched.
+    """
+    if verdict_path is None:
+        faults = home.audit_log.verify()
+        if faults:
+            raise NotTrusted(*faults)
+        return {"what": f"audit log, {len(home.audit_log.rows())} rows"}
+    verified = flows.verify_verdict(home, verdict_path)
+    return {"what": f"{verified.verdict.verdict_id}, {verified.verdict.state}", "state": verified.verdict.state}
+
+
+def render_again(home: Home, verdict_path: Path, to: Path | None) -> dict[str, Any]:
+    """Render a report from verdict and cells; the same bytes as the first time."""
+    from ethics.cells import cells_from_bytes
+    from ethics.digests import sha256
+    from ethics.refusals import Fault
+    from ethics.report import render_report
+
+    verdict = flows.read_verdict(home, verdict_path, datetime.now(UTC))
+    content = flows.bytes_of(verdict_path.with_name(flows.CELLS))
+    if sha256(content) != verdict.subject["cells"]:
+        wrong = f"have SHA-256 {sha256(content)[:12]}…, the verdict names {str(verdict.subject['cells'])[:12]}…"
+        raise NotTrusted(Fault("cells", wrong, "Take the file of cells that was judged"))
+    path = to or verdict_path.with_name(flows.REPORT)
+    write_whole(path, render_report(verdict, cells_from_bytes(content)).encode())
+    return {"report_path": str(path)}
+
+
+def measure_by_other_label(home: Home, city: Path, ranked_by: str, labelled_by: str) -> FairnessTable:
+    """Fairness of one run's ranking against another run's label, on the people that both judged."""
+    from ethics.cells import Cuts
+    from ethics.groups import GroupRegister
+    from models.evidence import audit_cut_of, read_evidence
+    from models.registry import run_model
+
+    ranking, truth = (read_evidence(home.runs / run).rows for run in (ranked_by, labelled_by))
+    need = run_model(flows.registry_of(home), labelled_by).need
+    cut = audit_cut_of(truth, need, home.policy.verdict_days, home.policy.audit_recall)
+    rows = ranking.drop("label").join(truth.select("person_id", "label"), on="person_id", maintain_order="left")
+    groups = GroupRegister.open(flows.groups_file(city))
+    return groups.measure(rows, Cuts(need.capacity.k, cut), home.policy, seed=0)

@@ -1,0 +1,110 @@
+"""Settings: the environment is read once, and wrong values are told by the names people gave them."""
+
+import threading
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from ethics.refusals import BadInput, NotTrusted
+from serving.settings import Settings
+
+
+def test_everything_has_a_default_and_stays_on_this_machine(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    settings = Settings.from_environment({})
+    assert settings.home == tmp_path / "var"
+    assert settings.database == f"sqlite:///{tmp_path}/var/ennakko.db"
+    assert settings.mlflow == f"sqlite:///{tmp_path}/var/mlflow.db"
+    assert (settings.host, settings.port, settings.on_loopback) == ("127.0.0.1", 3000, True)
+    assert (settings.city, settings.needs, settings.policy) == (None, (), None)
+
+
+def test_the_environment_is_read_and_what_is_given_wins():
+    environment = {
+        "ENNAKKO_HOME": "/srv/ennakko",
+        "ENNAKKO_DATABASE_URL": "postgresql://db/ennakko",
+        "ENNAKKO_MLFLOW_URI": "http://mlflow",
+        "ENNAKKO_HOST": "localhost",
+        "ENNAKKO_PORT": "8080",
+        "ENNAKKO_CITY": "/srv/city",
+        "ENNAKKO_NEEDS": "youth, health,",
+        "ENNAKKO_POLICY": "",
+        "OTHER": "x",
+    }
+    settings = Settings.from_environment(environment, port=9090, home=None)
+    assert settings.home == Path("/srv/ennakko")
+    assert (settings.database, settings.mlflow) == ("postgresql://db/ennakko", "http://mlflow")
+    assert (settings.host, settings.port, settings.needs) == ("127.0.0.1", 9090, ("youth", "health"))
+    assert (settings.city, settings.policy) == (Path("/srv/city"), None)
+
+
+def test_every_wrong_value_is_told_at_once_by_its_own_name():
+    with pytest.raises(BadInput) as refusal:
+        Settings.from_environment({"ENNAKKO_HOST": "example.com", "ENNAKKO_PORT": "70000"})
+    assert [str(fault) for fault in refusal.value.faults] == [
+        "ENNAKKO_HOST: is 'example.com': not an address. Give an IP address, e.g. 127.0.0.1",
+        "ENNAKKO_PORT: is '70000': not a port. Give a number from 1 to 65535",
+    ]
+
+
+@pytest.mark.parametrize(("host", "on_loopback"), [("127.8.9.1", True), ("::1", True), ("0.0.0.0", False)])
+def test_loopback_is_known_by_its_address(host, on_loopback):
+    assert Settings.from_environment({"ENNAKKO_HOST": host}).on_loopback is on_loopback
+
+
+def test_a_secret_is_made_once_and_kept_private(tmp_path):
+    settings = Settings(home=tmp_path)
+    first = settings.secret("lists")
+    assert len(first) == 32
+    assert settings.secret("lists") == first
+    assert settings.secret("objections") != first
+    (path,) = (tmp_path / "secrets").glob("lists*")
+    assert path.stat().st_mode & 0o077 == 0
+    path.chmod(0o644)
+    with pytest.raises(NotTrusted, match="can be read by others than its owner"):
+        settings.secret("lists")
+    path.chmod(0o600)
+    path.write_bytes(first[:-1])
+    with pytest.raises(NotTrusted, match="holds 31 bytes, not 32"):
+        settings.secret("lists")
+
+
+def test_two_who_make_a_secret_at_once_get_the_same(tmp_path):
+    settings, found = Settings(home=tmp_path), []
+    start = threading.Barrier(8)
+
+    def make():
+        start.wait()
+        found.append(settings.secret("lists"))
+
+    threads = [threading.Thread(target=make) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 8
+    assert len(set(found)) == 1
+    assert len(list((tmp_path / "secrets").iterdir())) == 1
+
+
+def test_writers_wait_for_each_other(tmp_path):
+    engine = Settings(home=tmp_path).engine()
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE counts (n INTEGER)"))
+        connection.execute(text("INSERT INTO counts VALUES (0)"))
+        assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+
+    def count():
+        for _ in range(20):
+            with engine.begin() as connection:
+                n = connection.execute(text("SELECT n FROM counts")).scalar()
+                connection.execute(text("UPDATE counts SET n = :n"), {"n": n + 1})
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT n FROM counts")).scalar() == 80
