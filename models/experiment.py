@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -81,8 +82,9 @@ def run_experiment(
     held_out = is_test_person(people, seed) if split.kind == "person" else None
     parts = _measured(matrix, need, split, day, held_out, seed, step)
     step(f"{need.id}: measuring, with intervals")
-    pooled = _pooled(parts, need, seed)
-    by_date = {test: _evaluate([part], need, seed) for test, part in parts if len(part.matrix.keys)}
+    pooled = _evaluate([part for _, part in parts], need, seed)
+    # One test date is the pool itself.
+    by_date = {test: _evaluate([part], need, seed) for test, part in parts} if len(parts) > 1 else {parts[0][0]: pooled}
     candidate = dict(parts)[split.judged_dates[0]]
     judged_rows = _latest_per_person(matrix, split.judged_dates, held_out)
     train_rows = None if split.kind == "rule" else _train_rows(day, split.train_dates, held_out)
@@ -106,6 +108,16 @@ class _Part:
 
     model: NeedModel | RuleModel
     matrix: Matrix
+
+    @cached_property
+    def raw(self) -> np.ndarray:
+        """Raw scores: float64 (n,)."""
+        return self.model.raw(self.matrix.X)
+
+    @cached_property
+    def probability(self) -> np.ndarray:
+        """Calibrated probabilities, NaN for a rule: float64 (n,)."""
+        return self.model.probability(self.raw) if isinstance(self.model, NeedModel) else np.full(len(self.raw), np.nan)
 
 
 def _measured(
@@ -158,20 +170,13 @@ def _latest_per_person(matrix: Matrix, dates: Sequence[date], held_out: np.ndarr
     return chosen
 
 
-def _pooled(parts: Sequence[tuple[date, _Part]], need: Need, seed: int) -> dict[str, Estimate]:
-    return _evaluate([part for _, part in parts], need, seed)
-
-
 def _evaluate(parts: Sequence[_Part], need: Need, seed: int) -> dict[str, Estimate]:
     if need.label is None:
         return {}
-    probabilities = [part.model.predict(part.matrix.X) for part in parts]
     return evaluate(
         label=np.concatenate([np.asarray(part.matrix.y) for part in parts]),
-        rank_score=np.concatenate([part.model.raw(part.matrix.X) for part in parts]),
-        probability=None
-        if any(p is None for p in probabilities)
-        else np.concatenate([p for p in probabilities if p is not None]),
+        rank_score=np.concatenate([part.raw for part in parts]),
+        probability=None if need.kind == "rule" else np.concatenate([part.probability for part in parts]),
         person=np.concatenate([part.matrix.keys["person_id"].to_numpy() for part in parts]),
         k=need.capacity.k,
         period=np.concatenate([part.matrix.keys["as_of_date"].to_numpy() for part in parts]),

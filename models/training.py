@@ -38,8 +38,8 @@ _SMALL_DEFAULTS: Mapping[str, int | float] = {
     "lambda_l2": 5.0,
 }
 _LARGE_DEFAULTS: Mapping[str, int | float] = {
-    "n_estimators": 400,
-    "learning_rate": 0.05,
+    "n_estimators": 200,
+    "learning_rate": 0.07,
     "num_leaves": 31,
     "min_data_in_leaf": 100,
     "feature_fraction": 0.7,
@@ -47,7 +47,7 @@ _LARGE_DEFAULTS: Mapping[str, int | float] = {
     "bagging_freq": 1,
     "lambda_l2": 5.0,
 }
-_FOLDS = 5
+_FOLDS = 3
 _FEWEST_OF_EACH = 2 * _FOLDS
 
 

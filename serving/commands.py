@@ -163,8 +163,15 @@ def _say_judged(result: Result) -> None:
     print(f"{result['need']}: {result['state']}")
     open_checks = [check for check in result["checks"] if check["state"] not in ("pass", "warn")]
     rows = [
-        (c["id"], c["state"], c["group"] or "", c["statistic"].replace("_", " "), _number(c["value"]), _interval(c))
-        + ((c["needs"] or "nothing") + (" (given)" if c["attested_by"] else ""),)
+        (
+            c["id"],
+            c["state"],
+            c["group"] or "",
+            c["statistic"].replace("_", " "),
+            _number(c["value"]),
+            _interval(c),
+            (c["needs"] or "nothing") + (" (given)" if c["attested_by"] else ""),
+        )
         for c in open_checks
     ]
     if rows:

@@ -60,12 +60,25 @@ def need_path(need: Path) -> Path:
 
 
 def open_city_for(home: Home, folder: Path, need: Need, step: Step) -> City:
-    """The city, with no more rejects than policy and need allow."""
+    """The city, with no more rejects than policy and need allow; the last one opened is kept while its files rest."""
+    share = min(home.policy.limits.max_reject_share, need.limits.max_reject_share or 1.0)
+    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+    stamps = tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size, path.stat().st_ino) for path in files)
+    return _open_city(folder, share, stamps, step)
+
+
+_last_opened: dict[tuple[Any, ...], City] = {}
+
+
+def _open_city(folder: Path, share: float, stamps: tuple[Any, ...], step: Step) -> City:
     from features.city import open_city
 
-    step("opening the city")
-    share = min(home.policy.limits.max_reject_share, need.limits.max_reject_share or 1.0)
-    return open_city(folder, max_reject_share=share)
+    key = (folder, share, stamps)
+    if key not in _last_opened:
+        step("opening the city")
+        _last_opened.clear()
+        _last_opened[key] = open_city(folder, max_reject_share=share)
+    return _last_opened[key]
 
 
 def registry_of(home: Home) -> Registry:

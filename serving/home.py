@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from ethics.audit_log import AuditLog
     from ethics.gate import Policy
-    from ethics.objections import ObjectionRegister
     from ethics.keys import KeyRing
+    from ethics.objections import ObjectionRegister
     from ethics.stop_switch import StopSwitch
 
 DEFAULT_POLICY = Path(__file__).resolve().parent.parent / "ethics" / "policy.toml"

@@ -105,8 +105,8 @@ def check_for_leaks(home: Home, city_folder: Path, need: Path, seed: int = 0, st
         gap = naive_auc.value - honest_auc.value
         story.append(
             f"AUC with what was known: {honest_auc.value:.3f} ({honest_auc.low:.3f} to {honest_auc.high:.3f}); by "
-            f"event dates alone: {naive_auc.value:.3f} ({naive_auc.low:.3f} to {naive_auc.high:.3f}). A build that ignores "
-            f"knowledge dates would have promised {gap:+.3f}."
+            f"event dates alone: {naive_auc.value:.3f} ({naive_auc.low:.3f} to {naive_auc.high:.3f}). A build that "
+            f"ignores knowledge dates would have promised {gap:+.3f}."
         )
         result |= {"auc": honest_auc._asdict(), "auc_by_event_date": naive_auc._asdict(), "gap": gap}
     elif opened.label is not None:
