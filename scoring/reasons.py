@@ -176,19 +176,29 @@ class Explainer:
             What each column adds to the raw score, the expected value apart.
         """
         sums: dict[str, float] = {}
-        strongest: dict[str, int] = {}
         for j, column in enumerate(self.columns):
             sums[column.feature.name] = sums.get(column.feature.name, 0.0) + float(contributions[j])
         raising = {name: total for name, total in sums.items() if total > 0}
         sign = 1.0 if raising else -1.0
-        for j, column in enumerate(self.columns):
-            best = strongest.get(column.feature.name)
-            if best is None or sign * contributions[j] > sign * contributions[best]:
-                strongest[column.feature.name] = j
         chosen = raising or {name: total for name, total in sums.items() if total < 0}
         # The need file's order decides between equals, so that the same person has the same reasons everywhere.
         ordered = sorted(chosen, key=lambda name: -abs(chosen[name]))
-        return self._told([strongest[name] for name in ordered], values, lowers=not raising)
+        shown = {name: self._column_to_show(name, values, sign * contributions) for name in ordered}
+        # What is as it is with most people explains nothing to the reader, unless nothing else is there to say.
+        telling = [j for j, differs in shown.values() if differs]
+        return self._told(telling or [j for j, _ in shown.values()], values, lowers=not raising)
+
+    def _column_to_show(self, feature: str, values: np.ndarray, strength: np.ndarray) -> tuple[int, bool]:
+        """The strongest column of a feature that differs from what is typical; whether there is one."""
+        own = [j for j, column in enumerate(self.columns) if column.feature.name == feature]
+        differing = [j for j in own if self._differs(j, float(values[j]))]
+        return max(differing or own, key=lambda j: float(strength[j])), bool(differing)
+
+    def _differs(self, j: int, value: float) -> bool:
+        column = self.columns[j]
+        typical = self._rounded(column, self.typical.medians[self.need.columns[j]])
+        value = self._rounded(column, value)
+        return value != typical and not (np.isnan(value) and np.isnan(typical))
 
     def of_order(self, values: np.ndarray) -> list[Reason]:
         """Up to four reasons of one person under a written rule: the columns of the order, in their order."""

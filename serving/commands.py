@@ -302,7 +302,7 @@ def serve(options: argparse.Namespace) -> int:
     from serving import flows
 
     settings = _settings(options, host=options.host, port=options.port)
-    return flows.serve_champions(Home(settings), options.city, options.need)
+    return flows.serve_champions(Home(settings), options.city, options.need or ())
 
 
 # ---- how results are said --------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -125,6 +125,7 @@ def train_need(home: Home, city_folder: Path, need: Path, seed: int = 0, step: S
         **result,
         "city": str(city_folder.resolve()),
         "need_id": opened.id,
+        "need_file": str(need_path(need).resolve()),
         "units": [] if city.units is None else city.units["unit_id"].to_list(),
         "invented": city.invented,
     }
@@ -411,7 +412,15 @@ def _verified_run(home: Home, verdict_path: Path) -> tuple[str, VerifiedVerdict]
     now = datetime.now(UTC)
     judged = read_verdict(home, verdict_path, now)
     run_id, folder = find_version(registry_of(home), judged.need_id, str(judged.subject["model"]))
-    return run_id, _verify(home, verdict_path, folder, None, now)
+    return run_id, _verify(home, verdict_path, folder, _need_file(home, run_id), now)
+
+
+def _need_file(home: Home, run_id: str) -> Path | None:
+    """The need file that a run was trained from, where it still is: a change of it is noticed even when not named."""
+    if not (home.runs / run_id / "run.json").exists():
+        return None
+    path = Path(_read_run(home, run_id)["need_file"])
+    return path if path.exists() else None
 
 
 # ---- score, list, serve ----------------------------------------------------------------------------------------
@@ -455,9 +464,11 @@ def open_champion(home: Home, need_id: str, need_file: Path | None = None) -> Ch
     home.stop_switch.guard()
     approved = approved_model(registry_of(home), need_id)
     verdict_path = Path(approved.tags.get("verdict", ""))
+    need_file = need_file or _need_file(home, approved.run_id)
     verified = _verify(home, verdict_path, approved.folder, need_file, datetime.now(UTC))
     model = load_model(approved.folder, str(verified.verdict.subject["model"]))
-    watched = (verdict_path, verdict_path.with_name(CELLS), home.policy_path, _revoked_path(home), home.trust_path)
+    files = (verdict_path, verdict_path.with_name(CELLS), home.policy_path, _revoked_path(home), home.trust_path)
+    watched = files if need_file is None else (*files, need_file)
     return Champion(verified, model, model.need, _tie_secret(home, need_id), home.stop_switch, approved.folder, watched)
 
 
@@ -569,14 +580,15 @@ def _refuse_later_than(city: City, as_of: date) -> None:
         raise BadInput(Fault("--as-of", wrong, f"Give {city.extract_date} or earlier"))
 
 
-def serve_champions(home: Home, city_folder: Path, needs: Mapping[str, Path] | None) -> int:
-    """Answer over HTTP for the named needs, or for every need with an approved model."""
+def serve_champions(home: Home, city_folder: Path, needs: Sequence[Path] = ()) -> int:
+    """Answer over HTTP for the needs of these files, or for every need with an approved model."""
     from models.registry import approved_needs
     from serving.service import serve
 
-    for need_id, path in (needs or {}).items():
+    files = {path.stem: path for path in map(need_path, needs)}
+    for need_id, path in files.items():
         open_champion(home, need_id, path)
-    ids = list(needs or approved_needs(registry_of(home)))
+    ids = list(files or approved_needs(registry_of(home)))
     if not ids:
         raise NotTrusted(Fault("serve", "no need has an approved model", "Train, judge, sign and approve one"))
     return serve(home.settings, city_folder, ids)

@@ -230,3 +230,20 @@ def test_a_rule_explains_itself_by_the_columns_of_its_order(tmp_path):
     assert told[0].text.startswith(f"absences from school: {count} in the last 90 days (typical here: ")
     assert told[1] == HIDDEN
     assert told[2].text.endswith(f"(typical here: {int(typical.medians['age'])})")
+
+
+def test_what_is_as_it_is_with_most_people_is_no_reason_unless_nothing_else_is():
+    need = need_of(
+        feature("absence", "absences", windows=(30, 365)), feature("visits", "visits"), feature("grade", "grades")
+    )
+    typical = Typical(dict(zip(need.columns, (0.0, 3.0, 2.0, 1.0), strict=True)))
+    told = Explainer(need, typical, "youth-work")
+    contributions = np.array([0.9, 0.1, 0.5, 0.4])
+    texts = [reason.text for reason in told.of_contributions(np.array([0, 9, 2, 4], np.float32), contributions)]
+    # The last 30 days say nothing (none, as with most), so the year speaks for absences; visits are as usual.
+    assert texts == [
+        "absences: 9 in the last 365 days (typical here: 3)",
+        "grades: 4 in the last 90 days (typical here: 1)",
+    ]
+    usual = told.of_contributions(np.array([0, 3, 2, 1], np.float32), contributions)
+    assert len(usual) == 3, "somebody with nothing unusual still has a reason to read"
