@@ -6,9 +6,10 @@ import difflib
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ValidationError
+if TYPE_CHECKING:
+    from pydantic import BaseModel, ValidationError
 
 
 class Fault(NamedTuple):
@@ -74,7 +75,7 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
     return f"{guess}Allowed: {', '.join(options)}"
 
 
-Settings = TypeVar("Settings", bound=BaseModel)
+Settings = TypeVar("Settings", bound="BaseModel")
 
 
 def parse_toml(text: bytes, where: str, schema: type[Settings], refusal: type[Refusal] = BadInput) -> Settings:
@@ -85,6 +86,8 @@ def parse_toml(text: bytes, where: str, schema: type[Settings], refusal: type[Re
     Refusal
         Of the given kind; each fault's ``where`` is ``<where>: <dotted key>``.
     """
+    from pydantic import ValidationError  # here, because every command refuses, and few read a schema
+
     try:
         raw = tomllib.loads(text.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -143,7 +146,7 @@ def _keys_beside(schema: type[BaseModel], path: tuple[int | str, ...]) -> list[s
 
 def _model_within(annotation: Any) -> Any:
     """The schema inside ``X | None``, ``tuple[X, ...]`` and the like."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if isinstance(annotation, type) and hasattr(annotation, "model_fields"):
         return annotation
     inner = (_model_within(part) for part in getattr(annotation, "__args__", ()))
     return next((found for found in inner if hasattr(found, "model_fields")), None)

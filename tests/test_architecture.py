@@ -12,7 +12,20 @@ ROOT = Path(__file__).resolve().parent.parent
 ORDER = ("ethics", "features", "models", "scoring", "serving")
 MODULES = sorted(path for package in ORDER for path in (ROOT / package).rglob("*.py"))
 ONLY_USER = {"mlflow": "models/registry.py", "fairlearn": "ethics/fairness.py", "bentoml": "serving/service.py"}
-SLOW_TO_IMPORT = {"mlflow", "lightgbm", "fairlearn", "bentoml", "sklearn", "numba", "polars", "scipy", "pandas"}
+SLOW_TO_IMPORT = {
+    "pydantic",
+    "sqlalchemy",
+    "rich",
+    "mlflow",
+    "lightgbm",
+    "fairlearn",
+    "bentoml",
+    "sklearn",
+    "numba",
+    "polars",
+    "scipy",
+    "pandas",
+}
 
 
 def imports_of(path):
