@@ -135,8 +135,8 @@ def _say_trained(result: Result) -> None:
             (
                 d["rival"].replace("_", " "),
                 f"{d['k']:,}",
-                _number(d["theirs"]),
-                _number(d["ours"]),
+                f"{d['theirs']:,.0f}",
+                f"{d['ours']:,.0f}",
                 _interval(d, signed=True),
             )
             for d in result["duel"]
@@ -161,21 +161,22 @@ def judge(options: argparse.Namespace) -> int:
 
 def _say_judged(result: Result) -> None:
     print(f"{result['need']}: {result['state']}")
-    open_checks = [check for check in result["checks"] if check["state"] not in ("pass", "warn")]
-    rows = [
-        (
-            c["id"],
-            c["state"],
-            c["group"] or "",
-            c["statistic"].replace("_", " "),
-            _number(c["value"]),
-            _interval(c),
-            (c["needs"] or "nothing") + (" (given)" if c["attested_by"] else ""),
+    together: dict[tuple[str, ...], list[Result]] = {}
+    for check in result["checks"]:
+        if check["state"] not in ("pass", "warn"):
+            lifted_by = (check["needs"] or "nothing") + (" (given)" if check["attested_by"] else "")
+            key = (check["id"], check["state"].replace("_", " "), check["statistic"].replace("_", " "), lifted_by)
+            together.setdefault(key, []).append(check)
+    rows = []
+    for (check_id, state, statistic, lifted_by), checks in together.items():
+        values = [f"{_number(c['value'])} ({_interval(c)})" for c in checks if c["value"] is not None]
+        groups = [c["group"] for c in checks if c["group"]]
+        more = f" and {len(groups) - 3} more" if len(groups) > 3 else ""
+        rows.append(
+            (check_id, state, ", ".join(groups[:3]) + more, statistic, values[0] if len(values) == 1 else "", lifted_by)
         )
-        for c in open_checks
-    ]
     if rows:
-        _table(rows, ("check", "state", "group", "statistic", "value", "interval", "lifted by"))
+        _table(rows, ("check", "state", "groups", "statistic", "value (interval)", "lifted by"))
     print(f"verdict {result['verdict_path']}\nreport  {result['report_path']}")
 
 
@@ -338,8 +339,8 @@ def _table(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> None:
     table = Table(*heads, box=box.SIMPLE, show_header=any(heads), pad_edge=False)
     for row in rows:
         table.add_row(*row)
-    console = Console()
-    console.print(table, width=None if console.is_terminal else 140)
+    # A file or a pipe has no width of its own; cutting words off there would only lose them.
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 def _number(value: float | None) -> str:
