@@ -182,9 +182,9 @@ def _say_judged(result: Result) -> None:
 
 def attest(options: argparse.Namespace) -> int:
     """Sign a statement that lifts what names it."""
-    from serving import flows
+    from serving import approval
 
-    result = flows.give_attestation(
+    result = approval.give_attestation(
         _home(options), options.verdict, options.statement, options.reasons, check=options.check, role=options.role
     )
     said = f"{result['id']} given by {result['role']} for {', '.join(result['checks'])}. Judge the run again."
@@ -193,17 +193,17 @@ def attest(options: argparse.Namespace) -> int:
 
 def sign(options: argparse.Namespace) -> int:
     """The auditor's signature."""
-    from serving import flows
+    from serving import approval
 
-    result = flows.sign_verdict(_home(options), options.verdict)
+    result = approval.sign_verdict(_home(options), options.verdict)
     return _say(options, result, lambda: print(f"{result['verdict_path']}: signed by {', '.join(result['signed_by'])}"))
 
 
 def approve(options: argparse.Namespace) -> int:
     """Make a model the one in use."""
-    from serving import flows
+    from serving import approval
 
-    result = flows.approve_verdict(_home(options), options.verdict)
+    result = approval.approve_verdict(_home(options), options.verdict)
     said = f"{result['need']}: model {result['model_digest'][:12]} is now in use, until {result['expires_at']}"
     return _say(options, result, lambda: print(said))
 

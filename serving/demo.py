@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ethics.refusals import NotTrusted
-from serving import flows, upkeep
+from serving import approval, flows, upkeep
 from serving.home import Home
 from serving.progress import Step
 
@@ -58,26 +58,24 @@ def ensure_demonstration_keys(home: Home) -> None:
 
 def take_through(home: Home, city: Path, need: Path, seed: int, step: Step) -> dict[str, Any]:
     """One need from training to list; where the gate says no, that is where it ends."""
-    trained = flows.train_need(home, city, need, seed, step)
-    judged = judge_and_attest(home, trained["run_id"], step)
+    trained, judged = flows.train_and_judge(home, city, need, seed, step)
+    judged = attest_and_judge_again(home, judged, step)
     outcome: dict[str, Any] = {"trained": trained, "judged": judged, "listed": None}
     if judged["state"] in PASSED:
         verdict = Path(judged["verdict_path"])
-        flows.sign_verdict(home, verdict)
-        flows.approve_verdict(home, verdict)
+        approval.sign_verdict(home, verdict)
+        approval.approve_verdict(home, verdict)
         as_of = flows.open_city_for(home, city, flows.open_need(home, need), step).extract_date
-        outcome["scored"] = flows.score_need(home, city, need, as_of, step)
-        outcome["listed"] = flows.list_need(home, city, need, as_of, step=step)
+        outcome["scored"], outcome["listed"] = flows.score_and_list(home, city, need, as_of, step)
     return outcome
 
 
-def judge_and_attest(home: Home, run_id: str, step: Step) -> dict[str, Any]:
-    """Judge; sign, with demonstration keys, every statement that the verdict asks for; judge again."""
-    judged = flows.judge_run(home, run_id, step=step)
+def attest_and_judge_again(home: Home, judged: dict[str, Any], step: Step) -> dict[str, Any]:
+    """Sign, with demonstration keys, every statement that a verdict asks for, and judge again."""
     statements = sorted({check["needs"] for check in judged["checks"] if check["needs"] and check["state"] != "pass"})
     for statement in statements:
-        flows.give_attestation(home, Path(judged["verdict_path"]), statement, REASONS)
-    return flows.judge_run(home, run_id, step=step) if statements else judged
+        approval.give_attestation(home, Path(judged["verdict_path"]), statement, REASONS)
+    return flows.judge_run(home, judged["run_id"], step=step) if statements else judged
 
 
 def who_was_missed(home: Home, city: Path, blocked: Mapping[str, Any], honest: Mapping[str, Any]) -> str:

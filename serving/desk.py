@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ethics.gate import Policy
     from ethics.objections import ObjectionRegister
     from features.city import City
-    from serving.flows import Champion
+    from serving.approval import Champion
 
 _MOST_TYPICALS = 32
 _FROM_BIRTH = ("age",)

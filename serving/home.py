@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -9,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ethics.refusals import BadInput, Fault
 from serving.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
     from ethics.keys import KeyRing
     from ethics.objections import ObjectionRegister
     from ethics.stop_switch import StopSwitch
+    from models.registry import Registry
 
+VERDICT, CELLS, REPORT = "verdict.json", "cells.parquet", "report.html"
 DEFAULT_POLICY = Path(__file__).resolve().parent.parent / "ethics" / "policy.toml"
 
 
@@ -74,6 +78,13 @@ class Home:
         return AuditLog(self.engine)
 
     @cached_property
+    def registry(self) -> Registry:
+        """The MLflow store."""
+        from models.registry import configure
+
+        return configure(self.settings.mlflow, self.mlflow_artefacts)
+
+    @cached_property
     def key_ring(self) -> KeyRing:
         """Private keys, and the public keys this home trusts."""
         from ethics.keys import KeyRing
@@ -86,6 +97,24 @@ class Home:
         from ethics.stop_switch import StopSwitch
 
         return StopSwitch(self.root / "stop")
+
+    def tie_secret(self, need_id: str) -> bytes:
+        """The need's secret, by which equal scores are put in order."""
+        return self.settings.secret(f"need-{need_id}")
+
+    def attestation_folder(self, need_id: str, model_digest: str) -> Path:
+        """An attestation binds one model, so each model has its own folder: what has expired troubles no other."""
+        return self.attestations / need_id / model_digest[:16]
+
+    def run_record(self, run_id: str) -> dict[str, Any]:
+        """What training recorded about a run: its city, need file, units and dates."""
+        try:
+            record: dict[str, Any] = json.loads((self.runs / run_id / "run.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            known = sorted(folder.name for folder in self.runs.glob("*") if (folder / "run.json").exists())
+            mend = f"Give one of: {', '.join(known[-5:])}" if known else "Train a need first"
+            raise BadInput(Fault("--run", f"'{run_id}' is not a finished run of this home", mend)) from None
+        return record
 
 
 @contextmanager

@@ -198,7 +198,7 @@ def open_desk(settings: Settings) -> ScoreDesk:
     """
     from features.city import open_city
     from features.kernels import warm_up
-    from serving.flows import open_champion
+    from serving.approval import open_champion
     from serving.home import Home
 
     home = Home(settings)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ethics.refusals import NotTrusted
-from serving import flows
-from serving.home import Home, write_whole
+from serving import approval, flows
+from serving.home import CELLS, REPORT, Home, write_whole
 from serving.progress import Step, silent
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def verify_records(home: Home, verdict_path: Path | None) -> dict[str, Any]:
         if faults:
             raise NotTrusted(*faults)
         return {"what": f"audit log, {len(home.audit_log.rows())} rows"}
-    verified = flows.verify_verdict(home, verdict_path)
+    verified = approval.verify_verdict(home, verdict_path)
     return {"what": f"{verified.verdict.verdict_id}, {verified.verdict.state}", "state": verified.verdict.state}
 
 
@@ -190,12 +190,12 @@ def render_again(home: Home, verdict_path: Path, to: Path | None) -> dict[str, A
     from ethics.refusals import Fault
     from ethics.report import render_report
 
-    verdict = flows.read_verdict(home, verdict_path, datetime.now(UTC))
-    content = flows.bytes_of(verdict_path.with_name(flows.CELLS))
+    verdict = approval.read_verdict(home, verdict_path, datetime.now(UTC))
+    content = approval.bytes_of(verdict_path.with_name(CELLS))
     if sha256(content) != verdict.subject["cells"]:
         wrong = f"have SHA-256 {sha256(content)[:12]}…, the verdict names {str(verdict.subject['cells'])[:12]}…"
         raise NotTrusted(Fault("cells", wrong, "Take the file of cells that was judged"))
-    path = to or verdict_path.with_name(flows.REPORT)
+    path = to or verdict_path.with_name(REPORT)
     write_whole(path, render_report(verdict, cells_from_bytes(content)).encode())
     return {"report_path": str(path)}
 
@@ -208,7 +208,7 @@ def measure_by_other_label(home: Home, city: Path, ranked_by: str, labelled_by: 
     from models.registry import run_model
 
     ranking, truth = (read_evidence(home.runs / run).rows for run in (ranked_by, labelled_by))
-    need = run_model(flows.registry_of(home), labelled_by).need
+    need = run_model(home.registry, labelled_by).need
     cut = audit_cut_of(truth, need, home.policy.verdict_days, home.policy.audit_recall)
     rows = ranking.drop("label").join(truth.select("person_id", "label"), on="person_id", maintain_order="left")
     groups = GroupRegister.open(flows.groups_file(city))

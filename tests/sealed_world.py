@@ -30,8 +30,7 @@ from models.rule import RuleModel
 from models.training import train
 from scoring.outreach import outreach_list
 from scoring.scorer import Scorer
-from serving.flows import CELLS, VERDICT, registry_of
-from serving.home import Home, write_whole
+from serving.home import CELLS, VERDICT, Home, write_whole
 from serving.settings import Settings
 
 AS_OF = date(2024, 6, 3)
@@ -333,7 +332,7 @@ class World:
 
     def approve(self) -> Path:
         """Log the model and approve it, as a home that judged it would have; returns the path of the verdict."""
-        registry = registry_of(self.home)
+        registry = self.home.registry
         run_id = log_run(registry, self.model, figures={}, parameters={}, digests={})
         folder = self.home.verdicts / self.need_id / self.verdict.verdict_id
         write_whole(folder / VERDICT, self.envelope)

@@ -24,7 +24,7 @@ NEEDS = ("health_by_cost", "health_benefit")
 def judge_world(seed: int, n_persons: int) -> dict[str, Any]:
     """Both needs in one world: verdict states, and which checks block."""
     from serving import flows
-    from serving.demo import demonstration_city, ensure_demonstration_keys, judge_and_attest
+    from serving.demo import attest_and_judge_again, demonstration_city, ensure_demonstration_keys
     from serving.home import Home
     from serving.progress import silent
     from serving.settings import Settings
@@ -36,8 +36,8 @@ def judge_world(seed: int, n_persons: int) -> dict[str, Any]:
         ensure_demonstration_keys(home)
         result: dict[str, Any] = {"seed": seed}
         for need in NEEDS:
-            trained = flows.train_need(home, city, Path(need), seed)
-            judged = judge_and_attest(home, trained["run_id"], silent)
+            trained, judged = flows.train_and_judge(home, city, Path(need), seed)
+            judged = attest_and_judge_again(home, judged, silent)
             blocking = [check for check in judged["checks"] if check["state"] == "block"]
             result[need] = {
                 "state": judged["state"],

@@ -1,0 +1,241 @@
+"""From a judged run to the model in use: attest, sign, approve, and open what was approved, verified again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ethics.digests import code_digest, environment_digest, sha256
+from ethics.refusals import BadInput, Fault, NotTrusted, did_you_mean, faults_of
+from serving.home import CELLS, Home, write_whole
+
+if TYPE_CHECKING:
+    from ethics.attestation import Attestation
+    from ethics.keys import TrustedKey
+    from ethics.signing import VerifiedVerdict
+    from ethics.stop_switch import StopSwitch
+    from ethics.verdict import Check, Verdict
+    from models.need import Need
+    from models.rule import RuleModel
+    from models.training import NeedModel
+
+
+def give_attestation(
+    home: Home,
+    verdict_path: Path,
+    statement: str,
+    reasons: str,
+    *,
+    check: str | None = None,
+    role: str | None = None,
+    now: datetime | None = None,
+) -> dict[str, Any]:
+    """Sign a statement for every open check of a verdict that asks for it (or for one check)."""
+    from ethics.attestation import sign_attestation
+
+    now = now or datetime.now(UTC)
+    verdict = read_verdict(home, verdict_path, now)
+    rule = home.policy.attestations.get(statement)
+    if rule is None:
+        raise BadInput(Fault("--id", f"'{statement}' lifts nothing", did_you_mean(statement, home.policy.attestations)))
+    if role is not None and role not in rule.roles:
+        raise BadInput(Fault("--role", f"'{role}' may not give {statement}", did_you_mean(role, rule.roles)))
+    asking = [c for c in verdict.checks if c.is_open and c.needs == statement and check in (None, c.id)]
+    if not asking:
+        asked = sorted({c.needs for c in verdict.checks if c.is_open and c.needs})
+        wrong = f"has no open check that {statement} lifts"
+        raise BadInput(Fault(str(verdict_path), wrong, f"It asks for: {', '.join(asked) or 'nothing'}"))
+    signers = [home.key_ring.signer(name) for name in sorted(rule.roles, key=lambda name: name != role)]
+    key = home.key_ring.trust()[signers[0].public_key.keyid]
+    checks = sorted({c.id for c in asking})
+    for check_id in checks:
+        spoken_of = [c for c in asking if c.id == check_id]
+        attestation = _statement(home, verdict, statement, spoken_of, reasons, key, now)
+        sealed = sign_attestation(attestation, *signers)
+        folder = home.attestation_folder(verdict.need_id, attestation.model_digest)
+        write_whole(folder / f"{statement}-{check_id}-{sha256(sealed)[:8]}.json", sealed)
+    home.audit_log.append("attest", key.role, need=verdict.need_id, statement=statement, checks=",".join(checks))
+    return {"id": statement, "checks": checks, "role": ", ".join(rule.roles), "need": verdict.need_id}
+
+
+def _statement(
+    home: Home, verdict: Verdict, statement: str, checks: Sequence[Check], reasons: str, key: TrustedKey, now: datetime
+) -> Attestation:
+    """The statement about some groups of one check, for as long as the policy and the key allow."""
+    from pydantic import ValidationError
+
+    from ethics.attestation import Attestation
+
+    rule = home.policy.attestations[statement]
+    short = rule.days_inconclusive if any(c.state == "inconclusive" for c in checks) else None
+    try:
+        return Attestation(
+            id=statement,
+            version=1,
+            need_id=verdict.need_id,
+            check=checks[0].id,
+            group=tuple(sorted({c.group for c in checks if c.group})) or None,
+            model_digest=str(verdict.subject["model"]),
+            policy_digest=str(verdict.subject["policy"]),
+            reasons=reasons,
+            name=key.name,
+            role=key.role,
+            organisation="Demonstration city" if key.demonstration else "City of Helsinki",
+            given_at=now,
+            expires_at=min(now + timedelta(days=short or rule.days), key.valid_to),
+        )
+    except ValidationError as error:
+        raise BadInput(*faults_of(error, statement, Attestation)) from None
+
+
+def sign_verdict(home: Home, verdict_path: Path) -> dict[str, Any]:
+    """Add the auditor's signature to a verdict's envelope (AT-10)."""
+    from ethics.signing import countersign
+
+    now = datetime.now(UTC)
+    verdict = read_verdict(home, verdict_path, now)
+    signed = countersign(verdict_path.read_bytes(), home.key_ring.signer("auditor"))
+    write_whole(verdict_path, signed)
+    home.audit_log.append("sign", "auditor", need=verdict.need_id, verdict=verdict.verdict_id)
+    return {"verdict_path": str(verdict_path), "verdict_id": verdict.verdict_id, "signed_by": ["gate", "auditor"]}
+
+
+def read_verdict(home: Home, path: Path, now: datetime) -> Verdict:
+    """A verdict whose signatures are by trusted keys; what it says is not yet acted on."""
+    from ethics.signing import read_signed_verdict
+
+    return read_signed_verdict(bytes_of(path), home.key_ring.trust(), now, str(path))
+
+
+def approve_verdict(home: Home, verdict_path: Path) -> dict[str, Any]:
+    """Make the judged model the one in use: only with a verdict that verifies against the bytes on disk now."""
+    from models.registry import approve
+
+    run_id, verified = _verified_run(home, verdict_path)
+    approve(home.registry, verified, run_id, verdict_path.resolve())
+    verdict = verified.verdict
+    home.audit_log.append("approve", "service owner", need=verdict.need_id, verdict=verdict.verdict_id, run=run_id)
+    return {
+        "need": verdict.need_id,
+        "model_digest": verdict.subject["model"],
+        "verdict_id": verdict.verdict_id,
+        "state": verdict.state,
+        "expires_at": verdict.expires_at.isoformat(),
+    }
+
+
+def verify_verdict(home: Home, verdict_path: Path) -> VerifiedVerdict:
+    """A verdict that verifies against the model, need, policy, cells and code on disk now."""
+    return _verified_run(home, verdict_path)[1]
+
+
+def _verified_run(home: Home, verdict_path: Path) -> tuple[str, VerifiedVerdict]:
+    from models.registry import find_version
+
+    now = datetime.now(UTC)
+    judged = read_verdict(home, verdict_path, now)
+    run_id, folder = find_version(home.registry, judged.need_id, str(judged.subject["model"]))
+    return run_id, _verify(home, verdict_path, folder, _need_file(home, run_id), now)
+
+
+def _need_file(home: Home, run_id: str) -> Path | None:
+    """The need file that a run was trained from, where it still is: a change of it is noticed even when not named."""
+    if not (home.runs / run_id / "run.json").exists():
+        return None
+    path = Path(home.run_record(run_id)["need_file"])
+    return path if path.exists() else None
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The approved model of a need, verified from the bytes that will be used.
+
+    Attributes
+    ----------
+    artefact_folder : Path
+    watched : tuple of Path
+        Other files whose change means: verify again.
+    tie_secret : bytes
+        Orders equal scores.
+    """
+
+    verified: VerifiedVerdict
+    model: NeedModel | RuleModel
+    need: Need
+    tie_secret: bytes
+    stop_switch: StopSwitch
+    artefact_folder: Path
+    watched: tuple[Path, ...]
+
+
+def open_champion(home: Home, need_id: str, need_file: Path | None = None) -> Champion:
+    """Open a need's approved model; every digest is compared before anything is parsed or used.
+
+    Raises
+    ------
+    NotTrusted
+        Nothing approved, or any subject of the verdict has changed: which, with both digests.
+    Blocked, Inconclusive
+        The verdict says no.
+    """
+    from models.registry import approved_model
+    from models.training import load_model
+
+    home.stop_switch.guard()
+    approved = approved_model(home.registry, need_id)
+    verdict_path = Path(approved.tags.get("verdict", ""))
+    need_file = need_file or _need_file(home, approved.run_id)
+    verified = _verify(home, verdict_path, approved.folder, need_file, datetime.now(UTC))
+    model = load_model(approved.folder, str(verified.verdict.subject["model"]))
+    files = (verdict_path, verdict_path.with_name(CELLS), home.policy_path, _revoked_path(home), home.trust_path)
+    watched = files if need_file is None else (*files, need_file)
+    return Champion(verified, model, model.need, home.tie_secret(need_id), home.stop_switch, approved.folder, watched)
+
+
+def _verify(home: Home, verdict_path: Path, artefact: Path, need_file: Path | None, now: datetime) -> VerifiedVerdict:
+    from ethics.signing import verify
+
+    need_bytes = bytes_of(need_file or artefact / "need.toml")
+    return verify(
+        bytes_of(verdict_path),
+        bytes_of(verdict_path.with_name(CELLS)),
+        trust=home.key_ring.trust(),
+        expected={
+            "model": sha256(bytes_of(artefact / "manifest.json")),
+            "need": sha256(need_bytes),
+            "policy": sha256(bytes_of(home.policy_path)),
+            "code": code_digest(),
+            "environment": environment_digest(),
+        },
+        use="outreach_ranking",
+        now=now,
+        revoked=_revoked(home),
+        stop_switch=home.stop_switch,
+        allow_demonstration=True,
+    )
+
+
+def bytes_of(path: Path) -> bytes:
+    """The bytes of a file that something trusted must rest on."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise NotTrusted(Fault(str(path), f"cannot be read ({error.strerror})", "Restore it, or judge again")) from None
+
+
+def _revoked_path(home: Home) -> Path:
+    return home.verdicts / "revoked.json"
+
+
+def _revoked(home: Home) -> frozenset[str]:
+    path = _revoked_path(home)
+    if not path.exists():
+        return frozenset()
+    try:
+        return frozenset(map(str, json.loads(path.read_bytes())))
+    except (OSError, ValueError, TypeError):
+        raise NotTrusted(Fault(str(path), "cannot be read", "Restore the list of revoked verdicts")) from None
