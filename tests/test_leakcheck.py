@@ -1,0 +1,69 @@
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from features.city import open_city
+from features.leakcheck import by_event_date_only, leakcheck, poisoned
+from features.matrix import build_cohort, build_matrix
+from features.spec import FeatureSpec
+from features.synthetic import synthetic_city
+from models.need import load_need
+from serving.home import Home
+from serving.settings import Settings
+from serving.upkeep import check_for_leaks
+
+NEEDS = Path(__file__).resolve().parent.parent / "models" / "needs"
+ABSENCE = FeatureSpec(name="absence", codes=["school.absence.*"], windows=[30, "ever"], measures=["count", "last"])
+
+
+@pytest.fixture(scope="module")
+def invented(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("leak") / "city"
+    synthetic_city(folder, 8_000, seed=5)
+    return folder
+
+
+def test_rewriting_the_future_changes_no_byte(tiny_city, nobody_objects):
+    city = open_city(tiny_city)
+    keys = city.cohort_table("all")
+    check = leakcheck(city, [ABSENCE], keys, objections=nobody_objects, need_id="youth")
+    # Of the nine events, those known on or after 1 February: two of anna's, four of bo's less the first, none of cai's.
+    assert check.n_rewritten == 5
+    assert check.identical
+
+
+def test_a_build_that_ignores_knowledge_dates_is_caught(invented, nobody_objects):
+    """The check can fail: what is known late is rewritten, and features by event date alone see it."""
+    city, need = open_city(invented), load_need(NEEDS / "youth_exclusion.toml")
+    day = date(2025, 12, 1)
+    keys = build_cohort(city, need.cohort, [day])
+    asked = {"objections": nobody_objects, "need_id": need.id}
+    honest = leakcheck(city, need.features, keys, **asked)
+    assert honest.identical and honest.n_rewritten > 1000
+    other, _ = poisoned(city, day)
+    matrices = [build_matrix(by_event_date_only(world), need.features, keys, **asked) for world in (city, other)]
+    assert matrices[0].digest != matrices[1].digest
+
+
+def test_other_seeds_write_other_futures(tiny_city):
+    city = open_city(tiny_city)
+    one, again, other = (poisoned(city, date(2024, 2, 1), seed)[0].events for seed in (0, 0, 1))
+    assert one.value.tobytes() == again.value.tobytes()
+    assert (one.value.tobytes(), one.time.tobytes()) != (other.value.tobytes(), other.time.tobytes())
+
+
+def test_several_dates_at_once_are_refused(tiny_city, nobody_objects):
+    city = open_city(tiny_city)
+    keys = city.cohort_table("all")
+    two = keys.vstack(keys.with_columns(as_of_date=date(2024, 3, 1)))
+    with pytest.raises(ValueError, match="one as-of date at a time"):
+        leakcheck(city, [ABSENCE], two, objections=nobody_objects, need_id="youth")
+
+
+def test_the_gap_to_a_build_by_event_dates_is_said(invented, tmp_path):
+    home = Home(Settings(home=tmp_path / "home"))
+    result = check_for_leaks(home, invented, NEEDS / "youth_exclusion.toml")
+    assert result["identical"]
+    assert result["gap"] == pytest.approx(result["auc_by_event_date"]["value"] - result["auc"]["value"])
+    assert f"would have promised {result['gap']:+.3f}" in result["story"][1]
