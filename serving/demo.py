@@ -9,13 +9,14 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from ethics.refusals import NotTrusted
 from serving import approval, flows, upkeep
 from serving.home import Home
 from serving.progress import Step
 
 NEEDS = ("youth_exclusion", "health_benefit", "health_by_cost", "cervical_screening")
 PASSED = ("PASS", "PASS_ATTESTED")
+ENOUGH_PERSONS = 50_000
+"""From this size on, `make trials` shows, the planted unfairness can be proved."""
 REASONS = "DEMONSTRATION on INVENTED PEOPLE: signed to show the way through the gate; nobody has vouched for anything."
 
 
@@ -47,13 +48,10 @@ def demonstration_city(home: Home, n_persons: int, seed: int, step: Step) -> Pat
 
 def ensure_demonstration_keys(home: Home) -> None:
     """Make demonstration keys where there are none in date."""
-    try:
-        home.key_ring.signer("gate")
-        fresh = all(key.valid_to > datetime.now(UTC) for key in home.key_ring.trust().values())
-    except NotTrusted:
-        fresh = False
-    if not fresh:
-        upkeep.make_demonstration_keys(home, datetime.now(UTC))
+    now = datetime.now(UTC)
+    in_date = {key.role for key in home.key_ring.trust().values() if key.valid_to > now}
+    if not in_date:
+        upkeep.make_demonstration_keys(home, now)
 
 
 def take_through(home: Home, city: Path, need: Path, seed: int, step: Step) -> dict[str, Any]:
@@ -154,24 +152,37 @@ def _story(home: Home, city: Path, outcomes: Mapping[str, Any], missed: str) -> 
     console.print(table)
     if missed:
         console.print(f"Why health_by_cost is blocked: {missed}\n")
+    else:
+        console.print(
+            f"health_by_cost is not blocked here: among so few people the gate cannot prove that cost hides need. Run "
+            f"the demonstration with --persons {ENOUGH_PERSONS} or more.\n"
+        )
     card = _card(outcomes)
     if card:
-        console.print(card + "\n")
+        console.print(card + "\n", soft_wrap=True)
     for need, outcome in outcomes.items():
         console.print(f"{need}: report {_short(outcome['judged']['report_path'])}", soft_wrap=True)
         if outcome["listed"]:
             page = next(file for file in outcome["listed"]["files"] if file.endswith(".html"))
             console.print(f"{' ' * len(need)}  list   {_short(page)}", soft_wrap=True)
-    as_of = next(o["listed"]["as_of_date"] for o in outcomes.values() if o["listed"])
     console.print("\nTry next:", style="bold")
-    home_words = "" if home.root == Path("var").resolve() else f" --home {_short(home.root)}"
-    for command in (
-        f"ennakko list --city {_short(city)} --need health_benefit --as-of {as_of}{home_words}",
-        f"ennakko features leakcheck --city {_short(city)} --need youth_exclusion{home_words}",
-        f"ennakko serve --city {_short(city)} --need youth_exclusion{home_words}",
-    ):
-        console.print(f"  .venv/bin/{command}", soft_wrap=True)
+    for command in _next_commands(home, city, outcomes):
+        console.print(f"  .venv/bin/ennakko {command}", soft_wrap=True)
     return out.getvalue()
+
+
+def _next_commands(home: Home, city: Path, outcomes: Mapping[str, Any]) -> list[str]:
+    """Three commands that work on what the demonstration left behind."""
+    listed = [(need, outcome["listed"]) for need, outcome in outcomes.items() if outcome["listed"]]
+    where = "" if home.root == Path("var").resolve() else f" --home {_short(home.root)}"
+    commands = [f"features leakcheck --city {_short(city)} --need youth_exclusion{where}"]
+    if listed:
+        need, facts = listed[0]
+        commands += [
+            f"list --city {_short(city)} --need {need} --as-of {facts['as_of_date']}{where}",
+            f"serve --city {_short(city)} --need {need}{where}",
+        ]
+    return [*commands, f"audit verify{where}"][:3]
 
 
 def _card(outcomes: Mapping[str, Any]) -> str:
@@ -184,8 +195,11 @@ def _card(outcomes: Mapping[str, Any]) -> str:
         row = next(csv.DictReader(file), None)
     if row is None:
         return ""
-    lines = [f"  {name.replace('_', ' ')}: {value}" for name, value in row.items() if value]
-    return "As a caseworker reads it (first row of the list):\n" + "\n".join(lines)
+    lines = []
+    for name, value in row.items():
+        several = value.splitlines()
+        lines += [f"  {name}: {value}"] if len(several) < 2 else [f"  {name}:", *(f"    · {line}" for line in several)]
+    return f"As a caseworker reads it (first row of the list for {listed['need']}):\n" + "\n".join(lines)
 
 
 def _short(path: Path | str) -> str:

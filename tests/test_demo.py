@@ -1,0 +1,60 @@
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from serving import upkeep
+from serving.demo import ENOUGH_PERSONS, NEEDS, ensure_demonstration_keys, run_demo
+from serving.home import Home
+from serving.progress import silent
+from serving.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    home = Home(Settings(home=tmp_path_factory.mktemp("demo") / "home"))
+    return home, run_demo(home, 4_000, 0, silent)
+
+
+def test_the_demonstration_takes_every_need_to_a_verdict_and_says_what_it_is(shown):
+    _, result = shown
+    assert [row["need"] for row in result["needs"]] == list(NEEDS)
+    assert {row["state"] for row in result["needs"]} <= {"PASS", "PASS_ATTESTED", "BLOCK"}
+    story = result["story"]
+    assert "DEMONSTRATION" in story and "INVENTED PEOPLE" in story
+    assert "As a caseworker reads it" in story
+    assert story.split("Try next:")[1].count(".venv/bin/ennakko") == 3
+
+
+def test_a_city_too_small_for_the_proof_is_said_to_be(shown):
+    _, result = shown
+    (cost,) = [row for row in result["needs"] if row["need"] == "health_by_cost"]
+    assert cost["state"] != "BLOCK", "then this test needs a smaller city"
+    assert f"--persons {ENOUGH_PERSONS}" in result["story"]
+
+
+def test_a_blocked_need_has_a_report_and_no_list(shown):
+    _, result = shown
+    for row in result["needs"]:
+        assert bool(row["list"]) == (row["state"] != "BLOCK")
+
+
+def test_everything_it_touched_says_demonstration_and_invented_people(shown):
+    home, _ = shown
+    pages = [*home.verdicts.rglob("*.html"), *home.lists.rglob("*.html")]
+    assert len(pages) > 8
+    for page in pages:
+        text = page.read_text("utf-8")
+        assert "DEMONSTRATION" in text and "INVENTED PEOPLE" in text
+    for record in home.runs.glob("*/run.json"):
+        assert json.loads(record.read_text("utf-8"))["invented"]
+
+
+def test_demonstration_keys_are_made_once_and_again_when_they_have_expired(tmp_path):
+    home = Home(Settings(home=tmp_path / "home"))
+    upkeep.make_demonstration_keys(home, datetime.now(UTC) - timedelta(days=8))
+    ensure_demonstration_keys(home)
+    n_keys = len(home.key_ring.trust())
+    assert n_keys == 2 * len(upkeep.DEMONSTRATION_NAMES)
+    ensure_demonstration_keys(home)
+    assert len(home.key_ring.trust()) == n_keys
