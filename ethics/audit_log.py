@@ -1,14 +1,21 @@
-"""Append-only, hash-chained record of who did what: an edited, removed or moved row is noticed."""
+"""Append-only, hash-chained record of who did what: an edited, removed, moved or cut-off row is noticed."""
 
 from __future__ import annotations
 
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, Text, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from ethics.digests import canonical_json, sha256
+from ethics.keys import write_private
 from ethics.refusals import Fault, Refusal
 
 _METADATA = MetaData()
@@ -26,6 +33,7 @@ _LOG = Table(
 )
 _BEFORE_THE_FIRST = "0" * 64
 _ATTEMPTS = 50
+_RESTORE = "Restore it from a backup"
 
 
 class AuditLog:
@@ -38,16 +46,20 @@ class AuditLog:
     writer : str
         One chain per writer. Two processes may share a writer: the number of a row is unique, so a race is
         retried, never forked.
+    head_path : Path, optional
+        A file outside the database that keeps number and hash of the last row, so that rows cut off at the end are
+        noticed too. It only ever moves on along the chain. Several processes may share it.
 
     Notes
     -----
     Facts are strings and whole numbers about acts, never about persons: callers pass keyed hashes of ids.
-    Cutting off the end of a chain is noticed by comparing :meth:`head` with one kept elsewhere.
+    Whoever can change both the database and the file of the head can cut unseen; keep a copy of the file elsewhere.
     """
 
-    def __init__(self, engine: Engine, writer: str = "main") -> None:
+    def __init__(self, engine: Engine, writer: str = "main", head_path: Path | None = None) -> None:
         self._engine = engine
         self._writer = writer
+        self._head_path = head_path
         _METADATA.create_all(engine)
 
     def append(self, action: str, actor: str, **facts: str | int) -> int:
@@ -70,6 +82,7 @@ class AuditLog:
                     connection.execute(insert(_LOG).values(**row, prev_hash=prev_hash, hash=_chained(prev_hash, row)))
             except IntegrityError:  # another process took the number; take the next
                 continue
+            self._keep_head()
             return number + 1
         raise Refusal(
             Fault("audit log", f"gave no free number in {_ATTEMPTS} attempts", "Give each process its own writer")
@@ -91,8 +104,10 @@ class AuditLog:
     def verify(self) -> list[Fault]:
         """Every place where the chain does not hold; empty when it does."""
         faults = []
+        kept, unreadable = self._kept_heads()  # before the rows: whoever appends meanwhile moves both on
         prev_hash, expected_number = _BEFORE_THE_FIRST, 1
-        for row in self.rows():
+        rows = self.rows()
+        for row in rows:
             where = f"audit log {self._writer}, row {row['number']}"
             if row["number"] != expected_number:
                 missing = f"{expected_number} to {row['number'] - 1}"
@@ -102,7 +117,81 @@ class AuditLog:
             if row["hash"] != _chained(row["prev_hash"], row):
                 faults.append(Fault(where, "was changed after it was written", "Restore it from a backup"))
             prev_hash, expected_number = row["hash"], row["number"] + 1
+        if self._head_path is not None:
+            faults += [unreadable] if unreadable else self._faults_of_end(rows, kept.get(self._writer))
         return faults
+
+    def _faults_of_end(self, rows: list[dict[str, Any]], kept: tuple[int, str] | None) -> list[Fault]:
+        """Where the chain does not reach the head that was kept outside the database."""
+        where = f"audit log {self._writer}"
+        last = rows[-1]["number"] if rows else 0
+        if kept is None:
+            if not rows:
+                return []
+            mend = "Restore the file from a backup; the next act writes it anew"
+            return [Fault(where, f"has {last} rows, but no head in {self._head_path}, so a cut is not noticed", mend)]
+        number, digest = kept
+        if number > last:
+            missing = f"row {number}" if number == last + 1 else f"rows {last + 1} to {number}"
+            return [Fault(where, f"{missing} at its end {'is' if number == last + 1 else 'are'} missing", _RESTORE)]
+        if all((row["number"], row["hash"]) != (number, digest) for row in rows):
+            return [Fault(f"{where}, row {number}", "is not the row that was once the last", _RESTORE)]
+        return []
+
+    def _keep_head(self) -> None:
+        """Move the head on to the last row, if the head that is kept still lies on the chain.
+
+        A head beyond the chain, or beside it, stays as it is: it is the proof that rows were cut.
+        """
+        if self._head_path is None:
+            return
+        try:
+            with _locked(self._head_path):
+                heads, unreadable = self._kept_heads()
+                number, digest = self.head()
+                kept_number, kept_hash = heads.get(self._writer, (0, _BEFORE_THE_FIRST))
+                if unreadable or number <= kept_number or self._hash_of(kept_number) != kept_hash:
+                    return
+                heads[self._writer] = (number, digest)
+                content = {writer: {"number": n, "hash": h} for writer, (n, h) in heads.items()}
+                write_private(self._head_path, canonical_json(content))
+        except OSError as error:
+            wrong = f"cannot be written ({error.strerror}), though the act is in the log"
+            raise Refusal(Fault(str(self._head_path), wrong, "Make the folder writable")) from None
+
+    def _kept_heads(self) -> tuple[dict[str, tuple[int, str]], Fault | None]:
+        """Number and hash of each writer's last row as kept outside the database, or why they cannot be read."""
+        if self._head_path is None:
+            return {}, None
+        try:
+            content = json.loads(self._head_path.read_bytes())
+            return {writer: (int(head["number"]), str(head["hash"])) for writer, head in content.items()}, None
+        except FileNotFoundError:
+            return {}, None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            wrong = f"cannot be read ({type(error).__name__}), so a cut is not noticed"
+            return {}, Fault(str(self._head_path), wrong, _RESTORE)
+
+    def _hash_of(self, number: int) -> str | None:
+        """The hash of one row of this writer; None when it is not there."""
+        if number == 0:
+            return _BEFORE_THE_FIRST
+        chosen = select(_LOG.c.hash).where(_LOG.c.writer == self._writer, _LOG.c.number == number)
+        with self._engine.connect() as connection:
+            found = connection.execute(chosen).scalar()
+        return None if found is None else str(found)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One process and one thread at a time, by a lock file beside ``path``."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _chained(prev_hash: str, row: dict[str, Any]) -> str:

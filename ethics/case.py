@@ -6,6 +6,7 @@ vendor's scores are judged alike.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,6 +24,19 @@ LANGUAGES = ("fi", "sv", "en")
 Texts = Mapping[str, Mapping[str, str]]
 
 
+def names_holder(actor: str, *names: str) -> bool:
+    """Whether an actor goes by one of a key's names (holder, role or key id), however it is written.
+
+    >>> names_holder("auditor  anna", "Auditor Anna", "auditor"), names_holder("data scientist", "Anna", "auditor")
+    (True, False)
+    """
+
+    def plain(name: str) -> str:
+        return " ".join(unicodedata.normalize("NFKC", name).casefold().replace("_", " ").split())
+
+    return bool(plain(actor)) and plain(actor) in map(plain, names)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
     """Everything the gate asks about a model or a rule.
@@ -37,7 +51,8 @@ class Evidence:
         ``name`` (a role), ``email``, ``phone``: whom a resident or an auditor asks.
     subject, recorded : mapping of subject name to SHA-256
         What would be used now, and what was recorded at training: model, need, policy, code, environment,
-        training_matrix, test_matrix.
+        training_matrix, test_matrix. Take ``subject`` from elsewhere than ``recorded`` (bytes in use, the run's log):
+        C701 compares the two, and a table compared with itself says nothing.
     rows : polars.DataFrame
         What :meth:`ethics.GroupRegister.measure` takes; never stored in a verdict.
     duel : sequence of {rival, ours, theirs, difference, low, high}
@@ -50,6 +65,8 @@ class Evidence:
     signing_keys : sequence of {keyid, role, valid_from, valid_to, demonstration, name}
         The trusted keys that are to sign the verdict.
     stop_switch_tested_at : datetime or None
+    trained_by : str
+        Name (or role) of whoever trained, as the caller knows it; the auditor must be somebody else.
     invented : bool
         True when the city is invented; every page then says so.
     """

@@ -1,6 +1,7 @@
 """The checks that are built: each a small function from evidence, fairness table and policy to findings.
 
 A check that cannot be answered raises, and the gate makes that an error; nothing here guesses in favour of a model.
+What is measured of one group alone, or of the people whose group nobody knows, is 1 by construction and shows nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ethics.case import COMPARED, LANGUAGES, SORT_KEY, SUBJECTS, TEXTS, Evidence, ListEvidence
+from ethics.case import COMPARED, LANGUAGES, SORT_KEY, SUBJECTS, TEXTS, Evidence, ListEvidence, names_holder
+from ethics.cells import UNKNOWN
 from ethics.fairness import AT_AUDIT, AT_K, BELOW_AUDIT, NO_CUT, Estimate, FairnessTable
 from ethics.policy import Policy
 from ethics.verdict import Check
@@ -18,6 +20,11 @@ from ethics.verdict import Check
 DOES_NOT_APPLY = "does not apply to a rule"
 Finding = dict[str, Any]
 Case = Evidence | ListEvidence
+_NOT_SHOWN = ("pass", "warn", "inconclusive", "not_testable")
+
+
+class Unanswerable(ValueError):
+    """A check that cannot be answered, in words that name no person and may be shown."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,8 @@ class BuiltCheck:
             ]
             if not checks:
                 return [self.error("nothing was evaluated")]
+        except Unanswerable as error:
+            return [self.error(str(error))]
         except Exception as error:
             return [self.error(type(error).__name__)]
         return [self.error("a statistic is not a number") if _is_nan(check) else check for check in checks]
@@ -191,14 +200,24 @@ def reasons_add_up(case: Case, context: Context) -> Iterable[Finding]:
     yield {"state": state, "statistic": "largest_gap", "value": case.additivity_max_error, "threshold": limit}
 
 
-@_check("C401", "BA", "pass", "warn", "block", "recall", "calibration", "inconclusive", "not_testable", "no_label")
+_BY_GROUP = ("pass", "warn", "block", "recall", "calibration", "inconclusive", "not_testable", "no_label", "one_group")
+
+
+@_check("C401", "BA", *_BY_GROUP)
 def no_group_is_missed(evidence: Evidence, context: Context) -> Iterable[Finding]:
-    """Recall at the audit cut and calibration, group by group (decision rule in :func:`decide_group`)."""
+    """Recall at the audit cut and calibration, group by group (decision rule in :func:`decide_group`).
+
+    An attribute without two groups of people known compares nobody: its groups can alarm, and never pass.
+    """
     table = _measured(context)
+    compared = _compared(table)
     strict = evidence.service in context.policy.strict_services
     for row in table.groups.iter_rows(named=True):
         attribute, group = row["attribute"], row["group"]
         finding = decide_group(table, attribute, group, testable=row["testable"], strict=strict)
+        if attribute not in compared and finding["state"] in _NOT_SHOWN and finding["facts"]["case"] != "no_label":
+            numbers = ("recall_ratio_at_k_audit", None, table.thresholds.recall)
+            finding = _group_finding("not_testable", "one_group", *numbers, "AT-07", {})
         small = row["n"] < context.policy.min_persons_shown
         if small:  # a handful of people: the verdict tells that they exist, not how they fare
             finding |= {"value": None, "low": None, "high": None, "facts": {"case": finding["facts"]["case"]}}
@@ -250,7 +269,7 @@ def decide_group(table: FairnessTable, attribute: str, group: str, *, testable: 
     return _group_finding("inconclusive", "inconclusive", *shown, "AT-07", affected)
 
 
-@_check("C403", "BA", "pass", "block", "needs_attestation", "not_testable", "too_few_indicators")
+@_check("C403", "BA", "pass", "block", "needs_attestation", "not_testable", "too_few_indicators", "one_group")
 def same_score_same_need(evidence: Evidence, context: Context) -> Iterable[Finding]:
     """Need at the same score on indicators that are neither label nor feature.
 
@@ -259,6 +278,7 @@ def same_score_same_need(evidence: Evidence, context: Context) -> Iterable[Findi
     calibration against it prove nothing; one needs AT-05. Fewer than two testable indicators prove nothing either.
     """
     table, limits = _measured(context), context.policy.fairness
+    compared = _compared(table)
     wanted = context.policy.thresholds.min_indicators
     few = len(table.indicators) < wanted or not table.has_label
     for attribute, group, n in table.groups.select("attribute", "group", "n").iter_rows():
@@ -273,7 +293,9 @@ def same_score_same_need(evidence: Evidence, context: Context) -> Iterable[Findi
             state = case = "block"
         elif alarms:
             state = case = "needs_attestation"
-        elif len(testable) < wanted and len(_groups_of(table, attribute)) > 1:
+        elif attribute not in compared:
+            state, case = "not_testable", "one_group"
+        elif len(testable) < wanted:
             state = case = "not_testable"
         worst = max(testable.values(), key=lambda part: part.p_harm) if testable and not few else None
         needs = "AT-05" if state in ("needs_attestation", "not_testable") else None
@@ -346,8 +368,12 @@ def signers_are_trusted(case: Case, context: Context) -> Iterable[Finding]:
     for what in ("keyid", "name"):
         if len({key[what] for key in signing}) < min(len(signing), len(context.policy.sign_roles)):
             wrong.append(f"one {what} for two roles")
-    if isinstance(case, Evidence) and case.trained_by in {key["name"] for key in signing if key["role"] == "auditor"}:
-        wrong.append("the auditor trained the model")
+    if isinstance(case, Evidence):
+        auditors = [key for key in signing if key["role"] == "auditor"]
+        if any(names_holder(case.trained_by, key["name"], key["role"], key["keyid"]) for key in auditors):
+            wrong.append("the auditor trained the model")
+        if not case.trained_by.strip():
+            wrong.append("nobody is named as who trained the model")
     if isinstance(case, ListEvidence) and case.verdict_expires_at <= context.now:
         wrong.append("the verdict has expired")
     yield _none_wrong("faults_of_signers", wrong)
@@ -370,14 +396,21 @@ def the_stop_works(case: Case, context: Context) -> Iterable[Finding]:
 def _measured(context: Context) -> FairnessTable:
     """The fairness table, or an error: without groups nothing has been shown."""
     if context.fairness is None or context.fairness.groups.is_empty():
-        raise ValueError("no group was measured")
+        raise Unanswerable("no group was measured")
     if context.fairness.thresholds != context.policy.fairness:
-        raise ValueError("measured against other thresholds than the policy's")
+        raise Unanswerable("measured against other thresholds than the policy's")
     return context.fairness
 
 
-def _groups_of(table: FairnessTable, attribute: str) -> list[str]:
-    return [group for name, group in table.groups.select("attribute", "group").iter_rows() if name == attribute]
+def _compared(table: FairnessTable) -> set[str]:
+    """The attributes in which at least two groups of people known are compared; an error when there is none."""
+    known: dict[str, int] = {}
+    for attribute, group, n in table.groups.select("attribute", "group", "n").iter_rows():
+        known[attribute] = known.get(attribute, 0) + (group != UNKNOWN and n > 0)
+    found = {attribute for attribute, groups in known.items() if groups >= 2}
+    if not found:
+        raise Unanswerable("no attribute has two groups of people who are known")
+    return found
 
 
 def _group_finding(

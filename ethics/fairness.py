@@ -11,7 +11,7 @@ Every interval's bounds hold with 95 % each (it is the 5 %–95 % interval): the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -39,6 +39,7 @@ from ethics.group_measures import (
     GroupMeasures,
     Thresholds,
 )
+from ethics.households import design_effect_of
 from ethics.power import power
 from ethics.refusals import BadInput, Fault
 from ethics.resampling import Replicate
@@ -55,6 +56,8 @@ __all__ = [
     "AT_K",
     "BELOW_AUDIT",
     "EVERYONE",
+    "KNOWN",
+    "NOT_KNOWN",
     "NO_CUT",
     "Cuts",
     "Estimate",
@@ -65,6 +68,7 @@ __all__ = [
     "tabulate",
 ]
 
+KNOWN, NOT_KNOWN = "known", "not known"
 _NOTHING = Estimate(np.nan, np.nan, np.nan, np.nan, 0, 0)
 
 
@@ -75,6 +79,9 @@ class FairnessTable:
     ``table`` has one row per ``attribute``, ``group``, ``cut``, ``measure``; ``groups`` one per group with its sizes,
     whether it can be tested (``testable``) and its power. The group "all" of the attribute "all" is everyone. Nothing
     is withheld here: this table is the auditor's; pages withhold small cells when they are rendered.
+
+    ``households`` says whether it is known who lives with whom; where it is "not known", ``design_effect`` 1 is an
+    assumption and not a finding.
     """
 
     table: pl.DataFrame
@@ -91,6 +98,7 @@ class FairnessTable:
     has_label: bool
     has_probability: bool
     fair_worlds_pass: float
+    households: str = NOT_KNOWN
 
     @cached_property
     def _index(self) -> dict[tuple[str, str, str, str], Estimate]:
@@ -133,6 +141,7 @@ def measure(
     replicates: int = 1000,
     thresholds: Thresholds | None = None,
     design_effect: float = 1.0,
+    households: npt.ArrayLike | None = None,
 ) -> FairnessTable:
     """Measure how a ranking, or a selection already made, treats each group.
 
@@ -152,7 +161,10 @@ def measure(
     indicators : mapping of name to bool (n,)
         Independent signs of need, for need at the same score.
     design_effect : float
-        Household clusters widen intervals by its square root.
+        Clusters widen intervals by its square root.
+    households : (n,), optional
+        Who lives with whom (null: alone). The design effect is then measured from household sums, and is the larger
+        of it and ``design_effect``.
 
     Raises
     ------
@@ -182,6 +194,21 @@ def measure(
     # The same people stay selected when a row whose label nobody knows leaves, so the cuts move with the rows.
     above = [int(known[: min(cut, n)].sum()) for cut in (cuts.k, cuts.k_audit)]
     kept = order[known]
+    if households is not None:
+        if len(np.asarray(households)) != n:
+            wrong = f"has {len(np.asarray(households))} rows where the scores have {n}"
+            raise BadInput(Fault("households", wrong, "Give one value per row"))
+        rank = np.empty(n, dtype=np.int64)
+        rank[order] = np.arange(n)
+        measured = design_effect_of(
+            households,
+            label=columns.label,
+            selected=rank < cuts.k_audit,
+            probability=columns.probability,
+            indicators=columns.indicators,
+            rank=rank,
+        )
+        design_effect = max(design_effect, measured)
     import polars as pl
 
     cells = count_cells(
@@ -191,7 +218,7 @@ def measure(
         probability=None if columns.probability is None else columns.probability[kept],
         indicators={name: hit[kept] for name, hit in columns.indicators.items()},
     )
-    return tabulate(
+    table = tabulate(
         cells,
         Cuts(max(1, above[0]), max(1, above[1])),
         seed=seed,
@@ -200,6 +227,7 @@ def measure(
         design_effect=design_effect,
         fixed=selected is not None,
     )
+    return replace(table, households=NOT_KNOWN if households is None else KNOWN)
 
 
 def tabulate(

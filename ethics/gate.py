@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ethics.case import SORT_KEY, Evidence, ListEvidence
 from ethics.checks import BUILT, Context
 from ethics.digests import decimal
+from ethics.fairness import NOT_KNOWN
 from ethics.policy import Policy
 from ethics.verdict import Check, Verdict
 
@@ -144,10 +145,12 @@ def _scope(evidence: Evidence, fairness: FairnessTable | None, policy: Policy) -
         "min_persons_shown": policy.min_persons_shown,
         "thresholds": {name: decimal(value) for name, value in limits.model_dump().items()},
         "group_attributes": [],
+        "households": NOT_KNOWN,
     }
     if fairness is not None:
         scope |= {
             "group_attributes": list(fairness.attributes),
+            "households": fairness.households,
             "indicators": list(fairness.indicators),
             "measured_n": fairness.n,
             "selection_given": fairness.fixed,

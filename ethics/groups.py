@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ethics.cells import INDICATOR
+from ethics.digests import sha256
 from ethics.fairness import Cuts, FairnessTable, measure
 from ethics.refusals import BadInput, Fault
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from ethics.policy import Policy
 
 MAX_GROUPS = 200
+HOUSEHOLD = "household"
+MIN_SHARE_FOUND = 0.5
 _ROW_COLUMNS = ("person_id", "rank_score", "tie_key", "probability", "label")
 
 
@@ -22,7 +26,16 @@ class GroupRegister:
     """The audit-only attributes of residents: opened by the gate alone, never by anything that makes features.
 
     A value that is missing, and a person who is not in the register, are the group "unknown", which is reported like
-    any other.
+    any other, and alone shows nothing (:mod:`ethics.checks`).
+
+    Parameters
+    ----------
+    frame : polars.DataFrame
+        ``person_id`` and one column per attribute.
+    where : str
+        What refusals call it.
+    digest : str, optional
+        SHA-256 of the file it was read from; :meth:`open` gives it.
 
     Examples
     --------
@@ -32,7 +45,7 @@ class GroupRegister:
     ('sex',)
     """
 
-    def __init__(self, frame: pl.DataFrame, where: str) -> None:
+    def __init__(self, frame: pl.DataFrame, where: str, digest: str | None = None) -> None:
         import polars as pl
 
         faults = []
@@ -53,6 +66,8 @@ class GroupRegister:
         if faults:
             raise BadInput(*faults)
         self._frame = frame.select(pl.all().cast(pl.String))
+        self._where = where
+        self.digest = digest
         self.attributes = tuple(attributes)
 
     def __repr__(self) -> str:
@@ -65,16 +80,17 @@ class GroupRegister:
 
         path = Path(path)
         try:
+            content = path.read_bytes()
             if path.suffix == ".csv":
-                frame = pl.read_csv(path, infer_schema=False, null_values=[""])
+                frame = pl.read_csv(BytesIO(content), infer_schema=False, null_values=[""])
             else:
-                frame = pl.read_parquet(path)
+                frame = pl.read_parquet(BytesIO(content))
         except (OSError, pl.exceptions.PolarsError) as error:
             wrong = f"cannot be read ({type(error).__name__})"
             raise BadInput(
                 Fault(str(path), wrong, "Give a Parquet or CSV file with person_id and attributes")
             ) from None
-        return cls(frame, str(path))
+        return cls(frame, str(path), sha256(content))
 
     def measure(
         self, rows: pl.DataFrame, cuts: Cuts, policy: Policy, *, seed: int, design_effect: float = 1.0
@@ -85,12 +101,16 @@ class GroupRegister:
         ----------
         rows : polars.DataFrame
             One row per person: ``person_id``, ``rank_score`` (higher first), ``tie_key``, ``probability`` (null for a
-            rule), ``label`` (1, 0, or null where not known), ``indicator:<name>`` bool ….
+            rule), ``label`` (1, 0, or null where not known), ``indicator:<name>`` bool …, and, where it is known who
+            lives with whom, ``household`` (null: alone), from which the design effect is measured.
+        design_effect : float
+            At least this.
 
         Raises
         ------
         BadInput
-            Columns missing, a person twice, or a probability for some rows only.
+            Columns missing, a person twice, a probability for some rows only, or fewer than half of the persons in
+            the register: what would be measured are then strangers.
         """
         import polars as pl
 
@@ -103,6 +123,12 @@ class GroupRegister:
             faults.append(Fault("rows", "hold a person twice", "Give one row per person, the latest"))
         if not faults and 0 < rows["probability"].null_count() < rows.height:
             faults.append(Fault("rows: probability", "is null in some rows only", "Give it for every row, or for none"))
+        if not faults and rows.height:
+            found = rows["person_id"].cast(pl.String).is_in(self._frame["person_id"].implode()).mean()
+            if float(str(found)) < MIN_SHARE_FOUND:
+                wrong = f"holds {float(str(found)):.0%} of the {rows.height} people judged"
+                mend = f"Give the groups of the same city, of at least {MIN_SHARE_FOUND:.0%} of the people judged"
+                faults.append(Fault(self._where, wrong, mend))
         if faults:
             raise BadInput(*faults)
         keys = rows.select(pl.col("person_id").cast(pl.String))
@@ -124,4 +150,5 @@ class GroupRegister:
             replicates=policy.replicates,
             thresholds=policy.fairness,
             design_effect=design_effect,
+            households=rows[HOUSEHOLD] if HOUSEHOLD in rows.columns else None,
         )

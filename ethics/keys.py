@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,7 +90,7 @@ class KeyRing:
         from securesystemslib.signer import CryptoSigner
 
         now = now or datetime.now(UTC)
-        faults = []
+        faults: list[Fault] = []
         most = DEMONSTRATION_DAYS if demonstration else 3650
         if role not in ROLES:
             faults.append(Fault("role", f"is {role!r}", did_you_mean(role, ROLES)))
@@ -96,12 +98,20 @@ class KeyRing:
             faults.append(Fault("days", f"is {days}", f"Give 1 to {most} days"))
         if not name.strip():
             faults.append(Fault("name", "is empty", 'Name the holder by role, e.g. "Equality officer"'))
-        if not faults and self._current(role, now):
-            mend = f"Wait until it expires, or move {role}.pem away first"
-            faults.append(Fault(f"{role}.pem", "exists and is in date", mend))
         if faults:
             raise BadInput(*faults)
-        signer = CryptoSigner.generate_ed25519()
+        with self._alone():
+            if self._current(role, now):
+                mend = f"Wait until it expires, or move {role}.pem away first"
+                raise BadInput(Fault(f"{role}.pem", "exists and is in date", mend))
+            signer = CryptoSigner.generate_ed25519()
+            self._trust_and_keep(signer, role, name, demonstration=demonstration, days=days, now=now)
+        return str(signer.public_key.keyid)
+
+    def _trust_and_keep(
+        self, signer: CryptoSigner, role: str, name: str, *, demonstration: bool, days: int, now: datetime
+    ) -> None:
+        """Trust first: a private key that is cut short of its trust could never be used nor replaced."""
         public = signer.public_key
         keys = dict(self.trust())
         keys[public.keyid] = TrustedKey(
@@ -112,10 +122,16 @@ class KeyRing:
             demonstration=demonstration,
             name=name,
         )
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_private(self._private(role), signer.private_bytes)
         write_private(self.folder / "trust.json", _trust_bytes(keys))
-        return str(public.keyid)
+        write_private(self._private(role), signer.private_bytes)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One maker at a time, over all processes: the second reads the trust the first has written."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with (self.folder / ".lock").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def trust(self) -> Mapping[str, TrustedKey]:
         """Every trusted public key by its id; a damaged file or an id that is not its key's is refused."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, Engine, MetaData, String, Table, delete, func, insert, select
+from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, delete, func, insert, inspect, select
+from sqlalchemy.exc import DatabaseError, IntegrityError
 
-from ethics.refusals import BadInput, Fault
+from ethics.refusals import BadInput, Fault, NotTrusted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +27,13 @@ _OBJECTIONS = Table(
     Column("need_id", String(200), primary_key=True),
     Column("since", String(40), nullable=False),
 )
+_KEY_CHECK = Table(
+    "objection_key",
+    _METADATA,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("check_value", String(64), nullable=False),
+)
+_CHECKED = b"ennakko: the key of this objection register"
 
 
 class ObjectionRegister:
@@ -35,7 +44,13 @@ class ObjectionRegister:
     engine : sqlalchemy.Engine
         Where the table ``objections`` lives; it is made when missing.
     key : bytes
-        The home's objection key, at least 16 bytes. The same person hashes alike only under the same key.
+        The home's objection key, at least 16 bytes. The same person hashes alike only under the same key, so the
+        register keeps a check value of the key it was begun with.
+
+    Raises
+    ------
+    NotTrusted
+        The register was begun with another key: every objector would be listed unnoticed.
 
     Examples
     --------
@@ -57,7 +72,16 @@ class ObjectionRegister:
             )
         self._engine = engine
         self._key = bytes(key)
-        _METADATA.create_all(engine)
+        _make_tables(engine)
+        self._check_key()
+
+    @staticmethod
+    def is_begun(engine: Engine) -> bool:
+        """Whether the database holds a register that was begun with some key."""
+        if not inspect(engine).has_table(_KEY_CHECK.name):
+            return False
+        with engine.connect() as connection:
+            return connection.scalar(select(_KEY_CHECK.c.check_value)) is not None
 
     def object(self, person_id: str, need_id: str = EVERY_NEED, since: str | None = None) -> None:
         """Record an objection to one need, or to every need (``"*"``); recording it twice keeps the first moment."""
@@ -98,8 +122,34 @@ class ObjectionRegister:
         with self._engine.connect() as connection:
             return int(connection.scalar(select(func.count()).select_from(_OBJECTIONS)) or 0)
 
+    def _check_key(self) -> None:
+        """Compare the key with the one the register was begun with; an empty register is begun with this one."""
+        own = hmac.digest(self._key, _CHECKED, "sha256").hex()
+        begun_with = self._begun_with()
+        if begun_with is None and self.count():
+            wrong = "hold objections, and no check value of the key that reads them"
+            raise NotTrusted(Fault("objections", wrong, "Restore the database from the backup"))
+        if begun_with is None:
+            with contextlib.suppress(IntegrityError), self._engine.begin() as connection:
+                connection.execute(insert(_KEY_CHECK).values(number=1, check_value=own))
+            begun_with = self._begun_with()  # another process may have been first
+        if not hmac.compare_digest(own, str(begun_with)):
+            wrong = "is not the key this register was begun with, so every objector would be listed"
+            raise NotTrusted(Fault("objection key", wrong, "Restore secrets/objections.key from the backup"))
+
+    def _begun_with(self) -> str | None:
+        with self._engine.connect() as connection:
+            return connection.scalar(select(_KEY_CHECK.c.check_value))
+
     def _hmac(self, person_id: str) -> str:
         return hmac.digest(self._key, person_id.encode("utf-8"), "sha256").hex()
 
     def _one(self, person_id: str, need_id: str) -> tuple[Any, Any]:
         return _OBJECTIONS.c.person_hmac == self._hmac(person_id), _OBJECTIONS.c.need_id == need_id
+
+
+def _make_tables(engine: Engine) -> None:
+    try:
+        _METADATA.create_all(engine)
+    except DatabaseError:  # another process made them in between; anything else comes up again
+        _METADATA.create_all(engine)

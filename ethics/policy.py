@@ -1,9 +1,15 @@
-"""The policy a city signs: thresholds, required checks, and who may vouch for what."""
+"""The policy a city signs: thresholds, required checks, and who may vouch for what.
+
+Until a policy can be signed, anybody who can write the file could have any model pass. So a policy may only be
+stricter than :data:`FLOOR`, which is part of the code and so of every verdict's code digest; ``ethics/policy.toml`` is
+the floor written out.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
@@ -13,6 +19,37 @@ from ethics.refusals import BadInput, Fault, parse_toml
 
 DEFAULT_PATH = Path(__file__).resolve().parent / "policy.toml"
 ROLES = ("gate", "auditor", "service_owner", "equality_officer", "domain_professional", "dpo", "security_owner")
+
+AT_LEAST, AT_MOST, EXACTLY = "at least", "at most", "exactly"
+FLOOR: dict[str, tuple[str, float]] = {
+    "verdict_days": (AT_MOST, 90),
+    "demonstration_days": (AT_MOST, 7),
+    "audit_recall": (EXACTLY, 0.30),  # lower hides harm in noise, higher hides it in a cut so deep that all are found
+    "replicates": (AT_LEAST, 1000),
+    "min_persons_shown": (AT_LEAST, 5),
+    "thresholds.min_recall_ratio": (AT_LEAST, 0.80),
+    "thresholds.max_oe_ratio": (AT_MOST, 1.25),
+    "thresholds.max_need_ratio": (AT_MOST, 1.25),
+    "thresholds.alarm_probability": (AT_MOST, 0.95),
+    "thresholds.min_expected_positives": (EXACTLY, 30),  # higher blocks fewer groups, lower passes indicators unproved
+    "thresholds.min_indicators": (AT_LEAST, 2),
+    "thresholds.max_additivity_error": (AT_MOST, 1e-6),
+    "thresholds.single_column_share": (AT_MOST, 0.95),
+    "thresholds.stop_switch_days": (AT_MOST, 30),
+    "limits.max_reject_share": (AT_MOST, 0.01),
+    "limits.min_data_in_leaf": (AT_LEAST, 20),
+}
+"""Per key of a policy: the direction that is not looser, and the number."""
+FLOOR_USES = ("outreach_ranking",)
+FLOOR_SIGN_ROLES = ("gate", "auditor")
+FLOOR_ATTESTATIONS: dict[str, tuple[tuple[str, ...], int, int]] = {
+    "AT-01": (("service_owner",), 365, 365),
+    "AT-05": (("domain_professional",), 365, 365),
+    "AT-06": (("equality_officer",), 183, 183),
+    "AT-07": (("service_owner", "equality_officer"), 365, 92),
+}
+"""Per attestation: who must sign, the longest it may hold, and the longest where a check is inconclusive."""
+_ONLY_STRICTER = "a policy may only be stricter than ethics/policy.toml until policies can be signed"
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Days = Annotated[int, Field(ge=1, le=400)]
@@ -93,11 +130,20 @@ class Policy(_Frozen):
 
     @classmethod
     def parse(cls, content: bytes, where: str) -> Policy:
-        """Read a policy from its bytes."""
+        """Read a policy from its bytes.
+
+        Raises
+        ------
+        BadInput
+            It cannot be read, or is looser than :data:`FLOOR` anywhere, or does not require a check that is built.
+        """
         policy = parse_toml(content, where, cls)
         if policy.schema_ != 1:
             mend = "This version reads schema = 1; take the policy of the same version as the programme"
             raise BadInput(Fault(f"{where}: schema", f"is {policy.schema_}", mend))
+        faults = list(_looser(policy, where))
+        if faults:
+            raise BadInput(*faults)
         policy._bytes = content
         return policy
 
@@ -122,3 +168,39 @@ class Policy(_Frozen):
             alarm=numbers.alarm_probability,
             min_expected=numbers.min_expected_positives,
         )
+
+
+def _looser(policy: Policy, where: str) -> Iterator[Fault]:
+    """Everything in which a policy asks for less than the floor."""
+    from ethics.checks import BUILT  # here, because the checks read policies
+
+    written: dict[str, Any] = policy.model_dump()
+    for key, (direction, floor) in FLOOR.items():
+        value: Any = written
+        for part in key.split("."):
+            value = value[part]
+        if (direction != AT_MOST and value < floor) or (direction != AT_LEAST and value > floor):
+            mend = f"Give {direction} {floor:g}: {_ONLY_STRICTER}"
+            yield Fault(f"{where}: {key}", f"is {value:g}, and {direction} {floor:g} may be given", mend)
+    omitted = {
+        "required": set(BUILT) - set(policy.required),
+        "sign_roles": set(FLOOR_SIGN_ROLES) - {*policy.sign_roles},
+    }
+    for key, names in omitted.items():
+        if names:
+            yield Fault(f"{where}: {key}", f"leaves out {', '.join(sorted(names))}", f"Add them: {_ONLY_STRICTER}")
+    more = sorted(set(policy.uses) - set(FLOOR_USES))
+    if more:
+        yield Fault(f"{where}: uses", f"permits {', '.join(more)}", f"Remove them: {_ONLY_STRICTER}")
+    for id, rule in policy.attestations.items():
+        roles, days, days_inconclusive = FLOOR_ATTESTATIONS.get(id, ((), rule.days, rule.days))
+        place = f"{where}: attestations.{id}"
+        if set(roles) - set(rule.roles):
+            unasked = ", ".join(sorted(set(roles) - set(rule.roles)))
+            yield Fault(f"{place}.roles", f"leave out {unasked}", f"Add them: {_ONLY_STRICTER}")
+        if rule.days > days:
+            wrong = f"is {rule.days}, and at most {days} may be given"
+            yield Fault(f"{place}.days", wrong, f"Give at most {days}: {_ONLY_STRICTER}")
+        if id in FLOOR_ATTESTATIONS and (rule.days_inconclusive or rule.days) > days_inconclusive:
+            wrong = f"is {rule.days_inconclusive or 'not given'}, and at most {days_inconclusive} may be given"
+            yield Fault(f"{place}.days_inconclusive", wrong, f"Give at most {days_inconclusive}: {_ONLY_STRICTER}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Iterable
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -76,6 +77,37 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
 
 
 Settings = TypeVar("Settings", bound="BaseModel")
+_TOO_DEEP = ("is nested too deeply", "Write fewer tables and lists inside one another")
+_LONGEST_SHOWN = 200
+_NOT_A_NUMBER = ("not a number", "Give a number, e.g. 0.5")
+_NOT_WHOLE = ("not a whole number", "Give a whole number, e.g. 4")
+_NOT_TEXT = ("not text", "Put it in quotes")
+_NOT_A_LIST = ("not a list", 'Give a list, e.g. ["first", "second"]')
+_NOT_A_TABLE = ("not a table", "Give a table of keys and values, e.g. {{ key = value }}")
+_NOT_A_DAY = ("not a day", "Give a day such as 2024-01-31")
+_NOT_TRUE_OR_FALSE = ("neither true nor false", "Give true or false, without quotes")
+# pydantic's own kinds of failure in our words; {names} are filled in from what pydantic says of the case.
+_PLAIN_WORDS = {
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), _NOT_WHOLE),
+    **dict.fromkeys(("float_type", "float_parsing", "decimal_type", "decimal_parsing"), _NOT_A_NUMBER),
+    "finite_number": ("not a finite number", "Give a number, e.g. 0.5"),
+    **dict.fromkeys(("string_type", "string_sub_type", "string_unicode"), _NOT_TEXT),
+    **dict.fromkeys(("bool_type", "bool_parsing"), _NOT_TRUE_OR_FALSE),
+    **dict.fromkeys(("tuple_type", "list_type", "set_type", "frozen_set_type", "iterable_type"), _NOT_A_LIST),
+    **dict.fromkeys(("model_type", "model_attributes_type", "dict_type", "mapping_type"), _NOT_A_TABLE),
+    **dict.fromkeys(("date_type", "date_parsing", "date_from_datetime_parsing"), _NOT_A_DAY),
+    "date_from_datetime_inexact": ("a moment, not a day", "Give a day such as 2024-01-31, without a clock"),
+    **dict.fromkeys(("literal_error", "enum"), ("not one of those allowed", "Give {expected}")),
+    "greater_than_equal": ("too small", "Give at least {ge}"),
+    "greater_than": ("too small", "Give more than {gt}"),
+    "less_than_equal": ("too large", "Give at most {le}"),
+    "less_than": ("too large", "Give less than {lt}"),
+    "too_short": ("too few entries", "Give at least {min_length}"),
+    "too_long": ("too many entries", "Give at most {max_length}"),
+    "string_too_short": ("too short", "Give at least {min_length} characters"),
+    "string_too_long": ("too long", "Give at most {max_length} characters"),
+    "string_pattern_mismatch": ("not in the form expected", "Write it in the form {pattern}"),
+}
 
 
 def parse_toml(text: bytes, where: str, schema: type[Settings], refusal: type[Refusal] = BadInput) -> Settings:
@@ -88,14 +120,23 @@ def parse_toml(text: bytes, where: str, schema: type[Settings], refusal: type[Re
     """
     from pydantic import ValidationError  # here, because every command refuses, and few read a schema
 
-    try:
-        raw = tomllib.loads(text.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise refusal(Fault(where, f"is not readable TOML ({error})", "Mend the line and try again")) from None
+    raw = toml_of(text, where, refusal)
     try:
         return schema.model_validate(raw)
     except ValidationError as error:
         raise refusal(*faults_of(error, where, schema)) from None
+    except RecursionError:
+        raise refusal(Fault(where, *_TOO_DEEP)) from None
+
+
+def toml_of(text: bytes, where: str, refusal: type[Refusal] = BadInput) -> dict[str, Any]:
+    """The tables of a TOML text, or a refusal of the given kind when it cannot be read."""
+    try:
+        return tomllib.loads(text.decode("utf-8"))
+    except RecursionError:
+        raise refusal(Fault(where, *_TOO_DEEP)) from None
+    except ValueError as error:  # bad TOML, bad UTF-8, or a whole number of thousands of digits
+        raise refusal(Fault(where, f"is not readable TOML ({error})", "Mend the line and try again")) from None
 
 
 def read_toml(path: Path, schema: type[Settings], refusal: type[Refusal] = BadInput) -> Settings:
@@ -127,8 +168,24 @@ def _wrong_and_mend(problem: Any, schema: type[BaseModel]) -> tuple[str, str]:
         return wrong, mend or "Mend the keys named"
     wrong, _, mend = message.partition(" | ")
     if mend:  # our own validators write "what is wrong | how to mend it"
-        return f"is {value!r}: {wrong}", mend
-    return f"is {value!r}", message
+        return f"is {shown(value)}: {wrong}", mend
+    if kind in _PLAIN_WORDS:
+        wrong, mend = _PLAIN_WORDS[kind]
+        return f"is {shown(value)}: {wrong}", mend.format(**problem.get("ctx", {}))
+    return f"is {shown(value)}", message
+
+
+def shown(value: Any) -> str:
+    """A wrong value as messages show it: days as files write them, and nothing longer than a line or two.
+
+    >>> shown("4"), shown(date(2024, 1, 31)), len(shown("x" * 1000))
+    ("'4'", '2024-01-31', 200)
+    """
+    try:
+        text = value.isoformat() if isinstance(value, date) else repr(value)
+    except (RecursionError, ValueError):  # nested without end, or a number of thousands of digits
+        text = f"a value of type {type(value).__name__}"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 1]}…"
 
 
 def _keys_beside(schema: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from ethics.checks import BUILT
-from ethics.fairness import AT_AUDIT, AT_K, BELOW_AUDIT, EVERYONE, NO_CUT, FairnessTable
+from ethics.fairness import AT_AUDIT, AT_K, BELOW_AUDIT, EVERYONE, KNOWN, NO_CUT, NOT_KNOWN, FairnessTable
 from ethics.principles import PRINCIPLES
 from ethics.verdict import Check, Verdict
 
@@ -467,7 +467,10 @@ class Page:
     def _uncertainty(self) -> dict[str, Any]:
         subject = self.verdict.subject
         numbers = {name: subject[name] for name in _SETTINGS}
-        return self._section("uncertainty", self.t("uncertainty.text", last=self.least - 1, **numbers), (), ())
+        known = self.verdict.scope.get("households", NOT_KNOWN) == KNOWN
+        households = self.t("uncertainty.households_known" if known else "uncertainty.households_not_known")
+        text = self.t("uncertainty.text", last=self.least - 1, households=households, **numbers)
+        return self._section("uncertainty", text, (), ())
 
     def _privacy(self) -> dict[str, Any]:
         t = self.t

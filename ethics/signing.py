@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ethics.case import COMPARED
+from ethics.case import COMPARED, names_holder
 from ethics.digests import canonical_json, sha256
 from ethics.keys import TrustedKey
 from ethics.refusals import Blocked, Fault, Inconclusive, NotTrusted, Refusal
@@ -115,6 +115,9 @@ def verify(
 ) -> VerifiedVerdict:
     """Verify a signed verdict against the bytes that will be used.
 
+    A verdict that says no says so even before the auditor has signed it, where everything else holds: another
+    signature would change nothing.
+
     Parameters
     ----------
     envelope, cells : bytes
@@ -133,12 +136,13 @@ def verify(
     NotTrusted
         Every reason at once: signature, key, role, dates, revocation, stop switch, digests (each named), an ERROR.
     Blocked, Inconclusive
-        The verdict is trusted, and says no; every check that says so is named.
+        The verdict says no, and nothing but the auditor's signature may be missing; every check that says so is named.
     """
     opened = open_envelope(envelope, "verdict")
     signed_by, faults = check_signatures(opened, trust, now, "verdict")
     verdict = _payload_of(opened, faults)
-    faults += _role_faults(signed_by, verdict)
+    damaged, unsigned = faults, _role_faults(signed_by)
+    faults = _holder_faults(signed_by, verdict)
     faults += _date_faults(verdict, now, signed_by)
     if any(signed.key.demonstration for signed in signed_by) or verdict.demonstration:
         if not allow_demonstration:
@@ -161,9 +165,11 @@ def verify(
         faults += _check_faults(verdict, "error") or [
             Fault("verdict", "did not run every required check", "Judge again")
         ]
-    if faults:
-        raise NotTrusted(*faults)
+    if damaged or faults or all(signed.key.role != "gate" for signed in signed_by):
+        raise NotTrusted(*damaged, *unsigned, *faults)
     _refuse_unless_passed(verdict)
+    if unsigned:
+        raise NotTrusted(*unsigned)
     return VerifiedVerdict(verdict, envelope_sha256, signed_by, token=_TOKEN)
 
 
@@ -253,13 +259,20 @@ def _payload_of(envelope: Envelope, faults: Sequence[Fault]) -> Verdict:
         raise NotTrusted(*faults, Fault("verdict", wrong, "Take the file as it was signed")) from None
 
 
-def _role_faults(signed_by: Sequence[SignedBy], verdict: Verdict) -> list[Fault]:
+def _role_faults(signed_by: Sequence[SignedBy]) -> list[Fault]:
+    """Roles that have not signed."""
     faults = []
     for role in SIGN_ROLES:
         if all(signed.key.role != role for signed in signed_by):
             have = ", ".join(sorted({signed.key.role for signed in signed_by})) or "none"
             wrong = f"has no valid signature by a key of role {role} (valid: {have})"
             faults.append(Fault("verdict", wrong, f"Have a trusted {role} key sign it: ennakko sign"))
+    return faults
+
+
+def _holder_faults(signed_by: Sequence[SignedBy], verdict: Verdict) -> list[Fault]:
+    """Signers who may not have signed both, or not at all."""
+    faults = []
     signing = [signed for signed in signed_by if signed.key.role in SIGN_ROLES]
     for what, found in (
         ("key", {signed.key.public for signed in signing}),
@@ -268,7 +281,8 @@ def _role_faults(signed_by: Sequence[SignedBy], verdict: Verdict) -> list[Fault]
         if len(signing) >= len(SIGN_ROLES) > len(found):
             faults.append(Fault("verdict", f"is signed twice by the same {what}", "Two different holders must sign"))
     author = str(verdict.record.get("trained_by", ""))
-    if author and any(signed.key.role == "auditor" and signed.key.name == author for signed in signing):
+    auditors = [signed for signed in signing if signed.key.role == "auditor"]
+    if any(names_holder(author, signed.key.name, signed.key.role, signed.keyid) for signed in auditors):
         faults.append(Fault("verdict", f"is audited by {author}, who trained the model", "Have somebody else audit it"))
     return faults
 

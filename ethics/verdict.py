@@ -92,7 +92,8 @@ def verdict_state(checks: Sequence[Check], required: Sequence[str]) -> str:
 class Verdict:
     """A model's verdict: what was judged, by which checks, how it came out, and until when it holds.
 
-    ``content`` holds the signed parts that nothing decides by (purpose, scope, record, power); the report shows them.
+    Purpose, scope and record are signed, and nothing decides by them; the report shows them. ``previous_sha256`` is the
+    :attr:`payload_sha256` of the need's verdict before this one, so that a verdict taken away is noticed.
     """
 
     service: str
@@ -120,6 +121,11 @@ class Verdict:
     def verdict_id(self) -> str:
         """Derived from the content, so two verdicts that say the same are the same."""
         return "v-" + sha256(canonical_json(self._content()))[:20]
+
+    @cached_property
+    def payload_sha256(self) -> str:
+        """SHA-256 of the canonical payload: what the next verdict chains on, the same whoever signs and how often."""
+        return sha256(canonical_json(self.to_json()))
 
     def to_json(self) -> dict[str, Any]:
         """The verdict as signed: strings, whole numbers, booleans, null, lists and tables; no floats."""

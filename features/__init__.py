@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from features.city import City, DataError, EventLog, city_from_frames, open_city
     from features.kernels import warm_up
-    from features.matrix import Matrix, as_of_dates, build_cohort, build_label, build_matrix, unseen_codes
+    from features.matrix import Matrix, as_of_dates, attribute_on, build_cohort, build_label, build_matrix, unseen_codes
     from features.spec import (
         CohortSpec,
         FeatureSpec,
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 _HOME = {
     **dict.fromkeys(("City", "DataError", "EventLog", "city_from_frames", "open_city"), "city"),
     "warm_up": "kernels",
-    **dict.fromkeys(("Matrix", "as_of_dates", "build_cohort", "build_label", "build_matrix", "unseen_codes"), "matrix"),
+    **dict.fromkeys(
+        ("Matrix", "as_of_dates", "attribute_on", "build_cohort", "build_label", "build_matrix", "unseen_codes"),
+        "matrix",
+    ),
     **dict.fromkeys(("CohortSpec", "FeatureSpec", "IndicatorSpec", "LabelSpec", "SpecError", "Window"), "spec"),
     **dict.fromkeys(("column_names", "require_built"), "spec"),
     **dict.fromkeys(("Truth", "synthetic_city"), "synthetic"),
@@ -44,6 +47,7 @@ __all__ = [
     "Truth",
     "Window",
     "as_of_dates",
+    "attribute_on",
     "build_cohort",
     "build_label",
     "build_matrix",

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from ethics.refusals import Fault, did_you_mean, read_toml
 from features.door import Checked, CityFile, DataError, Door, EventsSection, PersonsSection, Source, add_reason
@@ -91,31 +92,27 @@ class City:
 
         Codes keep their numbers, so that what is computed for one person is what is computed for all.
         """
-        wanted = pl.Series("person_id", person_ids, dtype=pl.String).unique().sort()
+        wanted = pl.Series("person_id", person_ids, dtype=pl.String).drop_nulls().unique().sort()
         everyone = self.events.person_ids
-        is_here = wanted.is_in(everyone.implode())
+        at = everyone.search_sorted(wanted, side="left").to_numpy().astype(np.int64)  # ids are unique and sorted
+        at_or_last = np.minimum(at, len(everyone) - 1)
+        is_here = (at < len(everyone)) & (everyone.gather(at_or_last) == wanted).to_numpy()
         if not is_here.all():
             n = int((~is_here).sum())
             wrong = f"{n} of {len(wanted)} persons asked for are not in the city '{self.name}'"
             raise DataError(Fault("person_id", wrong, "Ask for persons of its persons table"))
-        chosen = everyone.is_in(wanted.implode())
-        mask = chosen.to_numpy()
-        log = self.events
-        lengths = np.diff(log.offsets)
-        rows = np.repeat(mask, lengths)
-        events = EventLog(
-            person_ids=everyone.filter(chosen),
-            offsets=read_only(np.concatenate([[0], np.cumsum(lengths[mask])]).astype(np.int64)),
-            time=read_only(log.time[rows]),
-            known=None if log.known is None else read_only(log.known[rows]),
-            code=read_only(log.code[rows]),
-            value=read_only(log.value[rows]),
-            codes=log.codes,
+        return replace(
+            self,
+            persons=self.persons[at],
+            history=None if self.history is None else _of(self.history, wanted, grouped=self._history_is_grouped),
+            cohorts={name: _of(table, wanted) for name, table in self.cohorts.items()},
+            events=_events_of(self.events, at),
         )
-        history = None if self.history is None else _of(self.history, wanted)
-        cohorts = {name: _of(table, wanted) for name, table in self.cohorts.items()}
-        persons = self.persons.filter(chosen)
-        return replace(self, persons=persons, history=history, cohorts=cohorts, events=events)
+
+    @cached_property
+    def _history_is_grouped(self) -> bool:
+        """Whether each person's history stands together, as the door sorts it; looked at once."""
+        return self.history is not None and self.history["person_id"].is_sorted()
 
 
 def open_city(
@@ -255,8 +252,31 @@ def _history(
     return history.with_columns(known.alias("knowledge_date"))
 
 
-def _of(table: pl.DataFrame, persons: pl.Series) -> pl.DataFrame:
-    return table.filter(pl.col("person_id").is_in(persons.implode()))
+def _of(table: pl.DataFrame, persons: pl.Series, *, grouped: bool = False) -> pl.DataFrame:
+    """The rows of some persons; of a table sorted by person those of one are found without reading the others."""
+    if len(persons) != 1:
+        return table.filter(pl.col("person_id").is_in(persons.implode()))
+    if not grouped:
+        return table.filter(pl.col("person_id") == persons[0])
+    start, stop = (int(table["person_id"].search_sorted(persons[0], side=side)) for side in ("left", "right"))
+    return table[start:stop]
+
+
+def _events_of(log: EventLog, at: NDArray[np.int64]) -> EventLog:
+    """The events of the persons at some ascending places of the log, copied without reading anybody else's."""
+    starts, lengths = log.offsets[at], log.offsets[at + 1] - log.offsets[at]
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    # The place in the log of each event kept: its own number, moved from where its person stands now.
+    rows = np.arange(offsets[-1], dtype=np.int64) + np.repeat(starts - offsets[:-1], lengths)
+    return EventLog(
+        person_ids=log.person_ids[at],
+        offsets=read_only(offsets),
+        time=read_only(log.time[rows]),
+        known=None if log.known is None else read_only(log.known[rows]),
+        code=read_only(log.code[rows]),
+        value=read_only(log.value[rows]),
+        codes=log.codes,
+    )
 
 
 def hash_table(whole: Any, table: pl.DataFrame) -> None:

@@ -111,8 +111,7 @@ def _own_dates(city: City, cohort: CohortSpec) -> list[date]:
     require_built([cohort])
     days = cohort.as_of
     assert days is not None and days.first is not None and days.last is not None and days.every_days is not None
-    n = (days.last - days.first).days // days.every_days + 1
-    return [days.first + timedelta(days=i * days.every_days) for i in range(n)]
+    return [days.first + timedelta(days=i * days.every_days) for i in range(days.n_days)]
 
 
 def build_cohort(city: City, cohort: CohortSpec, as_of_dates: Sequence[date] | None = None) -> pl.DataFrame:
@@ -457,6 +456,19 @@ def _attribute_rule(city: City, rule: AttributeRule) -> _Rule:
         return place.keys["person_id"].is_in(persons.implode()).to_numpy()
 
     return on_the_day
+
+
+def attribute_on(city: City, attribute: str, as_of_date: date) -> pl.DataFrame | None:
+    """What the city held for an attribute of each person when a day began: ``person_id``, ``value``.
+
+    Read from the fixed columns of ``persons``, or from ``history`` as it was known; None where neither has it.
+    """
+    if attribute in city.fixed:
+        return city.persons.select("person_id", pl.col(attribute).alias("value"))
+    if city.history is None or attribute not in city.history["attribute"]:
+        return None
+    midnight = int(np.datetime64(as_of_date, "us").astype(np.int64))
+    return _attribute_on(city, attribute, midnight).select("person_id", "value")
 
 
 def _attribute_on(city: City, attribute: str, as_of: int) -> pl.DataFrame:

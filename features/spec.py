@@ -36,6 +36,9 @@ _MEASURES_WITH_A_NUMBER = {"decay_<n>d": r"decay_([1-9]\d{0,4})d", "quantile_<p>
 BUILT_ATTRIBUTES = ("age",)
 _LONGEST_DAYS = 36_525  # a century; beyond it, "ever" is meant
 _OLDEST_YEARS = 130
+_FIRST_YEAR, _LAST_YEAR = 1900, 2200
+MOST_AS_OF_DATES = 10_000
+"""As-of dates of one cohort at most: every one is computed for the whole city."""
 
 
 class SpecError(BadInput):
@@ -105,9 +108,9 @@ class Window:
             return cls("ever")
         if isinstance(value, str) and (months := re.fullmatch(r"([1-9]\d{0,3})mo", value)):
             return cls("months", far=int(months[1]))
-        if _is_days(value):
+        if _is_whole(value):
             return cls._of_days(0, value)
-        if isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_days, value)):
+        if isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_whole, value)):
             return cls._of_days(*value)
         raise ValueError('not a window | Give days (30), a band of days ([90, 365]), months ("12mo") or "ever"')
 
@@ -134,7 +137,7 @@ class Window:
         return self.unit == "ever" or (self.unit == "days" and self.near == 0)
 
 
-def _is_days(value: Any) -> bool:
+def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -179,10 +182,19 @@ def _some(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _plain_date(value: Any) -> date:
     if isinstance(value, date) and not isinstance(value, datetime):
-        return value
+        if _FIRST_YEAR <= value.year <= _LAST_YEAR:
+            return value
+        raise ValueError(f"outside the years {_FIRST_YEAR}-{_LAST_YEAR} | Give a day such as 2024-01-31")
     raise ValueError("not a day | Give a day such as 2024-01-31, without quotes or a clock")
 
 
+def _value(value: Any) -> Any:
+    if isinstance(value, str) or _is_whole(value):
+        return value
+    raise ValueError('neither text nor a whole number | Give values as the city has them, e.g. "Kallio" or 4')
+
+
+Value = Annotated[str | int, BeforeValidator(_value)]
 Code = Annotated[StrictStr, AfterValidator(_code_pattern)]
 Codes = Annotated[tuple[Code, ...], AfterValidator(_some)]
 AnyWindow = Annotated[Window, BeforeValidator(Window.parse)]
@@ -300,7 +312,7 @@ class AttributeRule(Spec):
 
     where_in_file = "cohort.where"
     attribute: Said
-    one_of: Annotated[tuple[StrictStr | StrictInt, ...], AfterValidator(_some), Field(alias="in")]
+    one_of: Annotated[tuple[Value, ...], AfterValidator(_some), Field(alias="in")]
 
 
 class EventRule(Spec):
@@ -335,7 +347,19 @@ class AsOfSpec(Spec):
             raise ValueError(f"lacks a part | {how}")
         if self.first is not None and self.last is not None and self.last < self.first:
             raise ValueError(f"last ({self.last}) comes before first ({self.first}) | Give the earlier day as first")
+        if self.n_days > MOST_AS_OF_DATES:
+            raise ValueError(
+                f"gives {self.n_days:,} as-of dates, more than {MOST_AS_OF_DATES:,} | Give a later first, an earlier "
+                "last or a greater every_days"
+            )
         return self
+
+    @property
+    def n_days(self) -> int:
+        """How many days it looks from; 0 when they follow an event."""
+        if self.first is None or self.last is None or self.every_days is None:
+            return 0
+        return (self.last - self.first).days // self.every_days + 1
 
     def _unbuilt(self) -> Iterator[tuple[str, str, str]]:
         if self.on is not None:

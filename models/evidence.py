@@ -18,6 +18,7 @@ import polars as pl
 from ethics.case import SORT_KEY, Evidence
 from ethics.cells import INDICATOR, audit_cut, rank_order
 from ethics.digests import sha256
+from ethics.groups import HOUSEHOLD
 from ethics.refusals import BadInput, Fault, NotTrusted
 from models.baselines import UNIT_RULE, Duel, run_baselines
 from models.metrics import REPLICATES, Estimate, evaluate, single_column_aucs
@@ -58,6 +59,7 @@ def gather_evidence(
     seed: int,
     trained_by: str,
     replicates: int = REPLICATES,
+    households: pl.DataFrame | None = None,
 ) -> GatheredEvidence:
     """Fill the gate's tables from a model and the rows it is judged on.
 
@@ -78,10 +80,19 @@ def gather_evidence(
         are added.
     seed : int
     trained_by : str
-        Role of whoever trained.
+        Who trained, by the name their key would carry: the auditor must be somebody else (C702).
+    households : polars.DataFrame or None
+        ``person_id``, ``household``: who lives with whom at the judged date. None: not known, and the verdict says so.
+
+    Raises
+    ------
+    BadInput
+        A person comes twice, or nobody is named as who trained.
     """
+    if not trained_by.strip():
+        raise BadInput(Fault("trained_by", "is empty", "Name who trained, so that the auditor can be somebody else"))
     need = model.need
-    rows = judged_rows(model, judged, seen_in_training, secret)
+    rows = judged_rows(model, judged, seen_in_training, secret, households)
     figures = evaluate_rows(rows, need.capacity.k, seed, replicates)
     unseen = evaluate_rows(rows.filter(~pl.col("seen_in_training")), need.capacity.k, seed, replicates)
     facts: dict[str, Any] = {
@@ -114,7 +125,11 @@ def own_digests(model: NeedModel | RuleModel, training: Matrix | None, judged: M
 
 
 def judged_rows(
-    model: NeedModel | RuleModel, judged: Matrix, seen_in_training: np.ndarray, secret: bytes
+    model: NeedModel | RuleModel,
+    judged: Matrix,
+    seen_in_training: np.ndarray,
+    secret: bytes,
+    households: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Rows as the gate takes them, one per person.
 
@@ -122,12 +137,13 @@ def judged_rows(
     -------
     polars.DataFrame
         ``person_id``, ``as_of_date``, ``rank_score``, ``tie_key``, ``probability`` (null for a rule), ``label`` (null
-        = unknown), ``rule_score``, ``seen_in_training`` and ``indicator:<name>`` ….
+        = unknown), ``rule_score``, ``seen_in_training``, ``indicator:<name>`` … and, where households are given,
+        ``household`` (null: alone).
 
     Raises
     ------
     BadInput
-        A person comes twice.
+        A person comes twice, here or in the households.
     """
     people = judged.keys["person_id"]
     if people.is_duplicated().any():
@@ -151,7 +167,22 @@ def judged_rows(
     everything: pl.DataFrame = (
         pl.concat(keyed) if keyed else rows.with_columns(pl.lit(None, dtype=pl.String).alias("tie_key"))
     )
-    return everything
+    return everything if households is None else _with_households(everything, households)
+
+
+def _with_households(rows: pl.DataFrame, households: pl.DataFrame) -> pl.DataFrame:
+    wanted = ("person_id", HOUSEHOLD)
+    faults = [
+        Fault("households", f"have no column {name}", f"Give {' and '.join(wanted)}")
+        for name in wanted
+        if name not in households.columns
+    ]
+    if not faults and households["person_id"].is_duplicated().any():
+        faults.append(Fault("households", "hold a person twice", "Give each person's household at the judged date"))
+    if faults:
+        raise BadInput(*faults)
+    known = households.select(pl.col("person_id").cast(rows.schema["person_id"]), pl.col(HOUSEHOLD).cast(pl.String))
+    return rows.join(known, on="person_id", how="left", maintain_order="left")
 
 
 def evaluate_rows(rows: pl.DataFrame, k: int, seed: int, replicates: int = REPLICATES) -> dict[str, Estimate]:
@@ -169,8 +200,14 @@ def evaluate_rows(rows: pl.DataFrame, k: int, seed: int, replicates: int = REPLI
     )
 
 
-def write_evidence(folder: Path, gathered: GatheredEvidence) -> None:
-    """Write ``rows.parquet``, then ``evidence.json``, which names the digest of the rows."""
+def write_evidence(folder: Path, gathered: GatheredEvidence) -> str:
+    """Write ``rows.parquet``, then ``evidence.json``, which names the digest of the rows.
+
+    Returns
+    -------
+    str
+        :func:`evidence_digest`, to be kept elsewhere, e.g. with the run.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     rows = folder / ROWS
     unfinished = rows.with_suffix(".unfinished")
@@ -180,24 +217,39 @@ def write_evidence(folder: Path, gathered: GatheredEvidence) -> None:
     unfinished = folder / f"{FACTS}.unfinished"
     unfinished.write_text(json.dumps(facts, ensure_ascii=False, indent=1, sort_keys=True, allow_nan=False), "utf-8")
     unfinished.replace(folder / FACTS)
+    return evidence_digest(folder)
 
 
-def read_evidence(folder: Path) -> GatheredEvidence:
+def evidence_digest(folder: Path) -> str:
+    """SHA-256 of ``evidence.json``, which names the digest of the rows, and so of all evidence in the folder."""
+    return sha256((folder / FACTS).read_bytes())
+
+
+def read_evidence(folder: Path, expected_digest: str | None = None) -> GatheredEvidence:
     """Read what :func:`write_evidence` wrote.
+
+    Parameters
+    ----------
+    expected_digest : str, optional
+        :func:`evidence_digest` as it was logged with the run.
 
     Raises
     ------
     BadInput
         There is no evidence in the folder.
     NotTrusted
-        The rows were altered.
+        The rows were altered, or the facts are not those of the digest.
     """
     try:
-        facts = json.loads((folder / FACTS).read_text("utf-8"))
+        written = (folder / FACTS).read_bytes()
+        facts = json.loads(written)
         content = (folder / ROWS).read_bytes()
     except (OSError, ValueError) as error:
         mend = "Give the run_id of a finished train"
         raise BadInput(Fault(str(folder), f"holds no evidence that can be read ({error})", mend)) from None
+    if expected_digest is not None and sha256(written) != expected_digest:
+        wrong = f"has SHA-256 {sha256(written)[:12]}…, and {expected_digest[:12]}… was logged: it was altered"
+        raise NotTrusted(Fault(str(folder / FACTS), wrong, "Train again"))
     expected = facts.pop("rows_sha256", "")
     if sha256(content) != expected:
         wrong = f"has SHA-256 {sha256(content)[:12]}…, and {expected[:12]}… was recorded: it was altered"
@@ -216,6 +268,7 @@ def load_evidence(
     signing_keys: Sequence[Mapping[str, Any]],
     units: Sequence[str] = (),
     invented: bool = False,
+    expected_digest: str | None = None,
 ) -> Evidence:
     """Evidence as the gate wants it, with what may have changed since training.
 
@@ -228,7 +281,8 @@ def load_evidence(
     policy : Policy
         Decides the audit cut at which the duel with chance and the unit's rule is fought.
     subject : mapping
-        Digests recomputed now, for each name in ``recorded``.
+        Digests recomputed now, for each name in ``recorded``; those of the matrices, which are not kept, as they were
+        logged elsewhere. Never from the evidence itself: C701 would then compare it with itself.
     objections : ObjectionRegister
     stop_switch_tested_at : datetime or None
     signing_keys : sequence
@@ -237,6 +291,8 @@ def load_evidence(
         Names of the units that work the list.
     invented : bool
         Whether the city is invented.
+    expected_digest : str, optional
+        :func:`evidence_digest` as it was logged with the run.
 
     Raises
     ------
@@ -244,7 +300,7 @@ def load_evidence(
         The need was measured on a split of persons.
     """
     refuse_person_split(model)
-    gathered = read_evidence(folder)
+    gathered = read_evidence(folder, expected_digest)
     facts, rows = gathered.facts, gathered.rows
     known = {name: facts[name] for name in _KEPT}
     people = rows["person_id"].to_list()
@@ -271,12 +327,13 @@ _KEPT = ("recorded", "auc", "single_columns", "additivity_max_error", "seed", "t
 
 
 def audit_cut_of(rows: pl.DataFrame, need: Need, verdict_days: int, audit_recall: float) -> int:
-    """The audit cut k* of the judged rows whose outcome is known; of all rows, by capacity alone, where none is."""
-    known = rows.filter(pl.col("label").is_not_null())
-    known = rows if known.is_empty() else known
-    tie_key = known["tie_key"] if "tie_key" in known.columns else None
-    order = rank_order(_floats(known["rank_score"]), tie_key)
-    return audit_cut(_floats(known["label"])[order], need.capacity.k, need.capacity.periods(verdict_days), audit_recall)
+    """The audit cut k* of all judged rows, as the ranking is cut: unknown outcomes take places too."""
+    label = _floats(rows["label"])[_ranked(rows)]
+    return audit_cut(label, need.capacity.k, need.capacity.periods(verdict_days), audit_recall)
+
+
+def _ranked(rows: pl.DataFrame) -> np.ndarray:
+    return rank_order(_floats(rows["rank_score"]), rows["tie_key"] if "tie_key" in rows.columns else None)
 
 
 def duel_rows(
@@ -287,10 +344,14 @@ def duel_rows(
     seed: int,
     replicates: int = REPLICATES,
 ) -> list[dict[str, Any]]:
-    """The model against chance and the unit's rule at k*, in people found; empty for a rule."""
+    """The model against chance and the unit's rule at k*, in people found; empty for a rule.
+
+    Only rows whose outcome is known can be found: the places are as many as the model gives to such rows above k*.
+    """
     if isinstance(model, RuleModel):
         return []
-    cut = audit_cut_of(rows, model.need, verdict_days, audit_recall)
+    above = _ranked(rows)[: audit_cut_of(rows, model.need, verdict_days, audit_recall)]
+    cut = max(1, int(np.isfinite(_floats(rows["label"])[above]).sum()))
     return [_json_duel(duel) for duel in duels(rows, (cut,), seed, replicates)]
 
 

@@ -8,10 +8,10 @@ built yet is recognised, and refused when the need is to be used (:meth:`Need.re
 from __future__ import annotations
 
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from fnmatch import fnmatchcase
 from fractions import Fraction
 from math import ceil
@@ -31,7 +31,7 @@ from pydantic import (
 )
 
 from ethics.digests import sha256
-from ethics.refusals import BadInput, Fault, did_you_mean, parse_toml
+from ethics.refusals import BadInput, Fault, did_you_mean, parse_toml, shown, toml_of
 from features.spec import (
     CohortSpec,
     Day,
@@ -91,6 +91,12 @@ def parse_order(value: Any) -> tuple[OrderTerm, ...]:
     if twice := [column for column, n in Counter(term.column for term in order).items() if n > 1]:
         raise ValueError(f"{', '.join(twice)} comes twice | Name each column once")
     return order
+
+
+def _schema(value: Any) -> int:
+    if type(value) is int and value == SCHEMA:
+        return value
+    raise ValueError(f"not a number of a schema | Write schema = {SCHEMA}, without quotes")
 
 
 def _email(value: str) -> str:
@@ -176,6 +182,19 @@ class Capacity(Spec):
             return attempts
         return min(attempts, ceil(Fraction(self.slots) / Fraction(str(self.contact_success))))
 
+    @property
+    def expected_reached(self) -> float:
+        """People that the attempts of one period are expected to reach: k × ``contact_success``."""
+        return self.reached_in(self.k)
+
+    def reached_in(self, attempts: int) -> float:
+        """People that so many attempts are expected to reach.
+
+        >>> Capacity(workers=1, attempts_per_worker_per_period=9, contact_success=0.1, period_days=7).reached_in(3)
+        0.3
+        """
+        return float(attempts * Fraction(str(self.contact_success)))
+
     def periods(self, days: int) -> int:
         """Periods begun in so many days."""
         return ceil(days / self.period_days)
@@ -248,7 +267,7 @@ class Need(Spec):
     """One need, as its file defines it; ``id`` is the file's name and ``digest`` the SHA-256 of its bytes."""
 
     where_in_file: ClassVar[str] = "need"
-    schema_: Literal[1] = Field(alias="schema")
+    schema_: Annotated[int, BeforeValidator(_schema), Field(alias="schema")]
     kind: Literal["model", "rule"]
     service: Said
     use: Literal["outreach_ranking"]
@@ -313,6 +332,13 @@ class Need(Spec):
         parts = (self.cohort, self.label, *self.indicators, *self.features, self.list)
         require_built([part for part in parts if part is not None], f"{self.id}.toml")
 
+    def review_fault(self, today: date) -> Fault | None:
+        """What is wrong when the day of the next review has passed; None until its end."""
+        if today <= self.review_by:
+            return None
+        mend = "Review the need with those who answer for it, and give the day of the next review"
+        return Fault(f"{self.id}.toml: review_by", f"is {self.review_by}, which has passed ({today})", mend)
+
     def check_against(self, policy_limits: Mapping[str, float]) -> None:
         """Refuse limits that are looser than the policy's.
 
@@ -362,13 +388,11 @@ def parse_need(content: bytes, where: str, need_id: str | None = None) -> Need:
         need = parse_toml(content, where, Need)
     except BadInput as refusal:
         faults += refusal.faults
-    try:
-        raw = tomllib.loads(content.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-        raise BadInput(*faults) from None
-    if raw.get("schema", SCHEMA) != SCHEMA:
+    raw = toml_of(content, where)
+    schema = raw.get("schema", SCHEMA)
+    if type(schema) is int and schema != SCHEMA:  # written for another Ennakko, whose other keys we cannot judge
         mend = f"This Ennakko reads schema {SCHEMA}: copy an example from models/needs/ and move the values into it"
-        raise BadInput(Fault(f"{where}: schema", f"is {raw['schema']!r}, which is not known", mend))
+        raise BadInput(Fault(f"{where}: schema", f"is {shown(schema)}, which is not known", mend))
     faults += [fault._replace(where=f"{where}: {fault.where}") for fault in _misfits(raw)]
     if faults or need is None:
         raise BadInput(*faults)

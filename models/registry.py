@@ -7,16 +7,20 @@ data enter MLflow: parameters, figures, digests, the artefact and the need file 
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import math
 import os
+import sqlite3
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
+from ethics.digests import sha256
 from ethics.refusals import BadInput, Fault, Inconclusive, NotTrusted
 from models.metrics import Estimate
 from models.training import NeedModel, load_model
@@ -27,6 +31,9 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 _MODEL_FOLDER = "model"
+_DIGEST = "digest."
+_DEPTH = 4  # <need>/<run>/artifacts/model
+_BUSY_SECONDS = 30
 _BATCH = 100  # MLflow takes at most 100 parameters or tags, and 1000 metrics, in one call
 
 
@@ -57,6 +64,11 @@ def configure(uri: str, artefacts: Path) -> Registry:
         An SQLAlchemy address, e.g. ``sqlite:////srv/ennakko/mlflow.db``.
     artefacts : Path
         Local folder for the artefacts.
+
+    Raises
+    ------
+    NotTrusted
+        The SQLite file is damaged, or was left half-made by something else.
     """
     # Before MLflow is imported, and exactly so: it sends usage figures home otherwise.
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -64,10 +76,22 @@ def configure(uri: str, artefacts: Path) -> Registry:
     os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")
     for chatty in ("mlflow", "alembic"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
+    from alembic.util import CommandError
     from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     artefacts.mkdir(parents=True, exist_ok=True)
-    return Registry(MlflowClient(tracking_uri=uri, registry_uri=uri), artefacts.resolve())
+    file = _sqlite_file(uri)
+    if file is not None and not _is_built(file):
+        _build(file, artefacts.resolve())
+    try:
+        return Registry(MlflowClient(tracking_uri=uri, registry_uri=uri), artefacts.resolve())
+    except (MlflowException, SQLAlchemyError, CommandError) as error:
+        if file is None:
+            raise
+        wrong = f"cannot be opened by this version of MLflow ({type(error).__name__})"
+        raise NotTrusted(Fault(str(file), wrong, "Restore it from the backup, or run: mlflow db upgrade")) from None
 
 
 def log_run(
@@ -145,8 +169,23 @@ def run_model(registry: Registry, run_id: str, expected_digest: str | None = Non
     return load_model(_version(registry, run_id)[1], expected_digest)
 
 
-def approve(registry: Registry, verified: VerifiedVerdict, run_id: str, verdict_path: Path) -> int:
+def logged_digests(registry: Registry, run_id: str) -> dict[str, str]:
+    """The digests logged with a run, by name (``model``, ``need``, and those given to :func:`log_run`).
+
+    Raises
+    ------
+    BadInput
+        There is no such run with a model.
+    """
+    _version(registry, run_id)
+    tags = registry.client.get_run(run_id).data.tags
+    return {name.removeprefix(_DIGEST): value for name, value in tags.items() if name.startswith(_DIGEST)}
+
+
+def approve(registry: Registry, verified: VerifiedVerdict, run_id: str, verdict_id: str) -> int:
     """Make the model of a run the one that is used, on the strength of a verified verdict about this very model.
+
+    Recorded are the verdict's id and digest, never a path, so that a home can be moved or restored elsewhere.
 
     Returns
     -------
@@ -172,10 +211,10 @@ def approve(registry: Registry, verified: VerifiedVerdict, run_id: str, verdict_
     need = model.need
     if verdict.need_id != need.id:
         wrong = f"judges '{verdict.need_id}', and run {run_id} is of '{need.id}'"
-        raise NotTrusted(Fault(str(verdict_path), wrong, "Approve the run that was judged"))
+        raise NotTrusted(Fault(f"verdict {verdict_id}", wrong, "Approve the run that was judged"))
     refuse_person_split(model)
     client = registry.client
-    for key, value in (("verdict", str(verdict_path)), ("verdict_sha256", verified.envelope_sha256)):
+    for key, value in (("verdict", verdict_id), ("verdict_sha256", verified.envelope_sha256)):
         client.set_model_version_tag(need.id, str(version), key, value)
     client.set_registered_model_alias(need.id, CHAMPION, str(version))
     return version
@@ -207,7 +246,7 @@ def approved_model(registry: Registry, need_id: str) -> ApprovedModel:
         wrong = f"no model of '{need_id}' is approved"
         mend = "Train it, judge the run, sign the verdict and approve it"
         raise NotTrusted(Fault("registry", wrong, mend)) from None
-    return ApprovedModel(_local(found.source), found.run_id, int(found.version), dict(found.tags))
+    return ApprovedModel(_local(registry, found.source), found.run_id, int(found.version), dict(found.tags))
 
 
 def approved_needs(registry: Registry) -> tuple[str, ...]:
@@ -230,14 +269,18 @@ def find_version(registry: Registry, need_id: str, model_digest: str) -> tuple[s
         wrong = f"no run of '{need_id}' made the model {model_digest[:12]}… that was judged"
         raise NotTrusted(Fault("model", wrong, "Use the home in which it was trained"))
     latest = max(same, key=lambda version: int(version.version))
-    return str(latest.run_id), _local(latest.source)
+    return str(latest.run_id), _local(registry, latest.source)
 
 
 def _experiment(registry: Registry, need_id: str) -> str:
-    found = registry.client.get_experiment_by_name(need_id)
-    if found is None:
-        location = (registry.artefacts / need_id).as_uri()
-        return str(registry.client.create_experiment(need_id, artifact_location=location))
+    """The need's experiment. It holds its folder for good, so a home that was moved begins another."""
+    location = (registry.artefacts / need_id).as_uri()
+    for name in (need_id, f"{need_id} {sha256(location.encode())[:12]}"):
+        found = registry.client.get_experiment_by_name(name)
+        if found is None:
+            return str(registry.client.create_experiment(name, artifact_location=location))
+        if found.artifact_location == location:
+            break
     return str(found.experiment_id)
 
 
@@ -272,8 +315,62 @@ def _version(registry: Registry, run_id: str) -> tuple[int, Path]:
     if not versions:
         mend = "Give the run_id that train printed"
         raise BadInput(Fault("run", f"'{run_id}' is not a finished run with a model", mend))
-    return int(versions[0].version), _local(versions[0].source)
+    return int(versions[0].version), _local(registry, versions[0].source)
 
 
-def _local(source: str) -> Path:
-    return Path(unquote(urlparse(source).path))
+def _local(registry: Registry, source: str) -> Path:
+    """The folder MLflow recorded, in this home: after a move or a copy, the same folder below its own artefacts."""
+    recorded = Path(unquote(urlparse(source).path))
+    if recorded.is_relative_to(registry.artefacts):
+        return recorded
+    own = registry.artefacts.joinpath(*recorded.parts[-_DEPTH:]).resolve()
+    return own if own.is_relative_to(registry.artefacts) and own.is_dir() else recorded
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    from sqlalchemy.engine import make_url
+
+    url = make_url(uri) if uri.startswith("sqlite") else None
+    if url is None or not url.database or url.database.startswith((":memory:", "file:")):
+        return None
+    return Path(url.database).absolute()
+
+
+def _is_built(file: Path) -> bool:
+    """Whether a SQLite file holds anything; a damaged one is refused."""
+    if not file.exists():
+        return False
+    try:
+        # Not read-only: what a writer that was killed left half-written has to be taken back first.
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=rw", uri=True, timeout=_BUSY_SECONDS)) as database:
+            said = database.execute("PRAGMA quick_check(1)").fetchone()
+            tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError as error:  # e.g. locked for too long
+        mend = "Try again; if that does not help, restore it from the backup"
+        raise NotTrusted(Fault(str(file), f"cannot be opened: {error}", mend)) from None
+    except sqlite3.DatabaseError:
+        said, tables = ("damaged",), (0,)
+    if said != ("ok",):
+        mend = "Restore it from the backup; the models themselves are in the folder of artefacts"
+        raise NotTrusted(Fault(str(file), "is damaged: SQLite cannot read it", mend))
+    return bool(tables[0])
+
+
+def _build(file: Path, artefacts: Path) -> None:
+    """Make MLflow's tables in a draft and give it its name when it is whole.
+
+    MLflow makes them step by step, each step for good: a process that is killed among them, or a second one that
+    starts, would leave a database that no later process can open.
+    """
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.with_name(f".{file.name}.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if _is_built(file):
+            return
+        draft = file.with_name(f".{file.name}.draft")
+        for left in file.parent.glob(f"{draft.name}*"):  # by a process that was killed
+            left.unlink()
+        SqlAlchemyStore(f"sqlite:///{draft}", artefacts.as_uri()).engine.dispose()
+        draft.replace(file)

@@ -101,7 +101,7 @@ def split_periods(
     """
     ahead = timedelta(days=label.horizon_days + label.reporting_delay_days if label else 0)
     days = sorted(set(as_of_dates))
-    mature = [day for day in days if day + ahead <= extract_date]
+    mature = [day for day in days if _after(day, ahead) <= extract_date]
     if not mature:
         raise BadInput(_nothing_mature(days, ahead, extract_date))
     if splits is None:
@@ -119,7 +119,7 @@ def split_periods(
         Fault(
             "splits.tests",
             f"nothing can be learnt before the test date {origin.test_date}: the earliest label, of {days[0]}, "
-            f"is complete on {days[0] + ahead}",
+            f"is complete on {_after(days[0], ahead)}",
             "Test fewer dates, start the cohort earlier, or shorten label.horizon_days",
         )
         for origin in origins
@@ -130,12 +130,17 @@ def split_periods(
     return Split("temporal", origins, tuple(origin.test_date for origin in origins[-splits.judged :]))
 
 
+def _after(day: date, ahead: timedelta) -> date:
+    """So much later, or the last day there is: a ready-made table may hold days at the end of the calendar."""
+    return day + ahead if ahead <= date.max - day else date.max
+
+
 def _nothing_mature(days: Sequence[date], ahead: timedelta, extract_date: date) -> Fault:
     if not days:
         return Fault("cohort.as_of", "gives no as-of date", "Widen the dates, or check the cohort's table")
     wrong = (
         f"looks {ahead.days} days ahead (reporting delay included), so even the earliest as-of date, {days[0]}, needs "
-        f"data up to {days[0] + ahead}, and the extract ends on {extract_date}"
+        f"data up to {_after(days[0], ahead)}, and the extract ends on {extract_date}"
     )
     return Fault("label.horizon_days", wrong, "Shorten the horizon, start the cohort earlier, or use a later extract")
 

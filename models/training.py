@@ -48,7 +48,7 @@ _LARGE_DEFAULTS: Mapping[str, int | float] = {
     "lambda_l2": 5.0,
 }
 _FOLDS = 3
-_FEWEST_OF_EACH = 2 * _FOLDS
+_FEWEST_OF_EACH = 10
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import polars as pl
 
 from ethics.case import SORT_KEY
 from ethics.digests import canonical_json, sha256
-from ethics.refusals import BadInput, Fault, did_you_mean
+from ethics.refusals import BadInput, Fault, NotTrusted, did_you_mean
 from scoring.list_gate import ask_gate
 from scoring.reasons import Reason, Typical, Words, explain
 from scoring.scorer import sort_key_of
@@ -289,13 +289,26 @@ def recently_listed(folder: Path, need: Need, as_of_date: date) -> frozenset[str
 
     Read from what :meth:`OutreachList.write` left in ``folder``. Lists of the day itself do not count, so making a
     list again gives the same people.
+
+    Raises
+    ------
+    NotTrusted
+        What a list left there is damaged: who was on it would be listed again.
     """
     earliest = as_of_date - timedelta(days=need.list.cooldown_days)
     found: set[str] = set()
     for facts_path in sorted(folder.glob("*/list.json")):
-        facts = json.loads(facts_path.read_text(encoding="utf-8"))
-        if facts["need"] == need.id and earliest < date.fromisoformat(facts["as_of_date"]) < as_of_date:
-            found.update(pl.read_parquet(facts_path.with_name(ROWS))["person_id"])
+        if facts_path.parent.name.startswith("."):  # a draft: that list was never handed out
+            continue
+        path = facts_path
+        try:
+            facts = json.loads(facts_path.read_text(encoding="utf-8"))
+            if facts["need"] == need.id and earliest < date.fromisoformat(facts["as_of_date"]) < as_of_date:
+                path = facts_path.with_name(ROWS)
+                found.update(pl.read_parquet(path)["person_id"])
+        except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
+            wrong = f"cannot be read ({type(error).__name__}), so who was on that list is not known"
+            raise NotTrusted(Fault(str(path), wrong, "Restore it from the backup")) from None
     return frozenset(found)
 
 

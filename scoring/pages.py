@@ -17,6 +17,7 @@ from scoring.reasons import Reason, Words, source_of
 if TYPE_CHECKING:
     from jinja2 import Template
 
+    from models.need import Responsible
     from scoring.outreach import ListRow, OutreachList, UnitPart
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -79,6 +80,8 @@ def render_page(listed: OutreachList, part: UnitPart) -> str:
             for reason, n in listed.excluded.items()
             if n
         ],
+        reached=_reached(listed, part),
+        asking=words("list.asking", owner=_contact(need.owner, words), deputy=_contact(need.deputy, words)),
         how_to_object=_how_to_object(listed),
         wrong=words("list.wrong", **need.dpo.model_dump()),
         facts=_facts(listed, part),
@@ -143,6 +146,19 @@ def _how_to_object(listed: OutreachList) -> str:
     if notice is not None:
         ways = [words("list.objecting_phone", phone=notice.phone), words("list.objecting_letter", letter=notice.letter)]
     return " ".join([*ways, words("list.objecting_owner", **owner.model_dump())])
+
+
+def _contact(who: Responsible, words: Words) -> str:
+    return words("list.contact", **who.model_dump())
+
+
+def _reached(listed: OutreachList, part: UnitPart) -> str:
+    """How many of those listed a unit may expect to reach; empty when nobody is listed."""
+    if not part.rows:
+        return ""
+    words, attempts = Words.of(listed.language), len(part.rows)
+    n = words.number(round(listed.need.capacity.reached_in(attempts)))
+    return words("list.reached", n=n, attempts=words.number(attempts))
 
 
 def _facts(listed: OutreachList, part: UnitPart) -> dict[str, str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime, time
+from datetime import date
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from ethics.refusals import BadInput, Fault
+from features.matrix import attribute_on
 
 if TYPE_CHECKING:
     from features.city import City
@@ -71,16 +72,11 @@ def unit_of_persons(city: City, units: pl.DataFrame, scores: Scores) -> pl.DataF
 
 
 def _districts_on(city: City, as_of_date: date) -> pl.DataFrame:
-    """Where each person lived as the city knew before the day: ``person_id``, ``district``."""
-    if "district" in city.persons.columns:
-        return city.persons.select("person_id", "district")
-    if city.history is None:
+    """Where each person lived as the city knew when the day began: ``person_id``, ``district``."""
+    known = attribute_on(city, "district", as_of_date)
+    if known is None:
         return pl.DataFrame(schema={"person_id": pl.String, "district": pl.String})
-    midnight = datetime.combine(as_of_date, time.min)
-    known = (pl.col("from_date") < midnight) & (pl.col("knowledge_date") < midnight)
-    rows = city.history.filter((pl.col("attribute") == "district") & known)
-    latest = rows.sort("person_id", "from_date", "knowledge_date", "value").unique("person_id", keep="last")
-    return latest.select("person_id", pl.col("value").alias("district"))
+    return known.rename({"value": "district"})
 
 
 def split_capacity(

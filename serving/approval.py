@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ethics.digests import code_digest, environment_digest, sha256
 from ethics.refusals import BadInput, Fault, NotTrusted, did_you_mean, faults_of
-from serving.home import CELLS, Home, write_whole
+from serving.home import CELLS, VERDICT, Home, write_whole
 
 if TYPE_CHECKING:
     from ethics.attestation import Attestation
@@ -108,7 +108,20 @@ def read_verdict(home: Home, path: Path, now: datetime) -> Verdict:
     """A verdict whose signatures are by trusted keys; what it says is not yet acted on."""
     from ethics.signing import read_signed_verdict
 
+    if not path.is_file():
+        raise BadInput(Fault(str(path), "is not a file", "Give the verdict_path that ennakko judge printed"))
     return read_signed_verdict(bytes_of(path), home.key_ring.trust(), now, str(path))
+
+
+def verdict_chain(home: Home, need_id: str) -> list[str]:
+    """Digests of what each verdict of a need says, oldest first; signatures added later change none of them."""
+    from ethics.signing import open_envelope
+
+    said = []
+    for path in (home.verdicts / need_id).glob(f"*/{VERDICT}"):
+        payload = open_envelope(bytes_of(path), str(path)).payload
+        said.append((json.loads(payload)["issued_at"], path.stat().st_mtime_ns, sha256(payload)))
+    return [digest for _, _, digest in sorted(said)]
 
 
 def approve_verdict(home: Home, verdict_path: Path) -> dict[str, Any]:
@@ -116,8 +129,12 @@ def approve_verdict(home: Home, verdict_path: Path) -> dict[str, Any]:
     from models.registry import approve
 
     run_id, verified = _verified_run(home, verdict_path)
-    approve(home.registry, verified, run_id, verdict_path.resolve())
     verdict = verified.verdict
+    place = verdict_place(home, verdict.need_id, verdict.verdict_id)
+    if verdict_path.resolve() != place.resolve():
+        wrong = "is a verdict that lies elsewhere than this home keeps it"
+        raise BadInput(Fault(str(verdict_path), wrong, f"Put it back, signatures and all: {place}"))
+    approve(home.registry, verified, run_id, verdict.verdict_id)
     home.audit_log.append("approve", "service owner", need=verdict.need_id, verdict=verdict.verdict_id, run=run_id)
     return {
         "need": verdict.need_id,
@@ -128,6 +145,11 @@ def approve_verdict(home: Home, verdict_path: Path) -> dict[str, Any]:
     }
 
 
+def verdict_place(home: Home, need_id: str, verdict_id: str) -> Path:
+    """Where the home keeps a verdict."""
+    return home.verdicts / need_id / verdict_id / VERDICT
+
+
 def verify_verdict(home: Home, verdict_path: Path) -> VerifiedVerdict:
     """A verdict that verifies against the model, need, policy, cells and code on disk now."""
     return _verified_run(home, verdict_path)[1]
@@ -135,11 +157,14 @@ def verify_verdict(home: Home, verdict_path: Path) -> VerifiedVerdict:
 
 def _verified_run(home: Home, verdict_path: Path) -> tuple[str, VerifiedVerdict]:
     from models.registry import find_version
+    from models.training import load_model
 
     now = datetime.now(UTC)
     judged = read_verdict(home, verdict_path, now)
     run_id, folder = find_version(home.registry, judged.need_id, str(judged.subject["model"]))
-    return run_id, _verify(home, verdict_path, folder, _need_file(home, run_id), now)
+    verified = _verify(home, verdict_path, folder, _need_file(home, run_id), now)
+    load_model(folder, str(verified.verdict.subject["model"]))  # every file of the artefact, byte by byte
+    return run_id, verified
 
 
 def _need_file(home: Home, run_id: str) -> Path | None:
@@ -187,7 +212,7 @@ def open_champion(home: Home, need_id: str, need_file: Path | None = None) -> Ch
 
     home.stop_switch.guard()
     approved = approved_model(home.registry, need_id)
-    verdict_path = Path(approved.tags.get("verdict", ""))
+    verdict_path = verdict_place(home, need_id, approved.tags.get("verdict", ""))
     need_file = need_file or _need_file(home, approved.run_id)
     verified = _verify(home, verdict_path, approved.folder, need_file, datetime.now(UTC))
     model = load_model(approved.folder, str(verified.verdict.subject["model"]))
@@ -232,10 +257,15 @@ def _revoked_path(home: Home) -> Path:
 
 
 def _revoked(home: Home) -> frozenset[str]:
+    """Ids of verdicts that no longer hold; a list that cannot be read may name any of them."""
     path = _revoked_path(home)
     if not path.exists():
         return frozenset()
     try:
-        return frozenset(map(str, json.loads(path.read_bytes())))
-    except (OSError, ValueError, TypeError):
-        raise NotTrusted(Fault(str(path), "cannot be read", "Restore the list of revoked verdicts")) from None
+        ids = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        ids = None
+    if not isinstance(ids, list) or not all(isinstance(verdict_id, str) for verdict_id in ids):
+        mend = 'Write a list of verdict ids, e.g. ["v-217ee618b351ce3a5935"]'
+        raise NotTrusted(Fault(str(path), "is not a list of verdict ids", mend))
+    return frozenset(ids)

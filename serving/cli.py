@@ -8,11 +8,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import traceback
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
+if TYPE_CHECKING:
+    from ethics.refusals import Fault
+
+ROOT = Path(__file__).resolve().parent.parent
+OWN = ("ethics", "features", "models", "scoring", "serving")
 NOT_BUILT = {
     "features build": "cached feature builds",
     "features plan": "the plan of a cached build",
@@ -45,9 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from ethics.refusals import Refusal
 
     try:
-        options = _parser().parse_args(words)
+        parser = _parser()
+        options, further = parser.parse_known_args(words)
+        if further and getattr(options, "run", "") != "not_built":
+            parser.error(f"unrecognized arguments: {' '.join(further)}")
         if not hasattr(options, "run"):
-            _parser().parse_args([*words, "--help"])
+            parser.parse_args([*words, "--help"])
         from serving import commands
 
         return commands.run(options)
@@ -59,6 +68,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 1
+    except OSError as error:
+        _say_no([_file_fault(error)], as_json)
+        return 2
+    except Exception as error:
+        _say_no([_own_fault(error)], as_json)
+        return 1
+
+
+def _file_fault(error: OSError) -> Fault:
+    """What the system said about a file: which, and why. Its text may come from elsewhere, so only these two."""
+    from ethics.refusals import Fault
+
+    _show_traceback(error)
+    path = error.filename2 or error.filename
+    wrong = f"cannot be read or written: {error.strerror or type(error).__name__}"
+    return Fault("a file" if path is None else str(path), wrong, "Give another path, or make this one usable")
+
+
+def _own_fault(error: Exception) -> Fault:
+    """A fault of ours by kind and place; never its message, which may hold what a register says of a person."""
+    from ethics.refusals import Fault
+
+    _show_traceback(error)
+    place = "an unknown place"
+    for frame in traceback.extract_tb(error.__traceback__):
+        path = Path(frame.filename)
+        if path.is_relative_to(ROOT) and path.relative_to(ROOT).parts[0] in OWN:
+            place = f"{path.relative_to(ROOT).as_posix()}:{frame.lineno}"
+    mend = "Tell the maintainers this line; ENNAKKO_DEBUG=1 shows the traceback, which may name persons"
+    return Fault("ennakko", f"our fault: {type(error).__name__} at {place}", mend)
+
+
+def _show_traceback(error: BaseException) -> None:
+    from serving.settings import shows_tracebacks
+
+    if shows_tracebacks():
+        traceback.print_exception(error)
 
 
 def _say_no(faults: Sequence[Any], as_json: bool) -> None:
@@ -82,10 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_use(commands)
     for name, what in NOT_BUILT.items():
         if " " not in name:
-            command = _command(
-                commands, name, f"{what} (not built yet)", "not_built", unbuilt=f"ennakko {name}: {what}"
-            )
-            command.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+            _command(commands, name, f"{what} (not built yet)", "not_built", unbuilt=f"ennakko {name}: {what}")
     return parser
 
 
@@ -120,6 +163,7 @@ def _add_models(commands: Any) -> None:
     train = _command(commands, "train", "train and measure a need's model; logged to MLflow", "train")
     _city_and_need(train)
     train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--by", default="data scientist", help="who trains, by role; may not be the auditor")
 
     judge = _command(commands, "judge", "let the ethics gate judge a run: verdict, cells and report", "judge")
     judge.add_argument("--run", dest="run_id", help="the run_id that train printed")
@@ -206,10 +250,7 @@ def _group(commands: Any, name: str, what: str) -> Any:
 
 def _unbuilt_within(group: Any, name: str) -> None:
     what = NOT_BUILT[name]
-    command = _command(
-        group, name.split()[-1], f"{what} (not built yet)", "not_built", unbuilt=f"ennakko {name}: {what}"
-    )
-    command.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    _command(group, name.split()[-1], f"{what} (not built yet)", "not_built", unbuilt=f"ennakko {name}: {what}")
 
 
 def _city_and_need(command: argparse.ArgumentParser) -> None:

@@ -119,7 +119,7 @@ def train(options: argparse.Namespace) -> int:
     from serving import flows
 
     with _steps(options) as step:
-        result = flows.train_need(_home(options), options.city, options.need, options.seed, step)
+        result = flows.train_need(_home(options), options.city, options.need, options.seed, step, options.by)
     return _say(options, result, lambda: _say_trained(result))
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ethics.digests import code_digest, environment_digest, sha256
 from ethics.refusals import BadInput, Fault, NotTrusted, did_you_mean
-from serving.approval import open_champion
+from serving.approval import open_champion, verdict_chain
 from serving.home import CELLS, REPORT, VERDICT, Home, whole_folder, write_whole
 from serving.progress import Step, silent
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from features.city import City
     from models.experiment import Experiment
     from models.need import Need
@@ -30,6 +33,8 @@ def open_need(home: Home, need: Path) -> Need:
     opened = load_need(need_path(need))
     opened.check_against(home.policy.limits.model_dump())
     opened.require_built()
+    if overdue := opened.review_fault(datetime.now(UTC).date()):
+        raise BadInput(overdue)
     return opened
 
 
@@ -37,7 +42,7 @@ def need_path(need: Path) -> Path:
     """The file that a path or a bundled need's id means."""
     from models.need import NEEDS
 
-    if need.suffix == ".toml" or need.exists():
+    if need.is_file():
         return need
     bundled = sorted(path.stem for path in NEEDS.glob("*.toml"))
     if str(need) in bundled:
@@ -74,9 +79,14 @@ def _open_city(folder: Path, share: float, stamps: tuple[Any, ...], step: Step) 
 # ---- train -----------------------------------------------------------------------------------------------------
 
 
-def train_need(home: Home, city_folder: Path, need: Path, seed: int = 0, step: Step = silent) -> dict[str, Any]:
-    """Train a need's model (or write a rule), measure it, gather the gate's evidence and log the run."""
-    from models.evidence import gather_evidence, write_evidence
+def train_need(
+    home: Home, city_folder: Path, need: Path, seed: int = 0, step: Step = silent, by: str = "data scientist"
+) -> dict[str, Any]:
+    """Train a need's model (or write a rule), measure it, gather the gate's evidence and log the run.
+
+    ``by`` is the role of whoever trains: the gate refuses an auditor who audits a model of her own.
+    """
+    from models.evidence import evidence_digest, gather_evidence, write_evidence
     from models.experiment import run_experiment
     from models.registry import log_run
 
@@ -93,30 +103,54 @@ def train_need(home: Home, city_folder: Path, need: Path, seed: int = 0, step: S
         secret=home.tie_secret(opened.id),
         recorded=recorded,
         seed=seed,
-        trained_by="data scientist",
+        trained_by=by,
+        households=_households(city, experiment.split.judged_dates[-1]),
     )
     step(f"{opened.id}: logging the run")
-    run_id = log_run(
-        home.registry,
-        experiment.model,
-        figures={"test": experiment.metrics, "by_date": {str(day): f for day, f in experiment.by_date.items()}},
-        parameters={"seed": seed, "split": experiment.split.kind, "judged": _days(experiment.split.judged_dates)},
-        digests={**recorded, "city": city.digest, "test_matrix": experiment.judged.digest},
-    )
-    result = _trained(run_id, experiment, gathered.rows)
-    record = {
-        **result,
+    with tempfile.TemporaryDirectory(dir=home.root) as scratch:
+        draft = Path(scratch)
+        write_evidence(draft, gathered)
+        run_id = log_run(
+            home.registry,
+            experiment.model,
+            figures={"test": experiment.metrics, "by_date": {str(day): f for day, f in experiment.by_date.items()}},
+            parameters={"seed": seed, "split": experiment.split.kind, "judged": _days(experiment.split.judged_dates)},
+            digests={
+                **recorded,
+                "city": city.digest,
+                "test_matrix": experiment.judged.digest,
+                "evidence": evidence_digest(draft),
+            },
+        )
+        result = _trained(run_id, experiment, gathered.rows)
+        record = {**result, **_whereabouts(city, city_folder, opened, need)}
+        (draft / "run.json").write_text(json.dumps(record, ensure_ascii=False, indent=1), "utf-8")
+        with whole_folder(home.runs / run_id) as folder:
+            for file in draft.iterdir():
+                file.rename(folder / file.name)
+    home.audit_log.append("train", by, need=opened.id, run=run_id, model=experiment.model.digest)
+    return result
+
+
+def _households(city: City, day: date) -> pl.DataFrame | None:
+    """Who lives with whom on a day, where the city says so: intervals widen by it, no feature reads it."""
+    from features.matrix import attribute_on
+
+    found = attribute_on(city, "household_id", day)
+    return None if found is None else found.rename({"value": "household"})
+
+
+def _whereabouts(city: City, city_folder: Path, need: Need, need_file: Path) -> dict[str, Any]:
+    """What judging and approving will look for again."""
+    groups = city.groups_path
+    return {
         "city": str(city_folder.resolve()),
-        "need_id": opened.id,
-        "need_file": str(need_path(need).resolve()),
+        "need_id": need.id,
+        "need_file": str(need_path(need_file).resolve()),
         "units": [] if city.units is None else city.units["unit_id"].to_list(),
         "invented": city.invented,
+        "groups_sha256": None if groups is None else sha256(groups.read_bytes()),
     }
-    with whole_folder(home.runs / run_id) as draft:
-        write_evidence(draft, gathered)
-        (draft / "run.json").write_text(json.dumps(record, ensure_ascii=False, indent=1), "utf-8")
-    home.audit_log.append("train", "data scientist", need=opened.id, run=run_id, model=experiment.model.digest)
-    return result
 
 
 def _trained(run_id: str, experiment: Experiment, rows: Any) -> dict[str, Any]:
@@ -175,8 +209,8 @@ def judge_run(
     from ethics.groups import GroupRegister
     from ethics.report import render_report
     from ethics.signing import seal
-    from models.evidence import audit_cut_of, load_evidence, read_evidence
-    from models.registry import run_model
+    from models.evidence import audit_cut_of, load_evidence
+    from models.registry import logged_digests, run_model
 
     now = now or datetime.now(UTC)
     record = home.run_record(run_id)
@@ -184,18 +218,14 @@ def judge_run(
     signer, trust = home.key_ring.signer("gate"), home.key_ring.trust()
     model = run_model(home.registry, run_id)
     folder = home.runs / run_id
+    logged = logged_digests(home.registry, run_id)
+    _refuse_other_evidence(folder, logged)
     running = {"policy": home.policy.digest, "code": code_digest(), "environment": environment_digest()}
     evidence = load_evidence(
         folder,
         model,
         policy=home.policy,
-        # The matrices themselves are not kept; their digests are what training recorded.
-        subject={
-            **read_evidence(folder).facts["recorded"],
-            "model": model.digest,
-            "need": model.need.digest,
-            **running,
-        },
+        subject={**_subject_of(model, logged), **running},
         objections=home.objections,
         stop_switch_tested_at=home.stop_switch.tested_at(),
         signing_keys=[
@@ -208,7 +238,7 @@ def judge_run(
     )
     need = model.need
     cuts = Cuts(need.capacity.k, audit_cut_of(evidence.rows, need, home.policy.verdict_days, home.policy.audit_recall))
-    groups = GroupRegister.open(groups_file(Path(city_folder or record["city"])))
+    groups = GroupRegister.open(_groups_of(record, city_folder))
     fairness = groups.measure(evidence.rows, cuts, home.policy, seed=evidence.seed)
     verdict = judge(
         evidence,
@@ -242,6 +272,36 @@ def _check(check: Any) -> dict[str, Any]:
     return {**{name: getattr(check, name) for name in shown}, "attested_by": check.attested_by}
 
 
+def _subject_of(model: Any, logged: Mapping[str, str]) -> dict[str, str]:
+    """Digests of what is judged, each from another place than the evidence that is compared with them."""
+    taught = model.facts["training"]["matrix_digest"] if model.kind == "model" else sha256(b"")
+    return {
+        "model": model.digest,
+        "need": model.need.digest,
+        "training_matrix": taught,
+        "test_matrix": logged.get("test_matrix", ""),
+    }
+
+
+def _refuse_other_evidence(folder: Path, logged: Mapping[str, str]) -> None:
+    from models.evidence import evidence_digest
+
+    found, expected = evidence_digest(folder), logged.get("evidence", "")
+    if found != expected:
+        wrong = f"has SHA-256 {found[:12]}…, and {expected[:12] or 'nothing'}… was logged with the run: it was altered"
+        raise NotTrusted(Fault(str(folder / "evidence.json"), wrong, "Train again"))
+
+
+def _groups_of(record: Mapping[str, Any], city_folder: Path | None) -> Path:
+    """The groups that lay beside the city when it was learnt from; others would judge other people."""
+    path = groups_file(Path(city_folder or record["city"]))
+    found, expected = sha256(path.read_bytes()), record["groups_sha256"] or ""
+    if found != expected:
+        wrong = f"has SHA-256 {found[:12]}…, and {expected[:12] or 'none'}… lay beside the city at training"
+        raise NotTrusted(Fault(str(path), wrong, "Judge with the same groups, or train again"))
+    return path
+
+
 def groups_file(city: Path) -> Path:
     """Where a city's audit groups lie."""
     for name in ("groups.parquet", "groups.csv"):
@@ -252,9 +312,9 @@ def groups_file(city: Path) -> Path:
 
 
 def _previous(home: Home, need_id: str) -> str | None:
-    """Digest of the latest verdict of the need, which the next one names."""
-    sealed = sorted((home.verdicts / need_id).glob(f"*/{VERDICT}"), key=lambda path: path.stat().st_mtime_ns)
-    return sha256(sealed[-1].read_bytes()) if sealed else None
+    """Digest of what the latest verdict of the need says, which the next one names."""
+    chain = verdict_chain(home, need_id)
+    return chain[-1] if chain else None
 
 
 def train_and_judge(
@@ -270,7 +330,23 @@ def train_and_judge(
 
 def score_need(home: Home, city_folder: Path, need: Path, as_of: date, step: Step = silent) -> dict[str, Any]:
     """Score the cohort of a day with the approved model; written whole, recorded in the audit log."""
-    champion, _, _, scores = _scored(home, city_folder, need, as_of, step)
+    from ethics.gate import ONLINE_CHECKS
+    from models.evidence import additivity_max_error
+    from scoring.list_gate import ask_gate
+    from scoring.scorer import sort_key_of
+
+    champion, scorer, _, scores = _scored(home, city_folder, need, as_of, step)
+    ask_gate(
+        scorer,
+        home.policy,
+        home.stop_switch,
+        n_objectors=int(home.objections.objecting(scores.frame["person_id"].to_list(), champion.need.id).sum()),
+        columns=scores.matrix.names,
+        sort_key=sort_key_of(scores.frame),
+        max_error=additivity_max_error(champion.model, scores.matrix.X, seed=0) or 0.0,
+        moment=datetime.now(UTC),
+        checks=ONLINE_CHECKS,
+    )
     name = f"{as_of}-{scores.model_digest[:12]}-{scores.matrix_digest[:12]}.parquet"
     path = scores.write(home.scores / champion.need.id / name)
     home.audit_log.append("score", "service", need=champion.need.id, verdict=scores.verdict_id, n=len(scores))
@@ -309,13 +385,16 @@ def list_need(
     home.audit_log.append(
         "list", "service", need=champion.need.id, verdict=listed.verdict_id, list=listed.list_id, n=listed.listed
     )
-    return {**listed.facts(), "files": [str(path) for path in files]}
+    expected = champion.need.capacity.reached_in(listed.listed)
+    return {**listed.facts(), "expected_reached": expected, "files": [str(path) for path in files]}
 
 
 def _scored(home: Home, city_folder: Path, need: Path, as_of: date, step: Step) -> Any:
     from scoring.scorer import Scorer
 
     file = need_path(need)
+    if not city_folder.is_dir():
+        raise BadInput(Fault(str(city_folder), "is not a folder", "Give the path of a city folder"))
     step(f"{file.stem}: verifying the verdict")
     champion = open_champion(home, file.stem, file)
     city = open_city_for(home, city_folder, champion.need, step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ethics.refusals import BadInput, Fault
+from ethics.refusals import BadInput, Fault, NotTrusted
 from serving.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from models.registry import Registry
 
 VERDICT, CELLS, REPORT = "verdict.json", "cells.parquet", "report.html"
+_RECORDED = frozenset({"need_id", "need_file", "city", "units", "invented", "groups_sha256"})
 DEFAULT_POLICY = Path(__file__).resolve().parent.parent / "ethics" / "policy.toml"
 
 
@@ -36,6 +38,11 @@ class Home:
     ----------
     settings : Settings
         Where the folder, the database and MLflow are, and which policy is obeyed.
+
+    Raises
+    ------
+    BadInput
+        The folder cannot be made, or is none.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -49,7 +56,11 @@ class Home:
         self.mlflow_artefacts = self.root / "mlartifacts"
         self.policy_path = settings.policy or DEFAULT_POLICY
         self.trust_path = self.root / "keys" / "trust.json"
-        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            wrong = f"is '{self.root}', which cannot be a home: {error.strerror}"
+            raise BadInput(Fault("--home", wrong, "Give a folder that you may write to")) from None
 
     @cached_property
     def engine(self) -> Engine:
@@ -65,17 +76,36 @@ class Home:
 
     @cached_property
     def objections(self) -> ObjectionRegister:
-        """Who has objected to what."""
+        """Who has objected to what.
+
+        The key and the register are begun together and never apart: a new key beside an old register, or a new
+        register beside an old key, would list every objector. The key gets its name last, so a process that was
+        killed between is finished by the next.
+        """
         from ethics.objections import ObjectionRegister
 
-        return ObjectionRegister(self.engine, self.settings.secret("objections"))
+        key, draft = self.settings.secret_path("objections"), self.settings.secret_path("objections-begun")
+        if not key.exists():
+            with locked(key.with_name(".objections.lock")):
+                is_begun = ObjectionRegister.is_begun(self.engine)
+                if not key.exists() and not (is_begun and not draft.exists()):
+                    register = ObjectionRegister(self.engine, self.settings.secret(draft.stem))
+                    draft.rename(key)
+                    return register
+        secret = self.settings.secret("objections", make=False)
+        if not ObjectionRegister.is_begun(self.engine):
+            where = "the database" if self.settings.database_url else self.settings.database.removeprefix("sqlite:///")
+            wrong = f"holds no objection register, though its key is there ({key}): every objector would be listed"
+            mend = f"Restore the database from the backup; only if nobody had objected yet, move {key.name} away"
+            raise NotTrusted(Fault(where, wrong, mend))
+        return ObjectionRegister(self.engine, secret)
 
     @cached_property
     def audit_log(self) -> AuditLog:
         """Who did what."""
         from ethics.audit_log import AuditLog
 
-        return AuditLog(self.engine)
+        return AuditLog(self.engine, head_path=self.root / "audit_head.json")
 
     @cached_property
     def registry(self) -> Registry:
@@ -107,14 +137,37 @@ class Home:
         return self.attestations / need_id / model_digest[:16]
 
     def run_record(self, run_id: str) -> dict[str, Any]:
-        """What training recorded about a run: its city, need file, units and dates."""
-        try:
-            record: dict[str, Any] = json.loads((self.runs / run_id / "run.json").read_text("utf-8"))
-        except (OSError, ValueError):
-            known = sorted(folder.name for folder in self.runs.glob("*") if (folder / "run.json").exists())
+        """What training recorded about a run: its city, need file, units and dates.
+
+        Raises
+        ------
+        BadInput
+            There is no such run.
+        NotTrusted
+            Its record is damaged.
+        """
+        known = sorted(path.parent.name for path in self.runs.glob("*/run.json"))
+        if run_id not in known:
             mend = f"Give one of: {', '.join(known[-5:])}" if known else "Train a need first"
-            raise BadInput(Fault("--run", f"'{run_id}' is not a finished run of this home", mend)) from None
+            raise BadInput(Fault("--run", f"'{run_id}' is not a finished run of this home", mend))
+        path = self.runs / run_id / "run.json"
+        try:
+            record: dict[str, Any] = json.loads(path.read_text("utf-8"))
+            damage = "lacks what training records" if not record.keys() >= _RECORDED else ""
+        except (OSError, ValueError, AttributeError) as error:
+            damage = f"cannot be read ({type(error).__name__})"
+        if damage:
+            raise NotTrusted(Fault(str(path), damage, "Restore it from the backup, or train again"))
         return record
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """One process (and thread) at a time; the lock ends with its holder, even a killed one."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with path.open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

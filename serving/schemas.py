@@ -17,13 +17,17 @@ from pydantic import (
     model_validator,
 )
 
-from ethics.refusals import BadInput, Fault, faults_of
+from ethics.refusals import BadInput, Fault, faults_of, shown
 
 MAX_BODY_BYTES = 4_000_000
 MAX_EVENTS = 20_000
 _LONGEST_TEXT = 200
 _LONGEST_SHOWN = 60
 _IDENTITY_CODE = re.compile(r"\d{6}[-+A-FU-Y]\d{3}[0-9A-Z]", re.IGNORECASE)
+_FIRST_YEAR, _LAST_YEAR = 1900, 2200
+_MOMENT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}:[0-9]{2})?)?"
+)
 _WORDS = {
     "missing": ("is missing", "Add it"),
     "json_invalid": ("is not JSON that can be read", "Send one JSON object"),
@@ -46,7 +50,7 @@ def _as_text(value: Any) -> Any:
 
 
 def _day(value: Any) -> Any:
-    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value):
+    if isinstance(value, str) and re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
         try:
             return date.fromisoformat(value)
         except ValueError:
@@ -61,14 +65,25 @@ def _plain_value(value: Any) -> Any:
 
 
 def _moment(value: str) -> str:
+    how = "Write 2026-06-01 or 2026-06-01T14:30:00"
     try:
-        datetime.fromisoformat(value)
+        year = datetime.fromisoformat(value).year if _MOMENT.fullmatch(value) else None
     except ValueError:
-        raise ValueError("not a day or a moment | Write 2026-06-01 or 2026-06-01T14:30:00") from None
+        year = None
+    if year is None:
+        raise ValueError(f"not a day or a moment | {how}")
+    if not _FIRST_YEAR <= year <= _LAST_YEAR:  # beyond them another zone's clock could leave the calendar
+        raise ValueError(f"outside the years {_FIRST_YEAR}-{_LAST_YEAR} | {how}")
     return value
 
 
-Text = Annotated[StrictStr, Field(min_length=1, max_length=_LONGEST_TEXT)]
+def _not_blank(value: str) -> str:
+    if not value.strip():
+        raise ValueError("only blanks | Say it, or leave the key out")
+    return value
+
+
+Text = Annotated[StrictStr, Field(min_length=1, max_length=_LONGEST_TEXT), AfterValidator(_not_blank)]
 PersonId = Annotated[Text, BeforeValidator(_as_text)]
 Day = Annotated[date, BeforeValidator(_day)]
 Moment = Annotated[Text, AfterValidator(_moment)]
@@ -185,8 +200,8 @@ def _without_identifiers(problem: Any, fault: Fault) -> Fault:
     where = fault.where
     if problem["type"] == "extra_forbidden" and (_IDENTITY_CODE.search(names[-1]) or len(names[-1]) > _LONGEST_SHOWN):
         return Fault("body", "holds a key that is not one", "Allowed: as_of_date, events, need, person, person_id")
-    shown = repr(value)
+    said = shown(value)
     hide = "person_id" in names or "birth_date" in names or "person" in names
-    if shown in wrong and (hide or len(shown) > _LONGEST_SHOWN or _IDENTITY_CODE.search(shown)):
-        wrong = wrong.replace(shown, f"{type(value).__name__} of {len(str(value))} characters")
+    if said in wrong and (hide or len(said) > _LONGEST_SHOWN or _IDENTITY_CODE.search(said)):
+        wrong = wrong.replace(said, f"{type(value).__name__} of {len(str(value))} characters")
     return Fault(where, wrong, mend)

@@ -66,11 +66,25 @@ async def _verdict(request: Request) -> Response:
     return _json(200, json.dumps(facts, ensure_ascii=False).encode())
 
 
-async def _no_such_path(request: Request) -> Response:
-    for route in request.app.routes:
-        if route.path == request.url.path and route.methods is not None:
-            raise HTTPException(405, headers={"Allow": ", ".join(sorted(route.methods))})
-    raise HTTPException(404)
+class _NoSuchPath:
+    """Whatever is asked by no route: a path of ours with another method, or a path that is not ours.
+
+    Not a function, because a route to a function answers to some methods only.
+    """
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Raise what is to be said; Starlette's exception handlers say it."""
+        request, paths = Request(scope, receive, send), []
+        path = request.url.path
+        for route in request.app.routes:
+            if route.methods is None:
+                continue
+            if route.path == path:
+                raise HTTPException(405, headers={"Allow": ", ".join(sorted(route.methods))})
+            paths.append(f"{sorted(route.methods)[0]} {route.path}")
+        if path == "/score_batch":
+            raise Unanswered(404, "Not Found", Fault("path", "is not built yet", "Ask for each person: POST /score"))
+        raise Unanswered(404, "Not Found", Fault("path", "is not one here", f"Ask for one of: {', '.join(paths)}"))
 
 
 def _without_trace(answer: Callable[[Any], Any], asked: Any) -> Any:
@@ -135,7 +149,7 @@ def http_app() -> Starlette:
             Route("/score", _score, methods=["POST"]),
             Route("/needs", _needs, methods=["GET"]),
             Route("/verdict", _verdict, methods=["GET"]),
-            Route("/{path:path}", _no_such_path),
+            Route("/{path:path}", _NoSuchPath()),
         ],
         exception_handlers={Unanswered: _say_unanswered, HTTPException: _say_http},
     )

@@ -6,6 +6,7 @@ import contextlib
 import ipaddress
 import os
 import secrets
+import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -57,7 +58,10 @@ class Settings(BaseModel):
     @classmethod
     def _whole_path(cls, home: Path) -> Path:
         # A relative home would be another folder in a process started elsewhere.
-        return home.expanduser().resolve()
+        try:
+            return home.expanduser().resolve()
+        except (RuntimeError, ValueError, OSError):
+            raise ValueError("not a path | Give the path of a folder") from None
 
     @field_validator("host")
     @classmethod
@@ -121,6 +125,7 @@ class Settings(BaseModel):
         if not self.database.startswith("sqlite"):
             return create_engine(self.database)
         self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = self.database.removeprefix("sqlite:///")
         # A connection each time: a pooled one would carry its transaction into another thread or a forked process.
         engine = create_engine(self.database, poolclass=NullPool)
 
@@ -128,7 +133,15 @@ class Settings(BaseModel):
         def _wait_for_others(connection: Any, _record: Any) -> None:
             connection.isolation_level = None  # sqlite3 would otherwise begin transactions of its own, too late
             connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
-            connection.execute("PRAGMA journal_mode = WAL")
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.DatabaseError as error:
+                _refuse_damaged(error, file)
+                raise
+
+        @event.listens_for(engine, "handle_error")
+        def _say_what_is_damaged(context: Any) -> None:
+            _refuse_damaged(context.original_exception, file)
 
         @event.listens_for(engine, "begin")
         def _begin_as_writer(connection: Any) -> None:
@@ -136,17 +149,29 @@ class Settings(BaseModel):
 
         return engine
 
-    def secret(self, name: str) -> bytes:
+    def secret_path(self, name: str) -> Path:
+        """The file of a secret, which need not exist."""
+        return self.home / "secrets" / f"{name}.key"
+
+    def secret(self, name: str, *, make: bool = True) -> bytes:
         """A secret of this home, made at first use and never again: 32 bytes, readable by their owner alone.
+
+        Parameters
+        ----------
+        name : str
+        make : bool
+            False for a secret that must be there already: a new one in its place would read nothing of the old.
 
         Raises
         ------
         NotTrusted
-            When others can read the file, or it was cut short.
+            When others can read the file, it was cut short, or it is lost.
         """
-        path = self.home / "secrets" / f"{name}.key"
+        path = self.secret_path(name)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not path.exists():
+            if not make:
+                raise NotTrusted(Fault(str(path), "is lost", "Restore it from the backup"))
             _make_secret(path)
         if path.stat().st_mode & 0o077:
             raise NotTrusted(Fault(str(path), "can be read by others than its owner", f"Run: chmod 600 {path}"))
@@ -155,6 +180,18 @@ class Settings(BaseModel):
             wrong = f"holds {len(content)} bytes, not {_SECRET_BYTES}"
             raise NotTrusted(Fault(str(path), wrong, "Restore it from the backup"))
         return content
+
+
+def shows_tracebacks() -> bool:
+    """Whether ``ENNAKKO_DEBUG`` asks for the traceback of a fault of our own; it may show values."""
+    return os.environ.get("ENNAKKO_DEBUG", "") not in ("", "0")
+
+
+def _refuse_damaged(error: BaseException, file: str) -> None:
+    """Refuse when SQLite says that the file is no database, or is damaged within."""
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+        mend = f"Restore it from the backup, together with {Path(file).name}-wal if the backup has one"
+        raise NotTrusted(Fault(file, "is damaged: SQLite cannot read it", mend)) from None
 
 
 def _make_secret(path: Path) -> None:

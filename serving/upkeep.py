@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ethics.refusals import NotTrusted
+from ethics.refusals import BadInput, Fault, NotTrusted, did_you_mean
 from serving import approval, flows
 from serving.home import CELLS, REPORT, Home, write_whole
 from serving.progress import Step, silent
@@ -116,14 +116,20 @@ def check_for_leaks(home: Home, city_folder: Path, need: Path, seed: int = 0, st
 
 def make_demonstration_keys(home: Home, now: datetime) -> dict[str, Any]:
     """A key for every role, for seven days and loopback only; and the stop switch, tested once."""
+    # A run that was cut short may have left some of them: only what is missing is made.
+    there = {key.role for key in home.key_ring.trust().values() if key.valid_to > now}
+    missing = {role: name for role, name in DEMONSTRATION_NAMES.items() if role not in there}
+    if not missing:
+        wrong = "has a key in date for every role"
+        raise BadInput(Fault("keys", wrong, "Use them; demonstration keys are made anew after they expire"))
     made = [
         home.key_ring.make(role, name, demonstration=True, days=home.policy.demonstration_days, now=now)
-        for role, name in DEMONSTRATION_NAMES.items()
+        for role, name in missing.items()
     ]
     home.stop_switch.test(now)
     valid_to = home.key_ring.trust()[made[0]].valid_to
     home.audit_log.append("keys", "system", made=len(made), demonstration=1)
-    return {"roles": list(DEMONSTRATION_NAMES), "keyids": made, "valid_to": valid_to.isoformat(timespec="minutes")}
+    return {"roles": list(missing), "keyids": made, "valid_to": valid_to.isoformat(timespec="minutes")}
 
 
 def trusted_keys(home: Home) -> list[dict[str, Any]]:
@@ -157,13 +163,39 @@ def use_stop_switch(home: Home, action: str, reason: str, now: datetime) -> dict
 
 
 def record_objection(home: Home, person_id: str, need_id: str, withdraw: bool) -> dict[str, Any]:
-    """Record or withdraw a resident's objection; the log learns that it happened, not whose it was."""
+    """Record or withdraw a resident's objection; the log learns that it happened, not whose it was.
+
+    Raises
+    ------
+    BadInput
+        No person; a need that this home does not know, which would protect nobody; nothing to withdraw.
+    """
+    person_id, need_id = person_id.strip(), need_id.strip()
+    known = _known_needs(home)
+    faults = []
+    if not person_id:
+        faults.append(Fault("person", "is empty", "Give the pseudonym, e.g. 000123"))
+    if need_id != "*" and need_id not in known:
+        faults.append(Fault("--need", f"'{need_id}' is no need of this home", did_you_mean(need_id, ["*", *known])))
+    if faults:
+        raise BadInput(*faults)
     if withdraw:
+        if not home.objections.objecting([person_id], need_id)[0]:
+            wrong = "has no objection to withdraw for this need"
+            raise BadInput(Fault("person", wrong, "Name the need that the objection was about, or leave --need out"))
         home.objections.withdraw(person_id, need_id)
     else:
         home.objections.object(person_id, need_id)
     home.audit_log.append("withdraw" if withdraw else "object", "service point", need=need_id)
     return {"need": need_id, "objecting": not withdraw, "objections": home.objections.count()}
+
+
+def _known_needs(home: Home) -> list[str]:
+    """Ids of the needs that come with Ennakko, and of those that this home has trained."""
+    from models.need import NEEDS
+
+    trained = {folder.name for folder in home.mlflow_artefacts.glob("[!.]*")}
+    return sorted({path.stem for path in NEEDS.glob("*.toml")} | trained)
 
 
 def verify_records(home: Home, verdict_path: Path | None) -> dict[str, Any]:
@@ -180,6 +212,10 @@ def verify_records(home: Home, verdict_path: Path | None) -> dict[str, Any]:
             raise NotTrusted(*faults)
         return {"what": f"audit log, {len(home.audit_log.rows())} rows"}
     verified = approval.verify_verdict(home, verdict_path)
+    before = verified.verdict.previous_sha256
+    if before is not None and before not in approval.verdict_chain(home, verified.verdict.need_id):
+        wrong = f"names {before[:12]}… as the verdict before it, and no such verdict is kept here"
+        raise NotTrusted(Fault("verdict chain", wrong, "Restore the verdicts of this need from the backup"))
     return {"what": f"{verified.verdict.verdict_id}, {verified.verdict.state}", "state": verified.verdict.state}
 
 
@@ -187,7 +223,6 @@ def render_again(home: Home, verdict_path: Path, to: Path | None) -> dict[str, A
     """Render a report from verdict and cells; the same bytes as the first time."""
     from ethics.cells import cells_from_bytes
     from ethics.digests import sha256
-    from ethics.refusals import Fault
     from ethics.report import render_report
 
     verdict = approval.read_verdict(home, verdict_path, datetime.now(UTC))
@@ -196,6 +231,10 @@ def render_again(home: Home, verdict_path: Path, to: Path | None) -> dict[str, A
         wrong = f"have SHA-256 {sha256(content)[:12]}…, the verdict names {str(verdict.subject['cells'])[:12]}…"
         raise NotTrusted(Fault("cells", wrong, "Take the file of cells that was judged"))
     path = to or verdict_path.with_name(REPORT)
+    if path.name != REPORT and path.exists():
+        raise BadInput(Fault(str(path), "exists already", "Give the path of a new file"))
+    if not path.parent.is_dir():
+        raise BadInput(Fault(str(path.parent), "is not a folder", "Give a path in a folder that exists"))
     write_whole(path, render_report(verdict, cells_from_bytes(content)).encode())
     return {"report_path": str(path)}
 

@@ -337,5 +337,5 @@ class World:
         folder = self.home.verdicts / self.need_id / self.verdict.verdict_id
         write_whole(folder / VERDICT, self.envelope)
         write_whole(folder / CELLS, self.cells)
-        approve(registry, self.verified, run_id, folder / VERDICT)
+        approve(registry, self.verified, run_id, self.verdict.verdict_id)
         return folder / VERDICT

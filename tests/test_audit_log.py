@@ -1,3 +1,6 @@
+import json
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -83,4 +86,88 @@ def test_threads_that_race_for_a_number_fork_no_chain(engine):
     for thread in threads:
         thread.join()
     assert log.head()[0] == 40
+    assert log.verify() == []
+
+
+# The head kept outside the database
+
+
+@pytest.fixture
+def kept(engine, tmp_path):
+    log = AuditLog(engine, head_path=tmp_path / "kept" / "audit_head.json")
+    for number in range(4):
+        log.append("list", "worker-1", listed=number)
+    return log
+
+
+def cut(engine, condition):
+    with engine.begin() as connection:
+        connection.execute(text(f"delete from audit_log where {condition}"))
+
+
+def test_the_head_is_kept_for_its_owner_alone(kept, tmp_path):
+    path = tmp_path / "kept" / "audit_head.json"
+    number, digest = kept.head()
+    assert json.loads(path.read_bytes()) == {"main": {"hash": digest, "number": number}}
+    assert path.stat().st_mode & 0o077 == 0
+    assert kept.verify() == []
+
+
+@pytest.mark.parametrize(
+    ("condition", "missing"),
+    [
+        ("number = 4", "row 4 at its end is"),
+        ("number > 1", "rows 2 to 4 at its end are"),
+        ("true", "rows 1 to 4 at its end are"),
+    ],
+)
+def test_rows_cut_off_at_the_end_are_named(kept, engine, condition, missing):
+    cut(engine, condition)
+    assert [str(fault) for fault in kept.verify()] == [f"audit log main: {missing} missing. Restore it from a backup"]
+
+
+def test_rows_written_after_a_cut_do_not_hide_it(kept, engine):
+    cut(engine, "number > 2")
+    for number in range(5):
+        kept.append("list", "worker-1", listed=100 + number)
+        assert kept.verify() != []
+    assert [str(fault) for fault in kept.verify()] == [
+        "audit log main, row 4: is not the row that was once the last. Restore it from a backup"
+    ]
+
+
+def test_a_head_that_is_gone_or_spoilt_is_said(kept, tmp_path):
+    path = tmp_path / "kept" / "audit_head.json"
+    whole = path.read_bytes()
+    path.write_bytes(b"{")
+    assert [fault.wrong for fault in kept.verify()] == ["cannot be read (JSONDecodeError), so a cut is not noticed"]
+    kept.append("list", "worker-1")  # an act is never lost over it, and the spoilt file stays to be seen
+    assert len(kept.verify()) == 1
+    path.unlink()
+    assert "no head in" in kept.verify()[0].wrong
+    path.write_bytes(whole)
+    assert kept.verify() == []  # behind, but on the chain
+
+
+def test_an_old_log_gets_a_head_with_its_next_act(log, engine, tmp_path):
+    kept = AuditLog(engine, head_path=tmp_path / "audit_head.json")
+    assert len(kept.verify()) == 1
+    kept.append("list", "worker-1")
+    assert kept.verify() == []
+    assert AuditLog(engine, writer="new", head_path=tmp_path / "audit_head.json").verify() == []
+
+
+def test_processes_that_share_a_head_never_move_it_back(engine, tmp_path):
+    path = tmp_path / "audit_head.json"
+    script = (
+        "import sys; from pathlib import Path; from sqlalchemy import create_engine\n"
+        "from ethics.audit_log import AuditLog\n"
+        "log = AuditLog(create_engine(sys.argv[1]), head_path=Path(sys.argv[2]))\n"
+        "for n in range(10): log.append('score', 'w', n=n)"
+    )
+    AuditLog(engine, head_path=path).append("score", "first")
+    workers = [subprocess.Popen([sys.executable, "-c", script, str(engine.url), str(path)]) for _ in range(3)]
+    assert [worker.wait(60) for worker in workers] == [0, 0, 0]
+    log = AuditLog(engine, head_path=path)
+    assert json.loads(path.read_bytes())["main"]["number"] == log.head()[0] == 31
     assert log.verify() == []

@@ -4,8 +4,10 @@ import numpy as np
 import polars as pl
 import pytest
 from conftest import rows, write_city
+from hypothesis import given
+from hypothesis import strategies as st
 
-from features.city import City, DataError, city_from_frames, open_city
+from features.city import City, DataError, EventLog, city_from_frames, open_city
 
 DAY = date(2024, 1, 10)
 PERSONS = pl.DataFrame({"person_id": ["anna", "bo"], "birth_date": [date(2000, 1, 1), None]})
@@ -492,6 +494,36 @@ def test_only_keeps_what_belongs_to_the_chosen(tiny_city):
     assert str(caught.value) == (
         "person_id: 1 of 2 persons asked for are not in the city 'tiny'. Ask for persons of its persons table"
     )
+
+
+@given(st.lists(st.integers(0, 4), max_size=30), st.sets(st.integers(0, 4), min_size=1), st.booleans())
+def test_only_holds_the_very_bits_of_those_who_are_kept(whose, kept, in_order):
+    whose = sorted(whose)
+    n, log_of = len(whose), np.random.default_rng(1)
+    ids = pl.Series("person_id", ["1", "10", "2", "å", "ö"])
+    history = pl.DataFrame({"person_id": ["1", "2", "2", "ö"], "attribute": ["a"] * 4, "value": list("wxyz")})
+    whole = City(
+        name="c", folder=None, extract_date=date(2024, 12, 31), timezone="Europe/Helsinki",
+        persons=pl.DataFrame({"person_id": ids, "floor": list("abcde")}),
+        history=history if in_order else history.reverse(),
+        units=None, codes=None, rejects=pl.DataFrame(), n_event_rows=n, cohorts={"h": history.reverse()},
+        events=EventLog(
+            person_ids=ids, offsets=np.searchsorted(whose, range(6)).astype(np.int64),
+            time=log_of.integers(0, 9, n), known=None, code=log_of.integers(0, 3, n).astype(np.uint16),
+            value=log_of.random(n).astype(np.float32), codes=("x", "y", "z"),
+        ),
+    )  # fmt: skip
+    part, who = whole.only([ids[i] for i in kept]), [ids[i] for i in sorted(kept)]
+    assert part.events.person_ids.to_list() == part.persons["person_id"].to_list() == who
+    rows = [e for e, person in enumerate(whose) if person in kept]
+    for name in ("time", "code", "value"):
+        told, before = getattr(part.events, name), getattr(whole.events, name)
+        assert told.dtype == before.dtype
+        assert told.tobytes() == before[rows].tobytes()
+    counts = [whose.count(i) for i in sorted(kept)]
+    assert np.diff(part.events.offsets).tolist() == counts
+    for told, before in ((part.history, whole.history), (part.cohorts["h"], whole.cohorts["h"])):
+        assert told.rows() == [row for row in before.rows() if row[0] in who]
 
 
 def test_a_city_from_frames_passes_the_same_door(tiny_city):

@@ -22,6 +22,7 @@ from models.evidence import (
     additivity_max_error,
     audit_cut_of,
     evaluate_rows,
+    evidence_digest,
     gather_evidence,
     judged_rows,
     load_evidence,
@@ -135,20 +136,23 @@ def test_a_folder_without_evidence_is_refused(model, judged, tmp_path):
         load(tmp_path, model, judged)
 
 
-def test_the_duel_is_fought_at_the_audit_cut_of_known_outcomes(model, judged, tmp_path):
+def test_the_duel_is_fought_among_the_known_outcomes_above_the_audit_cut(model, judged, tmp_path):
     gathered = gather(model, judged)
     write_evidence(tmp_path, gathered)
     policy = Policy.load()
     known = gathered.rows.filter(pl.col("label").is_not_null())
-    ordered = known.sort(["rank_score", "tie_key"], descending=[True, False])
-    # 60 places in each of 13 weeks are more than half of the 850, which is where the audit cut ends.
-    cut = audit_cut(ordered["label"].to_numpy(), 60, 13, policy.audit_recall)
-    assert cut == 425 == audit_cut_of(gathered.rows, model.need, policy.verdict_days, policy.audit_recall)
+    order = {"by": ["rank_score", "tie_key"], "descending": [True, False]}
+    everyone, ordered = gathered.rows.sort(**order), known.sort(**order)
+    # 60 places in each of 13 weeks are more than half of the 900, which is where the audit cut ends.
+    cut = audit_cut(everyone["label"].fill_null(math.nan).to_numpy(), 60, 13, policy.audit_recall)
+    assert cut == 450 == audit_cut_of(gathered.rows, model.need, policy.verdict_days, policy.audit_recall)
+    places = 450 - everyone["label"][:450].null_count()
+    assert 400 < places < 450
     chance, rule = load(tmp_path, model, judged).duel
     assert (chance["rival"], rule["rival"]) == ("chance", "unit_rule")
-    assert chance["cut"] == rule["cut"] == 425
-    assert chance["ours"] == pytest.approx(ordered["label"][:425].sum(), abs=1)
-    assert chance["theirs"] == pytest.approx(425 * known["label"].mean())
+    assert chance["cut"] == rule["cut"] == places
+    assert chance["ours"] == pytest.approx(ordered["label"][:places].sum(), abs=1)
+    assert chance["theirs"] == pytest.approx(places * known["label"].mean())
     assert chance["low"] <= chance["difference"] <= chance["high"]
 
 
@@ -243,6 +247,58 @@ def test_a_policy_that_asks_for_more_recall_moves_the_cut(model):
     assert cuts[0] == max(60, cuts[0]) < cuts[1] < cuts[2] <= 10_000
     ordered = rows.sort(["rank_score", "tie_key"], descending=[True, False])["label"].to_numpy()
     assert ordered[: cuts[1]].sum() == math.ceil(0.3 * ordered.sum())
+
+
+def test_unknown_labels_at_the_top_do_not_take_the_audit_recall_away(model):
+    many = made_matrix(n=20_000, seed=3, days=(DAY,))
+    rows = judged_rows(model, many, np.zeros(20_000, dtype=bool), b"s")
+    rows = rows.sort(["rank_score", "tie_key"], descending=[True, False])
+    rows = rows.with_columns(
+        label=pl.when(pl.int_range(pl.len()) % 5 == 0).then("label").when(pl.int_range(pl.len()) >= 4000).then("label")
+    )  # four in five of the first 4000 are not known
+    assert rows["label"][:4000].null_count() == 3200
+    cut = audit_cut_of(rows, model.need, 7, 0.3)
+    assert cut < 10_000
+    found, need = rows["label"][:cut].sum(), rows["label"].sum()
+    assert found / need >= 0.3 > rows["label"][: cut - 1].sum() / need
+
+
+def test_matrices_logged_elsewhere_are_compared_with_those_of_the_evidence(model, judged, tmp_path):
+    write_evidence(tmp_path, gather(model, judged))
+    evidence = load(tmp_path, model, judged)
+    assert state_of("C701", evidence) == "pass"
+    for name in ("test_matrix", "training_matrix"):
+        other = dataclasses.replace(evidence, subject={**evidence.subject, name: "0" * 64})
+        assert state_of("C701", other) == "block"
+
+
+def test_evidence_is_compared_with_the_digest_that_was_logged(model, judged, tmp_path):
+    digest = write_evidence(tmp_path, gather(model, judged))
+    assert digest == evidence_digest(tmp_path) == sha256((tmp_path / "evidence.json").read_bytes())
+    load(tmp_path, model, judged, expected_digest=digest)
+    path = tmp_path / "evidence.json"
+    path.write_text(path.read_text("utf-8").replace('"trained_by": "Analyst"', '"trained_by": "Anybody"'), "utf-8")
+    load(tmp_path, model, judged)  # the rows are as they were
+    with pytest.raises(NotTrusted, match=r"evidence\.json: has SHA-256 .* was logged: it was altered\. Train again"):
+        load(tmp_path, model, judged, expected_digest=digest)
+
+
+def test_who_trained_must_be_named(model, judged):
+    with pytest.raises(BadInput, match="trained_by: is empty"):
+        gather(model, judged, trained_by=" ")
+
+
+def test_households_stand_in_the_rows_when_they_are_known(model, judged):
+    plain = gather(model, judged).rows
+    people = plain["person_id"]
+    households = pl.DataFrame({"person_id": people[:600], "household": [f"h{i // 2}" for i in range(600)]})
+    rows = gather(model, judged, households=households).rows
+    assert rows.drop("household").equals(plain)
+    assert (rows["household"].null_count(), rows["household"].n_unique()) == (300, 301)
+    with pytest.raises(BadInput, match="households: hold a person twice"):
+        gather(model, judged, households=pl.concat([households, households[:1]]))
+    with pytest.raises(BadInput, match="households: have no column household"):
+        gather(model, judged, households=households.drop("household"))
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,15 @@
 from dataclasses import fields, replace
 from datetime import timedelta
 
+import numpy as np
 import pytest
 from ethics_cases import DIGESTS, LIST, NOW, PASSING, POLICY, evidence, fair_table, feature, key_facts, people, texts
 
 from ethics import PRINCIPLES, Cuts, Thresholds, Verdict, judge, judge_list, measure
 from ethics.checks import BUILT, Context
-from ethics.digests import canonical_json
+from ethics.digests import canonical_json, sha256
 from ethics.gate import LIST_CHECKS, ONLINE_CHECKS
-from ethics.policy import DEFAULT_PATH, Policy
+from ethics.policy import DEFAULT_PATH, FLOOR, FLOOR_ATTESTATIONS, FLOOR_SIGN_ROLES, FLOOR_USES, Policy
 from ethics.refusals import BadInput, NotTrusted
 from ethics.verdict import Check, verdict_state
 
@@ -132,6 +133,8 @@ FIRES = {
         ({"model_digest": "0" * 64}, "block"),  # not the model of the subject
         ({"subject": {**DIGESTS, "policy": "0" * 64}, "recorded": {**DIGESTS, "policy": "0" * 64}}, "block"),
         ({"recorded": {name: d for name, d in DIGESTS.items() if name != "code"}}, "block"),
+        ({"recorded": {**DIGESTS, "test_matrix": "0" * 64}}, "block"),
+        ({"recorded": {**DIGESTS, "training_matrix": "0" * 64}}, "block"),
     ],
     "C702": [
         ({"signing_keys": (key_facts("gate"),)}, "block"),
@@ -140,6 +143,11 @@ FIRES = {
         ({"signing_keys": (key_facts("gate"), key_facts("auditor", keyid="gate-key"))}, "block"),
         ({"signing_keys": (key_facts("gate"), key_facts("auditor", name="Demonstration gate"))}, "block"),
         ({"trained_by": "Demonstration auditor"}, "block"),
+        ({"trained_by": " demonstration  AUDITOR "}, "block"),
+        ({"trained_by": "auditor"}, "block"),
+        ({"trained_by": "auditor-key"}, "block"),
+        ({"trained_by": ""}, "block"),
+        ({"trained_by": "Demonstration gate"}, "pass"),
     ],
     "C801": [
         ({"stop_switch_tested_at": None}, "block"),
@@ -167,6 +175,29 @@ def test_the_names_of_what_is_wrong_are_in_the_facts():
     verdict = judged(evidence(subject={**DIGESTS, "model": "0" * 64, "code": "0" * 64}))
     assert check_of(verdict, "C701").facts == {"names": "model, code"}
     assert check_of(verdict, "C701").value == 2
+
+
+def test_an_attribute_of_one_group_is_not_testable_and_a_harm_in_it_still_shows():
+    world = people(40_000, small=0.0)
+    world["groups"]["city"] = ["here"] * 40_000
+    world["groups"]["carer"] = np.where(np.arange(40_000) < 6000, "yes", "unknown")
+    verdict = judged(table=measure(**world, replicates=300))
+    assert verdict.state == "INCONCLUSIVE"
+    for group in ("city=here", "carer=yes", "carer=unknown"):
+        found = check_of(verdict, "C401", group)
+        assert (found.state, found.needs, found.value, found.facts) == (
+            "not_testable",
+            "AT-07",
+            None,
+            {"case": "one_group"},
+        )
+        found = check_of(verdict, "C403", group)
+        assert (found.state, found.needs, found.facts["case"]) == ("not_testable", "AT-05", "one_group")
+    assert check_of(verdict, "C401", "sex=f").state == "pass"
+    unseen = people(40_000, small=0.0, drop_label=0.5)
+    unseen["groups"]["speaker"] = np.where(unseen["groups"]["language"] == "other", "other", "unknown")
+    harmed = check_of(judged(table=measure(**unseen, replicates=300)), "C401", "speaker=other")
+    assert harmed.state == "block"
 
 
 # States
@@ -298,6 +329,8 @@ def test_a_verdict_is_written_without_floats_and_read_back():
     assert Verdict.from_json(data).to_json() == data
     assert data["coverage"] == {"required": list(POLICY.required), "run": sorted(BUILT), "skipped": []}
     assert data["prev_verdict_sha256"] == "d" * 64
+    assert verdict.payload_sha256 == sha256(canonical_json(data))
+    assert judged(previous_sha256="e" * 64).payload_sha256 != verdict.payload_sha256
     assert set(data["subject"]) == {*DIGESTS, "cells", "seed", "replicates", "design_effect"}
     assert data["issued_at"] == "2026-11-02T09:00:00+00:00"
     assert data["expires_at"] == "2027-01-31T09:00:00+00:00"
@@ -411,3 +444,65 @@ def test_a_policy_with_faults_names_all_of_them(tmp_path):
         "attestations.AT-06",
     ]
     assert "Did you mean 'min_recall_ratio'?" in str(refusal.value)
+
+
+def test_the_floor_is_the_default_policy_written_in_the_code():
+    written = POLICY.model_dump()
+    for key, (_, floor) in FLOOR.items():
+        value = written
+        for part in key.split("."):
+            value = value[part]
+        assert value == floor, key
+    numbers = {name for name, value in written.items() if isinstance(value, (int, float)) and name != "schema_"}
+    numbers |= {f"{table}.{name}" for table in ("thresholds", "limits") for name in written[table]}
+    assert set(FLOOR) == numbers
+    assert (POLICY.uses, POLICY.sign_roles) == (FLOOR_USES, FLOOR_SIGN_ROLES)
+    assert {
+        id: (rule.roles, rule.days, rule.days_inconclusive or rule.days) for id, rule in POLICY.attestations.items()
+    } == FLOOR_ATTESTATIONS
+
+
+def test_a_looser_policy_is_refused_with_everything_that_is_looser():
+    text = DEFAULT_PATH.read_text("utf-8")
+    start, end = text.index("required = ["), text.index("[thresholds]")
+    text = text[:start] + 'required = ["C101"]\n\n' + text[end:]
+    for old, new in (
+        ("min_recall_ratio = 0.80", "min_recall_ratio = 0.01"),
+        ("alarm_probability = 0.95", "alarm_probability = 0.99"),
+        ("min_expected_positives = 30", "min_expected_positives = 1"),
+        ("audit_recall = 0.30", "audit_recall = 0.90"),
+        ("replicates = 1000", "replicates = 200"),
+        ('uses = ["outreach_ranking"]', 'uses = ["outreach_ranking", "sanction"]'),
+        ('sign_roles = ["gate", "auditor"]', 'sign_roles = ["gate", "dpo"]'),
+        ('roles = ["service_owner", "equality_officer"]', 'roles = ["service_owner"]'),
+        ("days_inconclusive = 92", ""),
+        ("max_reject_share = 0.01", "max_reject_share = 0.5"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    with pytest.raises(BadInput) as refusal:
+        Policy.parse(text.encode(), "p")
+    assert [fault.where.removeprefix("p: ") for fault in refusal.value.faults] == [
+        "audit_recall",
+        "replicates",
+        "thresholds.min_recall_ratio",
+        "thresholds.alarm_probability",
+        "thresholds.min_expected_positives",
+        "limits.max_reject_share",
+        "required",
+        "sign_roles",
+        "uses",
+        "attestations.AT-07.roles",
+        "attestations.AT-07.days_inconclusive",
+    ]
+    assert str(refusal.value.faults[2]) == (
+        "p: thresholds.min_recall_ratio: is 0.01, and at least 0.8 may be given. "
+        "Give at least 0.8: a policy may only be stricter than ethics/policy.toml until policies can be signed"
+    )
+
+
+def test_a_stricter_policy_is_read():
+    text = DEFAULT_PATH.read_text("utf-8").replace("min_recall_ratio = 0.80", "min_recall_ratio = 0.90")
+    text = text.replace("verdict_days = 90", "verdict_days = 30").replace("replicates = 1000", "replicates = 4000")
+    text = text.replace("strict_services = []", 'strict_services = ["health"]')
+    assert Policy.parse(text.encode(), "p").thresholds.min_recall_ratio == 0.90

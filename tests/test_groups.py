@@ -1,9 +1,12 @@
+import numpy as np
 import polars as pl
 import pytest
-from ethics_cases import POLICY, people
+from ethics_cases import NOW, PASSING, POLICY, people
 
-from ethics import BadInput, Cuts, GroupRegister
+from ethics import BadInput, Cuts, GroupRegister, judge, tabulate
+from ethics.digests import sha256
 from ethics.fairness import AT_AUDIT
+from ethics.households import household_design_effect
 
 
 def rows(n=600, **changes):
@@ -29,6 +32,8 @@ def test_a_register_is_opened_from_parquet_and_csv(tmp_path):
         register = GroupRegister.open(tmp_path / name)
         assert register.attributes == ("sex", "district")
         assert repr(register) == "GroupRegister(attributes=('sex', 'district'))"
+        assert register.digest == sha256((tmp_path / name).read_bytes())
+    assert GroupRegister(frame, "a table").digest is None
 
 
 def test_persons_and_values_that_are_missing_are_the_group_unknown():
@@ -108,3 +113,98 @@ def test_rows_that_cannot_be_measured_are_refused():
         register.measure(some, Cuts(10, 100), POLICY, seed=1)
     with pytest.raises(BadInput, match="rows: have no column tie_key"):
         register.measure(frame.drop("tie_key"), Cuts(10, 100), POLICY, seed=1)
+
+
+# Groups nobody knows
+
+
+def test_a_register_of_strangers_is_refused_with_the_share():
+    frame, _ = rows()
+    strangers = pl.DataFrame({"person_id": ["x", "y"], "sex": ["f", "m"]})
+    with pytest.raises(BadInput) as refusal:
+        GroupRegister(strangers, "groups.csv").measure(frame, Cuts(10, 100), POLICY, seed=1)
+    assert str(refusal.value) == (
+        "groups.csv: holds 0% of the 600 people judged. "
+        "Give the groups of the same city, of at least 50% of the people judged"
+    )
+    for n, refused in ((299, True), (300, False)):
+        known = pl.DataFrame({"person_id": frame["person_id"][:n], "sex": (["f", "m"] * 300)[:n]})
+        if refused:
+            with pytest.raises(BadInput, match="holds 50% of the 600 people judged"):
+                GroupRegister(known, "g").measure(frame, Cuts(10, 100), POLICY, seed=1)
+        else:
+            GroupRegister(known, "g").measure(frame, Cuts(10, 100), POLICY, seed=1)
+
+
+@pytest.mark.parametrize("value", [None, "f"])
+def test_groups_that_compare_nobody_are_an_error_and_never_a_pass(value):
+    frame, _ = rows(2000)
+    groups = pl.DataFrame(
+        {"person_id": frame["person_id"], "sex": pl.Series([value] * 2000, dtype=pl.String)},
+    )
+    table = GroupRegister(groups, "g").measure(frame, Cuts(20, 400), POLICY, seed=1)
+    verdict = judge(PASSING, table, POLICY, issued_at=NOW)
+    assert verdict.state == "ERROR"
+    wrong = "no attribute has two groups of people who are known"
+    found = {check.id: check.facts for check in verdict.checks if check.state == "error"}
+    assert found == {"C401": {"wrong": wrong}, "C403": {"wrong": wrong}}
+
+
+# Households
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_copies_in_a_household_count_once(size):
+    rng = np.random.default_rng(1)
+    residual = np.repeat(rng.normal(size=2000), size)
+    assert household_design_effect(residual, np.repeat(np.arange(2000), size)) == pytest.approx(size)
+
+
+def test_strangers_in_a_household_change_little_and_never_narrow():
+    rng = np.random.default_rng(2)
+    for _ in range(20):
+        effect = household_design_effect(rng.normal(size=6000), rng.integers(0, 2000, 6000))
+        assert 1.0 <= effect < 1.15
+    assert household_design_effect([np.nan, 1.0, -1.0], ["a", "a", "b"]) == 1.0
+    assert household_design_effect([0.0, 0.0], ["a", "a"]) == household_design_effect([], []) == 1.0
+
+
+def test_households_widen_the_intervals_and_say_so():
+    one, _ = rows(3000)
+    twins = pl.concat(
+        [one, one.with_columns(pl.col("person_id") + "b", pl.col("tie_key") + "b")],
+    ).with_columns(household=pl.col("person_id").str.strip_suffix("b"))
+    groups = twins.select(
+        "person_id", sex=pl.when(pl.col("household") < "1500").then(pl.lit("f")).otherwise(pl.lit("m"))
+    )
+    register = GroupRegister(groups, "g")
+    cuts = Cuts(40, 800)
+    known = register.measure(twins, cuts, POLICY, seed=1)
+    unknown = register.measure(twins.drop("household"), cuts, POLICY, seed=1)
+    assert (known.households, unknown.households) == ("known", "not known")
+    assert known.design_effect == pytest.approx(2.0, rel=0.02)
+    assert unknown.design_effect == 1.0
+    narrow, wide = (table.get("sex", "f", "recall_ratio", AT_AUDIT) for table in (unknown, known))
+    assert (wide.high - wide.low) / (narrow.high - narrow.low) == pytest.approx(2**0.5, rel=0.12)
+    assert not any("household" in column for column in known.cells.columns)
+    verdicts = [judge(PASSING, table, POLICY, issued_at=NOW) for table in (known, unknown)]
+    assert [verdict.scope["households"] for verdict in verdicts] == ["known", "not known"]
+    assert verdicts[1].subject["design_effect"] == "1"
+    # The number that is signed gives the very same table again.
+    signed = float(verdicts[0].subject["design_effect"])
+    again = tabulate(
+        known.cells,
+        known.cuts,
+        seed=1,
+        replicates=known.replicates,
+        thresholds=known.thresholds,
+        design_effect=signed,
+    )
+    assert again.table.equals(known.table)
+
+
+def test_a_person_without_a_household_stands_alone():
+    frame, _ = rows(household=pl.lit(None, dtype=pl.String))
+    register = GroupRegister(pl.DataFrame({"person_id": frame["person_id"], "sex": ["f", "m"] * 300}), "here")
+    table = register.measure(frame, Cuts(10, 100), POLICY, seed=1)
+    assert (table.design_effect, table.households) == (1.0, "known")

@@ -254,6 +254,7 @@ def test_one_flipped_byte_and_no_score_leaves(journey, subject):
             "score": journey.on_the_day("score"),
             "list": journey.on_the_day("list"),
             "serve": journey.run("serve", "--city", journey.city, "--need", journey.need),
+            "audit": journey.run("audit", "verify", "--verdict", journey.verdict),
         }
     finally:
         path.write_bytes(whole)
@@ -266,6 +267,103 @@ def test_one_flipped_byte_and_no_score_leaves(journey, subject):
     after = sorted((journey.home / "scores").rglob("*")) + sorted((journey.home / "lists").rglob("*"))
     assert after == before
     assert journey.run("audit", "verify", "--verdict", journey.verdict)[0] == 0, "restored, it verifies again"
+
+
+@pytest.fixture
+def copy(journey, tmp_path):
+    """The journey's home, copied to where a test may spoil it."""
+    other = Journey(tmp_path, journey.city)
+    shutil.copytree(journey.home, other.home)
+    shutil.copy(journey.need, other.need)
+    other.said = journey.said
+    other.verdict = other.home / journey.verdict.relative_to(journey.home)
+    return other
+
+
+def told(said):
+    return " ".join(f"{error['where']} {error['wrong']} {error['mend']}" for error in said["errors"])
+
+
+def test_a_home_that_was_moved_works_and_uses_its_own_files(copy):
+    assert copy.on_the_day("score")[0] == 0
+    copy.verdict.with_name("cells.parquet").unlink()
+    assert copy.on_the_day("score")[0] == 30
+
+
+@pytest.mark.parametrize("altered", ["auc", "recorded", "single_columns"])
+def test_evidence_that_was_altered_is_not_judged(copy, altered):
+    run_id = copy.said["train"][1]["run_id"]
+    path = copy.home / "runs" / run_id / "evidence.json"
+    facts = json.loads(path.read_text("utf-8"))
+    facts[altered] = {"recorded": {**facts["recorded"], "test_matrix": "0" * 64}}.get(altered, [])
+    path.write_text(json.dumps(facts), "utf-8")
+    code, said = copy.run("judge", "--run", run_id)
+    assert code == 30
+    assert "evidence.json" in told(said) and "altered" in told(said)
+
+
+def test_other_groups_than_those_of_the_training_are_not_judged_by(copy, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    pl.DataFrame({"person_id": ["a", "b"], "sex": ["f", "m"]}).write_parquet(other / "groups.parquet")
+    code, said = copy.run("judge", "--run", copy.said["train"][1]["run_id"], "--city", other)
+    assert code == 30
+    assert "groups.parquet" in told(said)
+
+
+def test_no_score_leaves_while_nobody_has_tried_the_stop_switch(copy):
+    (copy.home / "stop" / "stop_tested.json").unlink()
+    before = sorted((copy.home / "scores").rglob("*"))
+    for command in ("score", "list"):
+        code, said = copy.on_the_day(command)
+        assert code == 30
+        assert "C801" in told(said)
+    assert sorted((copy.home / "scores").rglob("*")) == before
+
+
+@pytest.mark.parametrize("content", ["{", "3", '{"revoked": ["v"]}', '[{"verdict_id": "v"}]'])
+def test_a_list_of_revoked_verdicts_that_cannot_be_read_stops_everything(copy, content):
+    (copy.home / "verdicts" / "revoked.json").write_text(content)
+    code, said = copy.on_the_day("score")
+    assert code == 30
+    assert "revoked.json" in told(said)
+
+
+def test_a_revoked_verdict_lets_no_score_leave(copy):
+    (copy.home / "verdicts" / "revoked.json").write_text(json.dumps([copy.verdict.parent.name]))
+    code, said = copy.on_the_day("score")
+    assert code == 30
+    assert "revoked" in told(said)
+
+
+def test_a_report_overwrites_nothing_that_is_sealed(copy):
+    sealed = copy.verdict.read_bytes()
+    code, said = copy.run("report", "--verdict", copy.verdict, "--to", copy.verdict)
+    assert code == 2
+    assert "exists already" in told(said)
+    assert copy.verdict.read_bytes() == sealed
+
+
+def test_a_verdict_whose_predecessor_is_gone_does_not_verify(copy):
+    first = Path(copy.said["first"][1]["verdict_path"]).parent.name
+    shutil.rmtree(copy.verdict.parent.parent / first)
+    code, said = copy.run("audit", "verify", "--verdict", copy.verdict)
+    assert code == 30
+    assert "verdict chain" in told(said)
+
+
+@pytest.mark.parametrize(
+    ("words", "wrong"),
+    [
+        (("", "--need", "*"), "is empty"),
+        (("S1", "--need", "course_dropuot"), "Did you mean 'course_dropout'?"),
+        (("S1", "--need", "*", "--withdraw"), "no objection to withdraw"),
+    ],
+)
+def test_an_objection_that_would_protect_nobody_is_refused(copy, words, wrong):
+    code, said = copy.run("object", *words)
+    assert code == 2
+    assert wrong in told(said)
 
 
 # ---- the service unit ------------------------------------------------------------------------------------------

@@ -231,6 +231,74 @@ def test_an_unknown_schema_is_refused_with_how_to_migrate():
     ]
 
 
+def test_a_schema_that_is_no_number_hides_no_other_mistake():
+    for schema in ('"1"', "true", "1.0"):
+        said = faults(MODEL_NEED.replace("schema = 1", f"schema = {schema}").replace("workers = 4", "workers = 0"))
+        assert said == [
+            f"youth.toml: schema: is {schema.replace(chr(34), chr(39)).replace('true', 'True')}: not a number of a "
+            "schema. Write schema = 1, without quotes",
+            "youth.toml: capacity.workers: is 0: too small. Give at least 1",
+        ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x = " + "[" * 20_000 + "]" * 20_000,
+        "x = " + "{ a = " * 5_000 + "1" + " }" * 5_000,
+    ],
+)
+def test_a_file_nested_without_end_is_refused_in_words(text):
+    assert faults(text) == [
+        "youth.toml: is nested too deeply. Write fewer tables and lists inside one another",
+    ]
+
+
+def test_a_value_nested_without_end_or_endlessly_long_is_refused_in_words():
+    deep = "service." + ".".join("a" * 20_000) + " = 1"
+    said = faults(MODEL_NEED.replace('service = "outreach-youth-work"', deep))
+    assert said[0].endswith(": not text. Put it in quotes")
+    assert len(said[0]) < 400
+    for number in ("9" * 5_000, "0x" + "f" * 5_000):
+        said = faults(MODEL_NEED.replace("workers = 4", f"workers = {number}"))
+        assert len(said) == 1
+        assert len(said[0]) < 400
+
+
+def test_days_beyond_the_calendar_and_days_without_number_are_refused_at_birth():
+    outside = "outside the years 1900-2200. Give a day such as 2024-01-31"
+    assert faults(MODEL_NEED.replace("last = 2024-12-01", "last = 9999-12-31")) == [
+        f"youth.toml: cohort.as_of.last: is 9999-12-31: {outside}"
+    ]
+    assert faults(MODEL_NEED.replace("first = 2022-01-01", "first = 0001-01-01")) == [
+        f"youth.toml: cohort.as_of.first: is 0001-01-01: {outside}"
+    ]
+    assert faults(MODEL_NEED.replace("review_by = 2027-06-30", "review_by = 9999-12-31")) == [
+        f"youth.toml: review_by: is 9999-12-31: {outside}"
+    ]
+    daily = MODEL_NEED.replace("first = 2022-01-01", "first = 1990-01-01").replace("every_days = 30", "every_days = 1")
+    assert faults(daily) == [  # 34 years with 8 leap days, 335 days of 2024, and the first of December itself
+        "youth.toml: cohort.as_of: gives 12,754 as-of dates, more than 10,000. Give a later first, an earlier last or "
+        "a greater every_days"
+    ]
+
+
+def test_a_review_is_due_when_its_day_has_passed():
+    need = parse_need(MODEL_NEED.encode(), "youth.toml")
+    assert need.review_fault(date(2027, 6, 30)) is None
+    assert str(need.review_fault(date(2027, 7, 1))) == (
+        "youth.toml: review_by: is 2027-06-30, which has passed (2027-07-01). Review the need with those who answer "
+        "for it, and give the day of the next review"
+    )
+
+
+def test_those_expected_to_be_reached_are_the_attempts_that_succeed():
+    capacity = parse_need(MODEL_NEED.encode(), "youth.toml").capacity
+    assert (capacity.k, capacity.expected_reached) == (60, 36.0)
+    with_slots = Capacity(workers=4, attempts_per_worker_per_period=15, contact_success=0.6, period_days=7, slots=12)
+    assert with_slots.expected_reached == 12.0
+
+
 def test_text_that_is_not_toml_is_refused():
     assert faults("schema = ")[0].startswith("youth.toml: is not readable TOML")
 
@@ -315,13 +383,16 @@ def test_monotone_patterns_match_columns_and_do_not_contradict():
 
 
 def test_a_monotone_direction_is_up_or_down():
-    assert "Input should be -1 or 1" in faults(MODEL_NEED.replace('"absence.count.*" = 1', '"absence.count.*" = 2'))[0]
+    assert (
+        "not one of those allowed. Give -1 or 1"
+        in faults(MODEL_NEED.replace('"absence.count.*" = 1', '"absence.count.*" = 2'))[0]
+    )
 
 
 def test_a_leaf_never_holds_fewer_than_twenty_persons():
     said = faults(MODEL_NEED.replace("num_leaves = 15", "min_data_in_leaf = 19"))
     assert said == [
-        "youth.toml: model.min_data_in_leaf: is 19. Input should be greater than or equal to 20",
+        "youth.toml: model.min_data_in_leaf: is 19: too small. Give at least 20",
     ]
     assert ModelSettings(min_data_in_leaf=20).parameters() == {"min_data_in_leaf": 20}
 
@@ -336,14 +407,14 @@ def test_parameters_that_would_change_digests_or_meaning_are_not_allowed(name):
 def test_numbers_are_not_taken_from_text_or_truth():
     said = faults(MODEL_NEED.replace("workers = 4", "workers = true").replace("period_days = 7", 'period_days = "7"'))
     assert [line.split(". ")[0] for line in said] == [
-        "youth.toml: capacity.workers: is True",
-        "youth.toml: capacity.period_days: is '7'",
+        "youth.toml: capacity.workers: is True: not a whole number",
+        "youth.toml: capacity.period_days: is '7': not a whole number",
     ]
 
 
 def test_a_need_may_only_be_used_to_rank_for_outreach():
     assert faults(MODEL_NEED.replace('"outreach_ranking"', '"benefit_decision"')) == [
-        "youth.toml: use: is 'benefit_decision'. Input should be 'outreach_ranking'"
+        "youth.toml: use: is 'benefit_decision': not one of those allowed. Give 'outreach_ranking'"
     ]
 
 

@@ -1,8 +1,11 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from sqlalchemy import create_engine, text
 
 from ethics.objections import ObjectionRegister
-from ethics.refusals import BadInput
+from ethics.refusals import BadInput, NotTrusted
 
 KEY = b"a key of the home, thirty bytes"
 
@@ -40,14 +43,43 @@ def test_objecting_twice_keeps_the_first_moment_and_withdrawing_forgets_it(engin
     assert register.objecting(["2"], "youth").tolist() == [False]
 
 
-def test_the_table_names_nobody_and_another_key_reads_nothing(engine):
+def test_the_table_names_nobody(engine):
     ObjectionRegister(engine, KEY).object("resident-000123", "youth")
     with engine.connect() as connection:
         rows = connection.execute(text("select * from objections")).all()
     assert "000123" not in str(rows)
-    assert ObjectionRegister(engine, b"another key of the home, also so").objecting(
-        ["resident-000123"], "youth"
-    ).tolist() == [False]
+
+
+def test_another_key_is_refused_also_in_an_empty_register(engine):
+    assert ObjectionRegister.is_begun(engine) is False
+    ObjectionRegister(engine, KEY)
+    assert ObjectionRegister.is_begun(engine) is True
+    ObjectionRegister(engine, KEY).object("1")
+    with pytest.raises(NotTrusted) as refusal:
+        ObjectionRegister(engine, b"another key of the home, also so")
+    assert str(refusal.value) == (
+        "objection key: is not the key this register was begun with, so every objector would be listed. "
+        "Restore secrets/objections.key from the backup"
+    )
+
+
+def test_objections_without_a_check_value_are_not_read(engine):
+    ObjectionRegister(engine, KEY).object("1")
+    with engine.begin() as connection:
+        connection.execute(text("delete from objection_key"))
+    with pytest.raises(NotTrusted, match="hold objections, and no check value of the key that reads them"):
+        ObjectionRegister(engine, KEY)
+
+
+def test_many_who_begin_the_register_at_once_agree(tmp_path):
+    start = threading.Barrier(6)
+
+    def begin(_):
+        start.wait()
+        return ObjectionRegister(create_engine(f"sqlite:///{tmp_path / 'home.sqlite'}"), KEY).count()
+
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(begin, range(6))) == [0] * 6
 
 
 def test_a_short_key_is_refused():

@@ -132,6 +132,18 @@ def test_who_was_listed_lately_is_left_in_peace(world, tmp_path):
     assert rested.excluded["listed recently"] == 20
 
 
+@pytest.mark.parametrize("name", ["list.json", ROWS])
+def test_a_damaged_list_is_not_forgotten_but_refused(world, tmp_path, name):
+    (path,) = [path for path in world.list().write(tmp_path) if path.name == name]
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(NotTrusted) as refusal:
+        recently_listed(tmp_path, need_with_cooldown(world, 90), AS_OF + timedelta(days=1))
+    (fault,) = refusal.value.faults
+    assert fault.where == str(path)
+    assert "so who was on that list is not known" in fault.wrong
+    assert fault.mend == "Restore it from the backup"
+
+
 def need_with_cooldown(world, days):
     return SimpleNamespace(id=world.need.id, list=SimpleNamespace(cooldown_days=days))
 

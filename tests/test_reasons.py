@@ -1,6 +1,7 @@
 """Reasons: what contributed, in words, with values; only what the reader may see; nothing about other individuals."""
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from sealed_world import RULE_NEED, World
 
 from ethics.refusals import BadInput
 from features.spec import BUILT_ATTRIBUTES, BUILT_MEASURES, FeatureSpec
+from scoring.pages import render_page
 from scoring.reasons import (
     FEWEST_FOR_TYPICAL,
     MOST_REASONS,
@@ -230,6 +232,19 @@ def test_a_rule_explains_itself_by_the_columns_of_its_order(tmp_path):
     assert told[0].text.startswith(f"absences from school: {count} in the last 90 days (typical here: ")
     assert told[1] == HIDDEN
     assert told[2].text.endswith(f"(typical here: {int(typical.medians['age'])})")
+
+
+def test_the_page_says_whom_to_ask_and_how_many_are_expected_to_be_reached(world):
+    listed = world.list()  # 2 workers with 10 attempts each, of which half reach somebody
+    text = render_page(listed, listed.parts[0])
+    said = "Attempts: 20, one for each person listed; people expected to be reached: about 10."
+    assert said in text
+    assert (
+        "Head of youth work, head@example.invalid, +358 9 000; in their absence Deputy, deputy@example.invalid, "
+        "+358 9 001." in text
+    )
+    part = replace(listed.parts[0], rows=())
+    assert "expected to be reached" not in render_page(replace(listed, parts=(part,)), part)
 
 
 def test_what_is_as_it_is_with_most_people_is_no_reason_unless_nothing_else_is():

@@ -1,7 +1,9 @@
+from datetime import date
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
-from pydantic import BaseModel, ConfigDict, StrictInt, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, field_validator
 
 from ethics.refusals import BadInput, Fault, did_you_mean, parse_toml, read_toml
 
@@ -48,7 +50,8 @@ def test_every_fault_is_told_at_once_with_place_value_and_mend():
         in faults
     )
     assert Fault("n.toml: title", "is missing", "Add it; docs/need-file.md shows an example") in faults
-    assert any(f.where == "n.toml: features[0].horizon_days" and f.wrong == "is 'a'" for f in faults)
+    whole = ("is 'a': not a whole number", "Give a whole number, e.g. 4")
+    assert Fault("n.toml: features[0].horizon_days", *whole) in faults
     assert len(faults) == 5
 
 
@@ -66,3 +69,47 @@ def test_a_missing_file_is_one_fault(tmp_path: Path):
 
 def test_the_nearest_word_is_offered_only_when_there_is_one():
     assert did_you_mean("zzz", ["visit", "absence"]) == "Allowed: absence, visit"
+
+
+class Everything(BaseModel):
+    model_config = ConfigDict(strict=True)
+    whole: StrictInt = 1
+    number: StrictFloat = 1.0
+    text: StrictStr = "x"
+    truth: StrictBool = True
+    day: date = date(2024, 1, 1)
+    entries: tuple[int, ...] = ()
+    table: dict[str, int] = Field(default_factory=dict)
+    label: Label = Label(horizon_days=1)
+    word: Literal["a", "b", "c"] = "a"
+    bounded: Annotated[int, Field(ge=1, le=9)] = 1
+    inner: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    some: Annotated[list[int], Field(min_length=1, max_length=2)] = [1]
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong", "mend"),
+    [
+        ("whole = 'x'", "is 'x': not a whole number", "Give a whole number, e.g. 4"),
+        ("whole = 4.5", "is 4.5: not a whole number", "Give a whole number, e.g. 4"),
+        ("number = 'x'", "is 'x': not a number", "Give a number, e.g. 0.5"),
+        ("text = 4", "is 4: not text", "Put it in quotes"),
+        ("truth = 'yes'", "is 'yes': neither true nor false", "Give true or false, without quotes"),
+        ("day = 'soon'", "is 'soon': not a day", "Give a day such as 2024-01-31"),
+        ("day = 2024-01-31T10:00:00", "is 2024-01-31T10:00:00: not a day", "Give a day such as 2024-01-31"),
+        ("entries = 4", "is 4: not a list", 'Give a list, e.g. ["first", "second"]'),
+        ("table = 4", "is 4: not a table", "Give a table of keys and values, e.g. { key = value }"),
+        ("label = 4", "is 4: not a table", "Give a table of keys and values, e.g. { key = value }"),
+        ("word = 'd'", "is 'd': not one of those allowed", "Give 'a', 'b' or 'c'"),
+        ("bounded = 0", "is 0: too small", "Give at least 1"),
+        ("bounded = 10", "is 10: too large", "Give at most 9"),
+        ("inner = 0.0", "is 0.0: too small", "Give more than 0.0"),
+        ("inner = 1.0", "is 1.0: too large", "Give less than 1.0"),
+        ("some = []", "is []: too few entries", "Give at least 1"),
+        ("some = [1, 2, 3]", "is [1, 2, 3]: too many entries", "Give at most 2"),
+    ],
+)
+def test_what_pydantic_finds_is_said_in_our_words(line, wrong, mend):
+    with pytest.raises(BadInput) as refused:
+        parse_toml(line.encode(), "n.toml", Everything)
+    assert refused.value.faults == (Fault(f"n.toml: {line.split()[0]}", wrong, mend),)

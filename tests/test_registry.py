@@ -1,7 +1,10 @@
 import os
+import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -26,6 +29,7 @@ from models.registry import (
     find_version,
     flat_figures,
     log_run,
+    logged_digests,
     run_model,
 )
 from models.rule import RuleModel
@@ -114,6 +118,11 @@ def test_a_run_holds_figures_parameters_digests_and_the_artefact(registry, model
         "digest.need": model.need.digest,
         "digest.test_matrix": "abc",
     }
+    assert logged_digests(registry, run_id) == {
+        "model": model.digest,
+        "need": model.need.digest,
+        "test_matrix": "abc",
+    }
     X = made_matrix(seed=9).X
     loaded = run_model(registry, run_id, model.digest)
     assert isinstance(loaded, NeedModel)
@@ -170,10 +179,10 @@ def test_nothing_is_approved_until_it_is(registry):
 def test_a_verified_verdict_of_the_same_digest_approves(registry, model, keys, tmp_path):
     run_id = log(registry, model)
     verdict = verified(model, keys, tmp_path)
-    version = approve(registry, verdict, run_id, tmp_path / "verdict.json")
+    version = approve(registry, verdict, run_id, "verdict-1")
     found = approved_model(registry, "youth")
     assert (found.run_id, found.version) == (run_id, version)
-    assert found.tags["verdict"] == str(tmp_path / "verdict.json")
+    assert found.tags["verdict"] == "verdict-1"
     assert found.tags["verdict_sha256"] == verdict.envelope_sha256
     assert NeedModel.load(found.folder, model.digest).digest == model.digest
 
@@ -182,9 +191,9 @@ def test_a_verdict_about_another_model_or_need_approves_nothing(registry, model,
     run_id = log(registry, model)
     before = approved_version(registry)
     with pytest.raises(NotTrusted, match=r"manifest\.json: has SHA-256 .*, and 000000000000… is expected"):
-        approve(registry, verified(model, keys, tmp_path, digest="0" * 64), run_id, tmp_path / "v.json")
+        approve(registry, verified(model, keys, tmp_path, digest="0" * 64), run_id, "verdict-1")
     with pytest.raises(NotTrusted, match=f"judges 'other', and run {run_id} is of 'youth'. Approve the run that"):
-        approve(registry, verified(model, keys, tmp_path, need_id="other"), run_id, tmp_path / "v.json")
+        approve(registry, verified(model, keys, tmp_path, need_id="other"), run_id, "verdict-1")
     assert approved_version(registry) == before
 
 
@@ -202,7 +211,7 @@ def test_an_altered_artefact_is_not_approved_whatever_its_tags_say(registry, mod
     trees.write_bytes(trees.read_bytes() + b" ")
     assert version.tags["digest.model"] == model.digest
     with pytest.raises(NotTrusted, match=r"trees\.txt: has SHA-256"):
-        approve(registry, verified(model, keys, tmp_path), run_id, tmp_path / "v.json")
+        approve(registry, verified(model, keys, tmp_path), run_id, "verdict-1")
 
 
 def test_a_split_of_persons_is_never_approved(registry, keys, tmp_path):
@@ -211,13 +220,13 @@ def test_a_split_of_persons_is_never_approved(registry, keys, tmp_path):
     with pytest.raises(
         Inconclusive, match=r'youth\.toml: splits\.kind: is "person", which shows what a model could do at'
     ):
-        approve(registry, verified(model, keys, tmp_path), log(registry, model), tmp_path / "v.json")
+        approve(registry, verified(model, keys, tmp_path), log(registry, model), "verdict-1")
 
 
 @pytest.mark.parametrize("imposter", [None, "PASS", {"state": "PASS"}, object()])
-def test_only_a_verified_verdict_approves(registry, model, imposter, tmp_path):
+def test_only_a_verified_verdict_approves(registry, model, imposter):
     with pytest.raises(TypeError, match="approval needs a VerifiedVerdict"):
-        approve(registry, imposter, log(registry, model), tmp_path / "v.json")
+        approve(registry, imposter, log(registry, model), "verdict-1")
 
 
 @pytest.mark.parametrize("run_id", ["0" * 32, "' OR 1=1", ""])
@@ -230,7 +239,7 @@ def test_needs_with_an_approved_model_are_listed(keys, model, tmp_path):
     registry = configure(*store(tmp_path))
     run_id = log(registry, model)
     assert approved_needs(registry) == ()
-    approve(registry, verified(model, keys, tmp_path), run_id, tmp_path / "v.json")
+    approve(registry, verified(model, keys, tmp_path), run_id, "verdict-1")
     assert approved_needs(registry) == ("youth",)
 
 
@@ -272,3 +281,78 @@ def test_mlflow_calls_nobody_and_keeps_quiet(tmp_path):
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "None\n", "")
     with sqlite3.connect(tmp_path / "mlflow.db") as database:
         assert database.execute("select status from runs").fetchall() == [("FINISHED",)]
+
+
+def test_a_copied_home_uses_and_writes_its_own_files(keys, model, tmp_path):
+    first = tmp_path / "first"
+    registry = configure(*store(first))
+    run_id = log(registry, model)
+    approve(registry, verified(model, keys, tmp_path), run_id, "verdict-1")
+    shutil.copytree(first, tmp_path / "copy")
+    before = sorted(first.rglob("*"))
+    copy = configure(*store(tmp_path / "copy"))
+    folder = approved_model(copy, "youth").folder
+    assert folder == tmp_path / "copy/artefacts/youth" / run_id / "artifacts/model"
+    assert NeedModel.load(folder, model.digest).digest == model.digest
+    assert find_version(copy, "youth", model.digest) == (run_id, folder)
+    for again in [log(copy, model), log(copy, model)]:
+        run_model(copy, again, model.digest)
+        assert (tmp_path / "copy/artefacts/youth" / again / "artifacts/model/manifest.json").exists()
+    assert sorted(first.rglob("*")) == before
+    first.rename(tmp_path / "moved")
+    moved = configure(*store(tmp_path / "moved"))
+    assert approved_model(moved, "youth").folder.is_relative_to(tmp_path / "moved")
+
+
+OPEN = """
+import sys
+from pathlib import Path
+from models.registry import configure
+folder = Path(sys.argv[1])
+registry = configure(f"sqlite:///{folder / 'mlflow.db'}", folder / "artefacts")
+registry.client.create_registered_model(sys.argv[2])
+"""
+
+
+def opening(folder, name):
+    return subprocess.Popen(
+        [sys.executable, "-c", OPEN, str(folder), name], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_two_who_make_the_store_at_once_both_find_it_whole(tmp_path):
+    both = [opening(tmp_path, name) for name in ("one", "two")]
+    assert [(process.communicate()[1], process.returncode) for process in both] == [("", 0), ("", 0)]
+    with sqlite3.connect(tmp_path / "mlflow.db") as database:
+        assert database.execute("select name from registered_models order by name").fetchall() == [("one",), ("two",)]
+
+
+def test_a_store_whose_maker_was_killed_is_made_by_the_next(tmp_path):
+    killed, draft = opening(tmp_path, "killed"), tmp_path / ".mlflow.db.draft"
+    while killed.poll() is None and not (draft.exists() and draft.stat().st_size > 100_000):
+        time.sleep(0.005)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    assert draft.exists() and not (tmp_path / "mlflow.db").exists()
+    good = opening(tmp_path, "good")
+    assert (good.communicate()[1], good.returncode) == ("", 0)
+    assert not list(tmp_path.glob(".mlflow.db.draft*"))
+
+
+@pytest.mark.parametrize("content", [b"rubbish " * 1000, b"SQLite format 3\0" + b"rubbish" * 1000])
+def test_a_damaged_store_is_not_trusted_and_named(tmp_path, content):
+    (tmp_path / "mlflow.db").write_bytes(content)
+    with pytest.raises(NotTrusted) as refusal:
+        configure(*store(tmp_path))
+    assert str(refusal.value) == (
+        f"{tmp_path}/mlflow.db: is damaged: SQLite cannot read it. "
+        "Restore it from the backup; the models themselves are in the folder of artefacts"
+    )
+
+
+def test_a_store_left_half_made_by_another_program_is_not_trusted(tmp_path):
+    with sqlite3.connect(tmp_path / "mlflow.db") as database:
+        database.execute("create table experiments (experiment_id integer)")
+    with pytest.raises(NotTrusted, match=r"mlflow\.db: cannot be opened by this version of MLflow"):
+        configure(*store(tmp_path))

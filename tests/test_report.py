@@ -112,6 +112,14 @@ def test_a_real_verdict_says_neither():
     assert "Nothing. Every check passes or is attested." in html
 
 
+def test_households_that_are_not_known_are_said():
+    verdict, table = verdict_of(table=fair_table(small=0.0))
+    words = "Households are not known, so people who live together are counted as independent"
+    assert words in Page(render_report(verdict, table.cells)).text()
+    verdict, table = verdict_of(table=replace(fair_table(small=0.0), households="known"))
+    assert words not in Page(render_report(verdict, table.cells)).text()
+
+
 def test_an_open_check_names_who_may_lift_it():
     verdict, table = verdict_of(table=fair_table(small=0.0, n=60_000, shift=1.2))
     html = Page(render_report(verdict, table.cells)).text()
@@ -283,6 +291,7 @@ def every_case():
     rule = evidence(kind="rule", duel=(), auc=None, plausible_auc_max=None, additivity_max_error=None)
     yield verdict_of(rule, measure(**no_label, label=None, replicates=300))
     yield verdict_of(table=fair_table(small=0.0))
+    yield verdict_of(table=replace(fair_table(small=0.0), households="known"))
     yield judge(PASSING, None, POLICY, issued_at=NOW), None
     tiny = measure(label=[1, 0, 0, 0], groups={"g": list("aabb")}, score=[4, 3, 2, 1], cuts=fair_table().cuts)
     yield verdict_of(evidence(texts={}), tiny)

@@ -42,9 +42,18 @@ def test_a_person_in_the_body_may_have_the_citys_own_columns():
     assert request.person.model_extra == {"language": "fi", "floor": 3, "gone": None}
 
 
+@pytest.mark.parametrize(
+    "moment",
+    ["2025-01-31", "2025-01-31T10:00", "2025-01-31 10:00:00", "2025-01-31T10:00:00.5Z", "2025-01-31T10:00:00+02:00"],
+)
+def test_a_day_or_a_moment_is_read_as_it_is_documented(moment):
+    assert parse_request(json.dumps(with_event(event_date=moment)).encode()).events[0].event_date == moment
+
+
 DAY = "Write it as 2026-06-01"
 TEXT = ("is not text", "Put it in quotes")
 MOMENT = "Write 2026-06-01 or 2026-06-01T14:30:00"
+OUTSIDE = "outside the years 1900-2200"
 WHO = "Give person_id alone, or person together with events (an empty list when there are none)"
 
 
@@ -81,6 +90,19 @@ WHO = "Give person_id alone, or person together with events (an empty list when 
          [("body: events[0].value", "is not a number", "Give a number without quotes, or null for none")]),
         (with_event(event_date="yesterday"),
          [("body: events[0].event_date", "is 'yesterday': not a day or a moment", MOMENT)]),
+        *(
+            (with_event(event_date=day), [("body: events[0].event_date", f"is '{day}': not a day or a moment", MOMENT)])
+            for day in ("2025-W40", "2025-W40-1", "20250101", "2025-01-01T10", "2025-02-30", "2025-01-01T25:00")
+        ),
+        *(
+            (with_event(**{key: moment}), [(f"body: events[0].{key}", f"is '{moment}': {OUTSIDE}", MOMENT)])
+            for key in ("event_date", "knowledge_date")
+            for moment in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "1899-12-31")
+        ),
+        ({**GOOD, "person_id": "  "},
+         [("body: person_id", "is str of 2 characters: only blanks", "Say it, or leave the key out")]),
+        ({**PERSON, "person": {"person_id": "\t"}},
+         [("body: person.person_id", "is str of 1 characters: only blanks", "Say it, or leave the key out")]),
         (with_event(code=""), [("body: events[0].code", "is empty", "Say it, or leave the key out")]),
     ],
 )  # fmt: skip

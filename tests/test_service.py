@@ -221,6 +221,7 @@ def test_every_answer_has_secure_headers_and_none_says_what_runs(server):
         (of(True), 422, "The body cannot be used", "body: person_id"),
         (of("000005", as_of_date="soon"), 422, "The body cannot be used", "body: as_of_date"),
         (of("000005", more=1), 422, "The body cannot be used", "body: more"),
+        (of("  "), 422, "The body cannot be used", "body: person_id"),
         (of("000005", need="yuoth"), 404, "Unknown need", "body: need"),
         (of("131052-308T"), 404, "Unknown person", "body: person_id"),
         (of("000005", as_of_date="2024-07-01"), 422, "Too late", "body: as_of_date"),
@@ -289,12 +290,34 @@ def test_a_need_that_orders_a_cohort_takes_no_body(world, server):
         ("GET", "/", 404),
         ("GET", "/docs.json", 404),
         ("GET", "/verdict", 404),
+        *((method, "/scores", 404) for method in ("POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND")),
+        *((method, "/score_batch", 404) for method in ("GET", "POST")),
+        ("DELETE", "/score", 405),
+        ("PUT", "/verdict", 405),
     ],
 )
 def test_another_path_or_method_is_a_problem_too(server, method, path, status):
     answer = httpx.request(method, f"{server.url}{path}")
     assert (answer.status_code, answer.json()["status"]) == (status, status)
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_path_that_is_not_here_is_told_in_words(server):
+    (error,) = httpx.post(f"{server.url}/scores", json={}).json()["errors"]
+    assert error == {
+        "where": "path",
+        "wrong": "is not one here",
+        "mend": "Ask for one of: POST /score, GET /needs, GET /verdict",
+    }
+    (error,) = httpx.post(f"{server.url}/score_batch", json={}).json()["errors"]
+    assert error == {"where": "path", "wrong": "is not built yet", "mend": "Ask for each person: POST /score"}
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_moment_at_the_end_of_the_calendar_is_refused_in_words(world, server, moment):
+    body = {**body_of(world, "000005"), "events": [{"event_date": moment, "code": "a"}]}
+    answer = ask(server, body)
+    assert (answer.status_code, answer.json()["errors"][0]["where"]) == (422, "body: events[0].event_date")
 
 
 def test_only_json_of_bounded_length_is_read(server):

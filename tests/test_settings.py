@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from ethics.refusals import BadInput, NotTrusted
-from serving.settings import Settings
+from serving.settings import Settings, shows_tracebacks
 
 
 def test_everything_has_a_default_and_stays_on_this_machine(monkeypatch, tmp_path):
@@ -58,7 +58,7 @@ def test_a_secret_is_made_once_and_kept_private(tmp_path):
     first = settings.secret("lists")
     assert len(first) == 32
     assert settings.secret("lists") == first
-    assert settings.secret("objections") != first
+    assert settings.secret("need-youth") != first
     (path,) = (tmp_path / "secrets").glob("lists*")
     assert path.stat().st_mode & 0o077 == 0
     path.chmod(0o644)
@@ -68,6 +68,39 @@ def test_a_secret_is_made_once_and_kept_private(tmp_path):
     path.write_bytes(first[:-1])
     with pytest.raises(NotTrusted, match="holds 31 bytes, not 32"):
         settings.secret("lists")
+
+
+def test_a_secret_that_must_be_there_is_not_made_anew(tmp_path):
+    with pytest.raises(NotTrusted) as refusal:
+        Settings(home=tmp_path).secret("objections", make=False)
+    assert str(refusal.value) == f"{tmp_path}/secrets/objections.key: is lost. Restore it from the backup"
+    assert list((tmp_path / "secrets").iterdir()) == []
+
+
+def test_a_damaged_database_is_not_trusted_and_named(tmp_path):
+    settings = Settings(home=tmp_path)
+    with settings.engine().begin() as connection:
+        connection.execute(text("CREATE TABLE counts (n INTEGER)"))
+        connection.execute(text("INSERT INTO counts VALUES (0)"))
+    path = tmp_path / "ennakko.db"
+    whole = path.read_bytes()
+    wrong = (
+        f"{path}: is damaged: SQLite cannot read it. "
+        "Restore it from the backup, together with ennakko.db-wal if the backup has one"
+    )
+    for content in (b"rubbish " * 1000, whole[:4096] + b"rubbish " * 512):
+        path.write_bytes(content)
+        with pytest.raises(NotTrusted) as refusal, settings.engine().connect() as connection:
+            connection.execute(text("SELECT n FROM counts"))
+        assert str(refusal.value) == wrong
+
+
+@pytest.mark.parametrize(("value", "shown"), [(None, False), ("", False), ("0", False), ("1", True)])
+def test_tracebacks_are_shown_only_when_asked_for(monkeypatch, value, shown):
+    monkeypatch.delenv("ENNAKKO_DEBUG", raising=False)
+    if value is not None:
+        monkeypatch.setenv("ENNAKKO_DEBUG", value)
+    assert shows_tracebacks() is shown
 
 
 def test_two_who_make_a_secret_at_once_get_the_same(tmp_path):

@@ -2,6 +2,8 @@ import base64
 import copy
 import json
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from functools import cache
@@ -293,6 +295,42 @@ def test_the_payload_is_the_verdict_in_canonical_json(ring):
     assert payload == canonical_json(verdict_of().to_json())
 
 
+def test_what_the_next_verdict_chains_on_does_not_depend_on_who_signed(ring):
+    one, two = seal(verdict_of(), ring.signer("gate")), signed(ring)
+    payloads = {base64.b64decode(json.loads(envelope)["payload"]) for envelope in (one, two)}
+    assert {sha256(payload) for payload in payloads} == {verdict_of().payload_sha256}
+
+
+def test_a_verdict_that_says_no_says_so_before_the_auditor_signs(ring, tmp_path):
+    blocked, open_ = verdict_of(stop_switch_tested_at=None), verdict_of(indicator_names=("one",))
+    gate_only = [seal(verdict, ring.signer("gate")) for verdict in (blocked, open_)]
+    assert faults(Blocked, gate_only[0], ring, tmp_path)[0].startswith("C801: block: days_since_stop_test")
+    assert faults(Inconclusive, gate_only[1], ring, tmp_path)[0].startswith("C404: needs_attestation")
+    with pytest.raises(Refusal) as refusal:
+        verified(gate_only[0], ring, tmp_path)
+    assert refusal.value.exit_code == 20
+    # Whatever else is wrong comes first, and an unfinished error stays one.
+    found = faults(NotTrusted, gate_only[0], ring, tmp_path, expected={**EXPECTED, "model": "0" * 64})
+    assert [fault.split(":")[0] for fault in found] == ["verdict", "subject model"]
+    faults(NotTrusted, gate_only[0], ring, tmp_path, revoked=[blocked.verdict_id])
+    faults(NotTrusted, gate_only[0], ring, tmp_path, now=NOW + timedelta(days=8))
+    faults(NotTrusted, seal(verdict_of(auc=None), ring.signer("gate")), ring, tmp_path)
+    # Without the gate's own signature nobody knows who says no.
+    faults(NotTrusted, seal(blocked, ring.signer("auditor")), ring, tmp_path)
+    # A signature that does not hold is worse than one that is missing.
+    stranger = key_ring(tmp_path / "elsewhere", ("auditor",))
+    faults(NotTrusted, countersign(gate_only[0], stranger.signer("auditor")), ring, tmp_path)
+    data = json.loads(signed(ring, blocked))
+    data["signatures"][0]["sig"], data["signatures"][1]["sig"] = (s["sig"] for s in reversed(data["signatures"]))
+    faults(NotTrusted, canonical_json(data), ring, tmp_path)
+
+
+@pytest.mark.parametrize("author", ["Demonstration Auditor", "demonstration  auditor", "auditor"])
+def test_the_author_is_known_however_the_name_is_written(ring, tmp_path, author):
+    verdict = replace(verdict_of(), record={**verdict_of().record, "trained_by": author})
+    assert any("who trained the model" in fault for fault in faults(NotTrusted, signed(ring, verdict), ring, tmp_path))
+
+
 # Keys
 
 
@@ -312,6 +350,33 @@ def test_a_key_in_date_is_not_replaced_and_an_expired_one_is(tmp_path):
         ring.make("gate", "Again", demonstration=True, days=7, now=NOW)
     second = ring.make("gate", "Again", demonstration=True, days=7, now=NOW + timedelta(days=7))
     assert set(ring.trust()) == {first, second}
+
+
+def test_many_who_make_keys_at_once_trust_every_key_they_keep(tmp_path):
+    start, roles = threading.Barrier(6), ["gate", "auditor"] * 3
+
+    def make(role):
+        start.wait()
+        try:
+            return KeyRing(tmp_path / "keys").make(role, f"The {role}", demonstration=True, days=7, now=NOW)
+        except BadInput as refusal:
+            return str(refusal)
+
+    with ThreadPoolExecutor(6) as pool:
+        made = list(pool.map(make, roles))
+    ring = KeyRing(tmp_path / "keys")
+    kept = {ring.signer(role).public_key.keyid for role in ("gate", "auditor")}
+    assert set(ring.trust()) == kept == {keyid for keyid in made if ":" not in keyid}
+    assert sum("exists and is in date" in said for said in made) == 4
+
+
+def test_trust_is_written_before_the_private_key(tmp_path, monkeypatch):
+    from ethics import keys
+
+    written = []
+    monkeypatch.setattr(keys, "write_private", lambda path, content: written.append(path.name))
+    KeyRing(tmp_path).make("gate", "The gate", demonstration=True, days=7, now=NOW)
+    assert written == ["trust.json", "gate.pem"]
 
 
 def test_every_fault_of_a_new_key_at_once(tmp_path):

@@ -7,6 +7,7 @@ from ethics.refusals import parse_toml
 from features.spec import (
     BUILT_MEASURES,
     MEASURES,
+    AttributeRule,
     CohortSpec,
     FeatureSpec,
     IndicatorSpec,
@@ -86,7 +87,7 @@ def test_an_impossible_feature_is_refused_with_everything_that_is_wrong():
         "features: measures[1]: is 'decay_0d': unknown measure. Did you mean 'decay_<n>d'? Allowed: count, "
         "days_since_first, days_since_last, decay_<n>d, distinct_codes, distinct_days, first, last, max, mean, median, "
         "min, n_values, quantile_<p>, std, sum, trend",
-        "features: measures[2]: is 3. Input should be a valid string",
+        "features: measures[2]: is 3: not text. Put it in quotes",
         "features: codez: is not a key here. Did you mean 'codes'? Allowed: attribute, basis, changeable, codes, "
         "measures, name, plain, purpose, source, visible_to, windows",
     ]
@@ -186,7 +187,7 @@ def test_two_features_of_one_name_are_refused():
         ),
         (
             {"as_of": DATES | {"every_days": 0}},
-            "cohort: as_of.every_days: is 0. Input should be greater than or equal to 1",
+            "cohort: as_of.every_days: is 0: too small. Give at least 1",
         ),
         (
             {"as_of": DATES, "where": [{"attribute": "district", "in": []}]},
@@ -221,13 +222,19 @@ def test_an_impossible_cohort_is_refused(values, message):
             "label: at_most: is -1: nobody has so few days. Give at least 0, where 0 means that nothing happened",
         ),
         ({"measure": "sum"}, "label: the sum of values is compared with nothing. Give at_least or at_most"),
-        ({"measure": "mean"}, "label: measure: is 'mean'. Input should be 'days', 'sum', 'max' or 'min'"),
-        ({"censoring": "dorp"}, "label: censoring: is 'dorp'. Input should be 'drop', 'negative' or 'ipcw'"),
+        (
+            {"measure": "mean"},
+            "label: measure: is 'mean': not one of those allowed. Give 'days', 'sum', 'max' or 'min'",
+        ),
+        (
+            {"censoring": "dorp"},
+            "label: censoring: is 'dorp': not one of those allowed. Give 'drop', 'negative' or 'ipcw'",
+        ),
         (
             {"reporting_delay_days": -1},
-            "label: reporting_delay_days: is -1. Input should be greater than or equal to 0",
+            "label: reporting_delay_days: is -1: too small. Give at least 0",
         ),
-        ({"at_least": "6"}, "label: at_least: is '6'. Input should be a valid number"),
+        ({"at_least": "6"}, "label: at_least: is '6': not a number. Give a number, e.g. 0.5"),
         (
             {"plausible_auc_max": 0.4},
             "label: plausible_auc_max: is 0.4: not an AUC better than chance. "
@@ -292,3 +299,14 @@ def test_inside_a_file_a_spec_leaves_its_faults_to_the_file():
 def test_specs_cannot_be_changed():
     with pytest.raises(ValueError, match="frozen"):
         FeatureSpec(attribute="age").name = "years"
+
+
+@pytest.mark.parametrize("value", [1.5, True, [1]])
+def test_an_attribute_is_compared_with_texts_and_whole_numbers(value):
+    assert AttributeRule(attribute="floor", **{"in": ["Kallio", 4]}).one_of == ("Kallio", 4)
+    with pytest.raises(SpecError) as refused:
+        AttributeRule(attribute="floor", **{"in": [value]})
+    assert [str(fault) for fault in refused.value.faults] == [
+        f"cohort.where: in[0]: is {value}: neither text nor a whole number. Give values as the city has them, e.g. "
+        '"Kallio" or 4'
+    ]

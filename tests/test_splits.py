@@ -34,6 +34,16 @@ def test_a_label_that_ends_after_the_test_date_teaches_nothing():
     assert (split.train_dates, split.test_dates) == ((OULAD[0],), (OULAD[2],))
 
 
+def test_days_at_the_end_of_the_calendar_are_never_mature():
+    end = date(9999, 12, 31)
+    assert split_periods([*OULAD, end], label(215), EXTRACT, temporal()).judged_dates == (OULAD[2],)
+    assert refusal([end], label(215), EXTRACT, temporal()) == [
+        "label.horizon_days: looks 215 days ahead (reporting delay included), so even the earliest as-of date, "
+        "9999-12-31, needs data up to 9999-12-31, and the extract ends on 2014-12-31. Shorten the horizon, start the "
+        "cohort earlier, or use a later extract"
+    ]
+
+
 def test_the_reporting_delay_counts_as_part_of_the_label():
     # 2013-04-02 + 215 + 149 days is 2014-04-01, and one day more is the test date itself.
     extract = date(2015, 12, 31)
