@@ -38,8 +38,8 @@ _SMALL_DEFAULTS: Mapping[str, int | float] = {
     "lambda_l2": 5.0,
 }
 _LARGE_DEFAULTS: Mapping[str, int | float] = {
-    "n_estimators": 200,
-    "learning_rate": 0.07,
+    "n_estimators": 240,
+    "learning_rate": 0.06,
     "num_leaves": 31,
     "min_data_in_leaf": 100,
     "feature_fraction": 0.7,
