@@ -135,8 +135,8 @@ def _say_trained(result: Result) -> None:
             (
                 d["rival"].replace("_", " "),
                 f"{d['k']:,}",
-                f"{d['theirs']:,.0f}",
-                f"{d['ours']:,.0f}",
+                _count(d["theirs"]),
+                _count(d["ours"]),
                 _interval(d, signed=True),
             )
             for d in result["duel"]
@@ -319,7 +319,7 @@ def _home(options: argparse.Namespace) -> Home:
 
 def _say(options: argparse.Namespace, result: Result, in_words: Callable[[], None]) -> int:
     if options.json:
-        print(json.dumps(result, ensure_ascii=False, default=str))
+        print(json.dumps(result, ensure_ascii=False, default=str, allow_nan=False))
     else:
         in_words()
     return 0
@@ -341,6 +341,10 @@ def _table(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> None:
         table.add_row(*row)
     # A file or a pipe has no width of its own; cutting words off there would only lose them.
     Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def _count(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}"
 
 
 def _number(value: float | None) -> str:

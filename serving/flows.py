@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
@@ -177,11 +178,11 @@ def _trained(run_id: str, experiment: Experiment, rows: Any) -> dict[str, Any]:
             {
                 "rival": duel.rival,
                 "k": duel.cut,
-                "ours": duel.ours.value,
-                "theirs": duel.theirs.value,
-                "difference": duel.difference.value,
-                "low": duel.difference.low,
-                "high": duel.difference.high,
+                "ours": _number(duel.ours.value),
+                "theirs": _number(duel.theirs.value),
+                "difference": _number(duel.difference.value),
+                "low": _number(duel.difference.low),
+                "high": _number(duel.difference.high),
             }
             for duel in fought
         ],
@@ -189,7 +190,12 @@ def _trained(run_id: str, experiment: Experiment, rows: Any) -> dict[str, Any]:
 
 
 def _estimate(figure: Any) -> dict[str, float | None]:
-    return {part: value if value == value else None for part, value in figure._asdict().items()}
+    return {part: _number(value) for part, value in figure._asdict().items()}
+
+
+def _number(value: float | None) -> float | None:
+    """A figure as JSON can hold it: what was not measured is null."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _days(days: tuple[date, ...]) -> str:
@@ -268,8 +274,9 @@ def judge_run(
 
 
 def _check(check: Any) -> dict[str, Any]:
-    shown = ("id", "version", "severity", "state", "statistic", "group", "value", "low", "high", "threshold", "needs")
-    return {**{name: getattr(check, name) for name in shown}, "attested_by": check.attested_by}
+    words = ("id", "version", "severity", "state", "statistic", "group", "needs", "attested_by")
+    numbers = {name: getattr(check, name) for name in ("value", "low", "high", "threshold")}
+    return {**{name: getattr(check, name) for name in words}, **{k: _number(v) for k, v in numbers.items()}}
 
 
 def _subject_of(model: Any, logged: Mapping[str, str]) -> dict[str, str]:

@@ -67,7 +67,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
     options = parser.parse_args()
     # One thread each: the workers are the parallelism.
-    os.environ |= {"OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
+    os.environ |= {"OMP_THREAD_LIMIT": "1", "POLARS_MAX_THREADS": "1"}  # LightGBM heeds the limit, not the number
     print(f"{options.seeds} invented worlds of {options.persons:,} persons\n")
     print(
         f"{'seed':>4}  {'health_by_cost':14} {'auc':>5}  {'blocked by':32} {'health_benefit':14} {'auc':>5}  attested"
