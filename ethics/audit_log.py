@@ -15,8 +15,8 @@ from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, Text, i
 from sqlalchemy.exc import IntegrityError
 
 from ethics.digests import canonical_json, sha256
-from ethics.keys import write_private
 from ethics.refusals import Fault, Refusal
+from ethics.whole_file import write_whole
 
 _METADATA = MetaData()
 _LOG = Table(
@@ -154,7 +154,7 @@ class AuditLog:
                     return
                 heads[self._writer] = (number, digest)
                 content = {writer: {"number": n, "hash": h} for writer, (n, h) in heads.items()}
-                write_private(self._head_path, canonical_json(content))
+                write_whole(self._head_path, canonical_json(content))
         except OSError as error:
             wrong = f"cannot be written ({error.strerror}), though the act is in the log"
             raise Refusal(Fault(str(self._head_path), wrong, "Make the folder writable")) from None

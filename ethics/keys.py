@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -16,6 +14,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError, fiel
 
 from ethics.policy import ROLES
 from ethics.refusals import BadInput, Fault, NotTrusted, did_you_mean, faults_of
+from ethics.whole_file import write_whole
 
 if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner, SSlibKey
@@ -122,8 +121,8 @@ class KeyRing:
             demonstration=demonstration,
             name=name,
         )
-        write_private(self.folder / "trust.json", _trust_bytes(keys))
-        write_private(self._private(role), signer.private_bytes)
+        write_whole(self.folder / "trust.json", _trust_bytes(keys))
+        write_whole(self._private(role), signer.private_bytes)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -189,20 +188,6 @@ class KeyRing:
             return False
         keyid = self.signer(role).public_key.keyid
         return now < self.trust()[keyid].valid_to
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Write a whole file or nothing, readable by its owner only."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp makes it 0600
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _trust_bytes(keys: Mapping[str, TrustedKey]) -> bytes:

@@ -6,8 +6,8 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ethics.keys import write_private
 from ethics.refusals import Fault, NotTrusted, Refusal
+from ethics.whole_file import write_whole
 
 
 class StopSwitch:
@@ -30,7 +30,7 @@ class StopSwitch:
     def set(self, reason: str) -> None:
         """Stop: from now on no verdict verifies."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_private(self._switch, reason.encode("utf-8"))
+        write_whole(self._switch, reason.encode("utf-8"))
 
     def clear(self) -> None:
         """Let verdicts verify again."""
@@ -83,7 +83,7 @@ class StopSwitch:
             self.clear()
         if not works or (not was_set and self.is_set()):
             raise Refusal(Fault("stop switch", "does not stop, or does not clear", "Mend the folder before any score"))
-        write_private(self._tested, json.dumps({"tested_at": now.astimezone(UTC).isoformat()}).encode("ascii"))
+        write_whole(self._tested, json.dumps({"tested_at": now.astimezone(UTC).isoformat()}).encode("ascii"))
 
     def tested_at(self) -> datetime | None:
         """When the switch was last proved to stop; None if never, or if that cannot be read."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ import polars as pl
 from ethics.case import SORT_KEY
 from ethics.refusals import Fault, NotTrusted
 from ethics.signing import VerifiedVerdict
+from ethics.whole_file import write_whole
 from features.city import DataError
 from features.matrix import build_cohort, build_matrix
 from models.ties import tie_keys
@@ -83,17 +83,9 @@ class Scores:
 
     def write(self, path: Path) -> Path:
         """Write :meth:`table` to a Parquet file that is there whole or not at all, readable by its owner alone."""
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                self.table().write_parquet(file)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(draft).replace(path)
-        except BaseException:
-            Path(draft).unlink(missing_ok=True)
-            raise
+        content = BytesIO()
+        self.table().write_parquet(content)
+        write_whole(path, content.getvalue())
         return path
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ethics.digests import code_digest, environment_digest, sha256
 from ethics.refusals import BadInput, Fault, NotTrusted, did_you_mean, faults_of
-from serving.home import CELLS, VERDICT, Home, write_whole
+from ethics.whole_file import write_whole
+from serving.home import CELLS, VERDICT, Home
 
 if TYPE_CHECKING:
     from ethics.attestation import Attestation

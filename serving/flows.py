@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from ethics.digests import code_digest, environment_digest, sha256
 from ethics.refusals import BadInput, Fault, NotTrusted, did_you_mean
+from ethics.whole_file import write_whole
 from serving.approval import open_champion, verdict_chain
-from serving.home import CELLS, REPORT, VERDICT, Home, whole_folder, write_whole
+from serving.home import CELLS, REPORT, VERDICT, Home, whole_folder
 from serving.progress import Step, silent
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ethics.refusals import BadInput, Fault, NotTrusted, did_you_mean
+from ethics.whole_file import write_whole
 from serving import approval, flows
-from serving.home import CELLS, REPORT, Home, write_whole
+from serving.home import CELLS, REPORT, Home
 from serving.progress import Step, silent
 
 if TYPE_CHECKING:

@@ -22,6 +22,7 @@ from ethics.objections import ObjectionRegister
 from ethics.policy import Policy
 from ethics.signing import countersign, seal, verify
 from ethics.stop_switch import StopSwitch
+from ethics.whole_file import write_whole
 from features.city import City, open_city
 from features.matrix import build_cohort, build_matrix
 from models.need import parse_need
@@ -30,7 +31,7 @@ from models.rule import RuleModel
 from models.training import train
 from scoring.outreach import outreach_list
 from scoring.scorer import Scorer
-from serving.home import CELLS, VERDICT, Home, write_whole
+from serving.home import CELLS, VERDICT, Home
 from serving.settings import Settings
 
 AS_OF = date(2024, 6, 3)

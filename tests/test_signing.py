@@ -374,7 +374,7 @@ def test_trust_is_written_before_the_private_key(tmp_path, monkeypatch):
     from ethics import keys
 
     written = []
-    monkeypatch.setattr(keys, "write_private", lambda path, content: written.append(path.name))
+    monkeypatch.setattr(keys, "write_whole", lambda path, content: written.append(path.name))
     KeyRing(tmp_path).make("gate", "The gate", demonstration=True, days=7, now=NOW)
     assert written == ["trust.json", "gate.pem"]
 
