@@ -9,6 +9,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from ethics.verdict import OPEN_STATES
 from serving import approval, flows, upkeep
 from serving.home import Home
 from serving.progress import Step
@@ -70,7 +71,8 @@ def take_through(home: Home, city: Path, need: Path, seed: int, step: Step) -> d
 
 def attest_and_judge_again(home: Home, judged: dict[str, Any], step: Step) -> dict[str, Any]:
     """Sign, with demonstration keys, every statement that a verdict asks for, and judge again."""
-    statements = sorted({check["needs"] for check in judged["checks"] if check["needs"] and check["state"] != "pass"})
+    asking = [check for check in judged["checks"] if check["state"] in OPEN_STATES and not check["attested_by"]]
+    statements = sorted({check["needs"] for check in asking if check["needs"]})
     for statement in statements:
         approval.give_attestation(home, Path(judged["verdict_path"]), statement, REASONS)
     return flows.judge_run(home, judged["run_id"], step=step) if statements else judged

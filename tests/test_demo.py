@@ -26,6 +26,12 @@ def test_the_demonstration_takes_every_need_to_a_verdict_and_says_what_it_is(sho
     assert story.split("Try next:")[1].count(".venv/bin/ennakko") == 3
 
 
+def test_it_can_be_run_again_in_the_same_home(shown):
+    home, first = shown
+    again = run_demo(home, 4_000, 0, silent)
+    assert [row["state"] for row in again["needs"]] == [row["state"] for row in first["needs"]]
+
+
 def test_a_city_too_small_for_the_proof_is_said_to_be(shown):
     _, result = shown
     (cost,) = [row for row in result["needs"] if row["need"] == "health_by_cost"]
