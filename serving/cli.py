@@ -269,6 +269,9 @@ def _positive(text: str) -> int:
 
 def _day(text: str) -> date:
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
+        if day.isoformat() != text:  # Python reads weeks and digits without hyphens too
+            raise ValueError
+        return day
     except ValueError:
         raise argparse.ArgumentTypeError(f"'{text}' is not a day; write it as 2026-06-01") from None

@@ -183,6 +183,8 @@ def assert_nothing_kept(home: Path):
         (["trian"], "invalid choice"),
         (["train", "--city", "x"], "required"),
         (["score", "--city", "x", "--need", "y", "--as-of", "tomorrow"], "not a day"),
+        (["score", "--city", "x", "--need", "y", "--as-of", "2024-W05-4"], "not a day"),
+        (["score", "--city", "x", "--need", "y", "--as-of", "20240201"], "not a day"),
         (["judge"], "is missing"),
         (["judge", "--run", "nonsense"], "not a finished run"),
         (["city", "check", "nowhere"], "not a folder"),
