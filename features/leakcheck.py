@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.city import City, EventLog
+from features.event_log import read_only
 from features.matrix import build_matrix
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def poisoned(city: City, as_of_date: date, seed: int = 0) -> tuple[City, int]:
     earlier event dates, so that a feature which looked at event dates alone would see them.
     """
     log, rng = city.events, np.random.default_rng(seed)
-    as_of = _midnight_us(as_of_date)
+    as_of = int(np.datetime64(as_of_date, "us").astype(np.int64))
     known = log.time if log.known is None else log.known
     person = np.repeat(np.arange(len(log.person_ids)), np.diff(log.offsets))
     # An event without a clock becomes usable the day after: known on the day before the as-of date is still the past.
@@ -105,9 +106,9 @@ def _log_of(log: EventLog, columns: dict[str, NDArray[Any]]) -> EventLog:
     """The columns in a log's order: person, time, value with null first, code."""
     null_first = np.where(np.isnan(columns["value"]), -np.inf, columns["value"])
     order = np.lexsort((columns["code"], null_first, columns["time"], columns["person"]))
-    ordered = {name: _read_only(values[order]) for name, values in columns.items()}
+    ordered = {name: read_only(values[order]) for name, values in columns.items()}
     counts = np.bincount(columns["person"], minlength=len(log.person_ids))
-    offsets = _read_only(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
+    offsets = read_only(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
     return EventLog(
         person_ids=log.person_ids,
         offsets=offsets,
@@ -122,13 +123,3 @@ def _log_of(log: EventLog, columns: dict[str, NDArray[Any]]) -> EventLog:
 def by_event_date_only(city: City) -> City:
     """The city as a naive build sees it: everything counts from the day it happened, known or not."""
     return replace(city, events=replace(city.events, known=None))
-
-
-def _midnight_us(day: date) -> int:
-    return int((datetime(day.year, day.month, day.day) - datetime(1970, 1, 1)).total_seconds()) * 1_000_000
-
-
-def _read_only(array: NDArray[Any]) -> NDArray[Any]:
-    array = np.ascontiguousarray(array)
-    array.flags.writeable = False
-    return array

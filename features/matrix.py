@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from ethics.digests import canonical_json
 from ethics.refusals import Fault, did_you_mean
 from features.city import DAY_US, City, DataError, hash_table, matches
+from features.event_log import read_only
 from features.kernels import EVER, MEASURE_NUMBERS, frozen, label_windows, window_features
 from features.spec import (
     AttributeRule,
@@ -94,9 +95,9 @@ class Matrix:
         return replace(
             self,
             keys=self.keys.filter(pl.Series(mask)),
-            X=_read_only(self.X[mask]),
-            y=None if self.y is None else _read_only(self.y[mask]),
-            indicators={name: _read_only(seen[mask]) for name, seen in self.indicators.items()},
+            X=read_only(self.X[mask]),
+            y=None if self.y is None else read_only(self.y[mask]),
+            indicators={name: read_only(seen[mask]) for name, seen in self.indicators.items()},
         )
 
 
@@ -197,10 +198,10 @@ def build_matrix(
     seen = {} if label is None else {i.name: _look_ahead(city, place, label, i.codes).days > 0 for i in indicators}
     return Matrix(
         keys=place.keys,
-        X=_read_only(X),
+        X=read_only(X),
         names=names,
-        y=None if y is None else _read_only(y),
-        indicators={name: _read_only(found) for name, found in seen.items()},
+        y=None if y is None else read_only(y),
+        indicators={name: read_only(found) for name, found in seen.items()},
         n_objectors=n_objectors,
     )
 
@@ -571,8 +572,3 @@ def _refuse_empty_label(city: City, place: _Place, label: LabelSpec, y: NDArray[
     if not (y[known] == 1).any():
         wrong = f"never occurs: {', '.join(label.codes)} in none of {int(known.sum()):,} rows whose label is known"
         raise DataError(Fault("label", wrong, "Mend its codes or its bound, or look from other days"))
-
-
-def _read_only(array: NDArray[Any]) -> NDArray[Any]:
-    array.flags.writeable = False
-    return array

@@ -33,9 +33,13 @@ def give_attestation(
     *,
     check: str | None = None,
     role: str | None = None,
+    organisation: str | None = None,
     now: datetime | None = None,
 ) -> dict[str, Any]:
-    """Sign a statement for every open check of a verdict that asks for it (or for one check)."""
+    """Sign a statement for every open check of a verdict that asks for it (or for one check).
+
+    ``organisation`` is on whose behalf it is given; only demonstration keys, which speak for nobody, need none.
+    """
     from ethics.attestation import sign_attestation
 
     now = now or datetime.now(UTC)
@@ -52,10 +56,14 @@ def give_attestation(
         raise BadInput(Fault(str(verdict_path), wrong, f"It asks for: {', '.join(asked) or 'nothing'}"))
     signers = [home.key_ring.signer(name) for name in sorted(rule.roles, key=lambda name: name != role)]
     key = home.key_ring.trust()[signers[0].public_key.keyid]
+    if organisation is None and not key.demonstration:
+        mend = 'Say on whose behalf it is given, e.g. --organisation "Youth services of the city"'
+        raise BadInput(Fault("--organisation", "is missing", mend))
+    organisation = organisation or "Demonstration"
     checks = sorted({c.id for c in asking})
     for check_id in checks:
         spoken_of = [c for c in asking if c.id == check_id]
-        attestation = _statement(home, verdict, statement, spoken_of, reasons, key, now)
+        attestation = _statement(home, verdict, statement, spoken_of, reasons, organisation, key, now)
         sealed = sign_attestation(attestation, *signers)
         folder = home.attestation_folder(verdict.need_id, attestation.model_digest)
         write_whole(folder / f"{statement}-{check_id}-{sha256(sealed)[:8]}.json", sealed)
@@ -64,7 +72,14 @@ def give_attestation(
 
 
 def _statement(
-    home: Home, verdict: Verdict, statement: str, checks: Sequence[Check], reasons: str, key: TrustedKey, now: datetime
+    home: Home,
+    verdict: Verdict,
+    statement: str,
+    checks: Sequence[Check],
+    reasons: str,
+    organisation: str,
+    key: TrustedKey,
+    now: datetime,
 ) -> Attestation:
     """The statement about some groups of one check, for as long as the policy and the key allow."""
     from pydantic import ValidationError
@@ -85,7 +100,7 @@ def _statement(
             reasons=reasons,
             name=key.name,
             role=key.role,
-            organisation="Demonstration city" if key.demonstration else "City of Helsinki",
+            organisation=organisation,
             given_at=now,
             expires_at=min(now + timedelta(days=short or rule.days), key.valid_to),
         )

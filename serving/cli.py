@@ -179,6 +179,7 @@ def _add_gate(commands: Any) -> None:
     attest.add_argument("--id", dest="statement", required=True, help="the statement, e.g. AT-07")
     attest.add_argument("--reasons", required=True, help="why, in your own words")
     attest.add_argument("--check", help="only for this check, e.g. C401 (default: all that ask for the statement)")
+    attest.add_argument("--organisation", help="on whose behalf; demonstration keys speak for nobody and need none")
     attest.add_argument("--role", help="whose key signs (default: the role the policy names)")
 
     sign = _command(commands, "sign", "the auditor's signature on a verdict (AT-10)", "sign")

@@ -185,7 +185,13 @@ def attest(options: argparse.Namespace) -> int:
     from serving import approval
 
     result = approval.give_attestation(
-        _home(options), options.verdict, options.statement, options.reasons, check=options.check, role=options.role
+        _home(options),
+        options.verdict,
+        options.statement,
+        options.reasons,
+        check=options.check,
+        role=options.role,
+        organisation=options.organisation,
     )
     said = f"{result['id']} given by {result['role']} for {', '.join(result['checks'])}. Judge the run again."
     return _say(options, result, lambda: print(said))

@@ -366,6 +366,24 @@ def test_an_objection_that_would_protect_nobody_is_refused(copy, words, wrong):
     assert wrong in told(said)
 
 
+def test_an_attestation_with_real_keys_says_on_whose_behalf(copy):
+    home = Home(Settings(home=copy.home, policy=copy.policy))
+    trusted = home.key_ring.folder / "trust.json"
+    keys = json.loads(trusted.read_text("utf-8"))
+    trusted.write_text(json.dumps({keyid: {**key, "demonstration": False} for keyid, key in keys.items()}), "utf-8")
+    first = copy.home / Path(copy.said["first"][1]["verdict_path"]).relative_to(Path(journey_home(copy)))
+    words = ("attest", "--verdict", first, "--id", "AT-05", "--reasons", "Chosen before any result was seen.")
+    code, said = copy.run(*words)
+    assert code == 2
+    assert said["errors"][0]["where"] == "--organisation"
+    assert copy.run(*words, "--organisation", "Open university")[0] == 0
+
+
+def journey_home(copy):
+    """The home that the copy was made of."""
+    return Path(copy.said["judge"][1]["verdict_path"]).parents[3]
+
+
 # ---- the service unit ------------------------------------------------------------------------------------------
 
 
