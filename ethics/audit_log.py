@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from ethics.digests import canonical_json, sha256
 from ethics.refusals import Fault, Refusal
+from ethics.tables import make_tables
 from ethics.whole_file import write_whole
 
 _METADATA = MetaData()
@@ -60,7 +61,7 @@ class AuditLog:
         self._engine = engine
         self._writer = writer
         self._head_path = head_path
-        _METADATA.create_all(engine)
+        make_tables(engine, _METADATA)
 
     def append(self, action: str, actor: str, **facts: str | int) -> int:
         """Write one act; returns its number (1, 2, …) in this writer's chain."""

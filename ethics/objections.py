@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, delete, func, insert, inspect, select
-from sqlalchemy.exc import DatabaseError, IntegrityError
+from sqlalchemy.exc import IntegrityError
 
 from ethics.refusals import BadInput, Fault, NotTrusted
+from ethics.tables import make_tables
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,7 +73,7 @@ class ObjectionRegister:
             )
         self._engine = engine
         self._key = bytes(key)
-        _make_tables(engine)
+        make_tables(engine, _METADATA)
         self._check_key()
 
     @staticmethod
@@ -146,10 +147,3 @@ class ObjectionRegister:
 
     def _one(self, person_id: str, need_id: str) -> tuple[Any, Any]:
         return _OBJECTIONS.c.person_hmac == self._hmac(person_id), _OBJECTIONS.c.need_id == need_id
-
-
-def _make_tables(engine: Engine) -> None:
-    try:
-        _METADATA.create_all(engine)
-    except DatabaseError:  # another process made them in between; anything else comes up again
-        _METADATA.create_all(engine)

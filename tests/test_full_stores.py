@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -102,3 +103,18 @@ def test_a_whole_journey_keeps_its_registers_in_postgresql(server, engine, oulad
     actions = [row["action"] for row in AuditLog(engine).rows()]
     assert actions[0] == "keys" and {"train", "judge", "attest", "sign", "approve", "score", "list"} <= set(actions)
     assert AuditLog(engine).verify() == []
+
+
+def test_many_who_begin_the_register_at_once_agree(server, engine):
+    start = threading.Barrier(8)
+
+    def begin(_):
+        own = create_engine(server)
+        start.wait()
+        try:
+            return ObjectionRegister(own, KEY).count()
+        finally:
+            own.dispose()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(begin, range(8))) == [0] * 8
