@@ -6,9 +6,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from features.attributes import attribute_on
     from features.city import City, DataError, EventLog, city_from_frames, open_city
-    from features.kernels import warm_up
-    from features.matrix import Matrix, as_of_dates, attribute_on, build_cohort, build_label, build_matrix, unseen_codes
+    from features.cohort import as_of_dates, build_cohort
+    from features.compiled import warm_up
+    from features.label import build_label
+    from features.matrix import Matrix, build_matrix, unseen_codes
     from features.spec import (
         CohortSpec,
         FeatureSpec,
@@ -23,12 +26,12 @@ if TYPE_CHECKING:
 
 # Loaded when first asked for: numba and polars would make `ennakko --help` slow.
 _HOME = {
-    **dict.fromkeys(("City", "DataError", "EventLog", "city_from_frames", "open_city"), "city"),
-    "warm_up": "kernels",
-    **dict.fromkeys(
-        ("Matrix", "as_of_dates", "attribute_on", "build_cohort", "build_label", "build_matrix", "unseen_codes"),
-        "matrix",
-    ),
+    "warm_up": "compiled",
+    **dict.fromkeys(("City", "DataError", "city_from_frames", "open_city"), "city"),
+    **dict.fromkeys(("Matrix", "build_matrix", "unseen_codes"), "matrix"),
+    **dict.fromkeys(("as_of_dates", "build_cohort"), "cohort"),
+    "attribute_on": "attributes",
+    "build_label": "label",
     **dict.fromkeys(("CohortSpec", "FeatureSpec", "IndicatorSpec", "LabelSpec", "SpecError", "Window"), "spec"),
     **dict.fromkeys(("column_names", "require_built"), "spec"),
     **dict.fromkeys(("Truth", "synthetic_city"), "synthetic"),

@@ -20,10 +20,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ethics.refusals import Fault, did_you_mean, read_toml
+from features.arrays import read_only
 from features.door import Checked, CityFile, DataError, Door, EventsSection, PersonsSection, Source, add_reason
-from features.event_log import DAY_US, EventLog, matches, read_events, read_only
+from features.event_log import EventLog, matches, read_events
 
-__all__ = ["DAY_US", "City", "DataError", "EventLog", "city_from_frames", "hash_table", "matches", "open_city"]
+__all__ = ["City", "DataError", "EventLog", "city_from_frames", "hash_table", "matches", "open_city"]
 
 
 @dataclass(frozen=True, eq=False)

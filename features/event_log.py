@@ -12,9 +12,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ethics.refusals import Fault
+from features.arrays import DAY_US, frozen, read_only
 from features.door import Checked, DataError, Door, add_reason
 
-DAY_US = 86_400_000_000
 _EPOCH = date(1970, 1, 1)
 _KNOWN_BY_EXTRACT = 0.999
 
@@ -142,7 +142,7 @@ class _Chunk(NamedTuple):
 
 def _grouped(chunks: Sequence[_Chunk], ids: pl.Series, codes: pl.Series) -> EventLog:
     """Events by person through a stable counting scatter; only persons whose events arrive unsorted are sorted."""
-    from features.kernels import count_rows, frozen, scatter_rows, sort_within_persons
+    from features.regrouping import count_rows, scatter_rows, sort_within_persons
 
     counts = np.zeros(len(ids), dtype=np.int64)
     for chunk in chunks:
@@ -206,9 +206,3 @@ def _default_extract_date(chunks: Sequence[_Chunk]) -> date:
         )
     last = int(np.ceil(_KNOWN_BY_EXTRACT * together.size)) - 1
     return _EPOCH + timedelta(days=int(np.partition(together, last)[last]))
-
-
-def read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """The array itself, which nobody can write to any more."""
-    array.flags.writeable = False
-    return array

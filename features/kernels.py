@@ -1,16 +1,16 @@
-"""The loops: regrouping events by person, window features, and label windows. Arrays in, arrays out.
+"""The loops over time: window features before, and label windows after, each row's as-of date. Arrays in, arrays out.
 
 A kernel checks nothing (its caller has validated, sorted and cast) and calls only kernels of this file. Callers pass
-arrays through :func:`frozen`: a writable array and a read-only one would be two signatures, and so two compilations.
-An optional array given as ``None`` is compiled away together with every test that mentions it.
+arrays through :func:`features.arrays.frozen`: a writable array and a read-only one would be two signatures, and so two
+compilations. An optional array given as ``None`` is compiled away together with every test that mentions it.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numba import njit
+
+from features.arrays import DAY_US, frozen
 
 MEASURE_NUMBERS = {
     "count": 0,
@@ -23,7 +23,6 @@ MEASURE_NUMBERS = {
     "days_since_last": 7,
 }
 EVER = np.int64(2**62)  # a window longer than all time, in µs
-DAY_US = np.int64(86_400_000_000)
 
 # One record per group, so that whatever an event changes lies in one cache line.
 ACCUMULATOR = np.dtype(
@@ -42,147 +41,6 @@ _NAN = np.float32(np.nan)
 _INF = np.float32(np.inf)
 _ONE = np.uint64(1)
 _DAY = np.uint64(DAY_US)
-_SMALL = 16  # up to here insertion beats merging
-
-
-def frozen(array: Any) -> Any:
-    """A read-only, contiguous view of an array, which is what the kernels are compiled for."""
-    view = np.ascontiguousarray(array).view()
-    view.flags.writeable = False
-    return view
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def count_rows(person, reason, counts):  # type: ignore[no-untyped-def]
-    """Add one to ``counts[person]`` for every row whose ``reason`` to be left out is 0.
-
-    Parameters
-    ----------
-    person : uint32 (n,)
-        Dense index of each row's person.
-    reason : uint8 (n,)
-        0 for a row to keep.
-    counts : int64 (n_persons,)
-        Changed in place.
-    """
-    for i in range(person.size):
-        if reason[i] == 0:
-            counts[person[i]] += 1
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def scatter_rows(person, reason, source, cursor, target):  # type: ignore[no-untyped-def]
-    """Copy the kept rows of ``source`` to where their persons stand in ``target``, in order of arrival.
-
-    Parameters
-    ----------
-    person, reason
-        As in :func:`count_rows`.
-    source : (n,)
-        One column of the rows.
-    cursor : int64 (n_persons,)
-        Where each person's next row goes; moved on in place.
-    target : (n_kept,)
-        The same column grouped by person; changed in place.
-    """
-    for i in range(person.size):
-        if reason[i] == 0:
-            target[cursor[person[i]]] = source[i]
-            cursor[person[i]] += 1
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _tied_before(i, j, known, code, value):  # type: ignore[no-untyped-def]
-    """Whether event ``i`` comes before event ``j`` of the same time."""
-    null_i, null_j = value[i] != value[i], value[j] != value[j]
-    if null_i != null_j:
-        return null_i
-    if not null_i and value[i] != value[j]:
-        return value[i] < value[j]
-    if code[i] != code[j]:
-        return code[i] < code[j]
-    if known is not None:
-        return known[i] < known[j]
-    return False
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _order_person(keys, order, spare_keys, spare_order, n, known, code, value):  # type: ignore[no-untyped-def]
-    """Merge sort of ``order[:n]`` by time (``keys``, moved along), then as :func:`_tied_before`."""
-    for low in range(0, n, _SMALL):
-        for i in range(low + 1, min(low + _SMALL, n)):
-            key, moving, j = keys[i], order[i], i
-            while j > low and (
-                key < keys[j - 1] or (key == keys[j - 1] and _tied_before(moving, order[j - 1], known, code, value))
-            ):
-                keys[j], order[j] = keys[j - 1], order[j - 1]
-                j -= 1
-            keys[j], order[j] = key, moving
-    width = _SMALL
-    while width < n:
-        for low in range(0, n, 2 * width):
-            middle, high = min(low + width, n), min(low + 2 * width, n)
-            i, j = low, middle
-            for k in range(low, high):
-                take_right = i >= middle
-                if not take_right and j < high:
-                    take_right = keys[j] < keys[i] or (
-                        keys[j] == keys[i] and _tied_before(order[j], order[i], known, code, value)
-                    )
-                if take_right:
-                    spare_keys[k], spare_order[k] = keys[j], order[j]
-                    j += 1
-                else:
-                    spare_keys[k], spare_order[k] = keys[i], order[i]
-                    i += 1
-        keys[:n], order[:n] = spare_keys[:n], spare_order[:n]
-        width *= 2
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def sort_within_persons(offsets, time, known, code, value):  # type: ignore[no-untyped-def]
-    """Order each person's events by time, then value (null first), code and knowledge; a sorted person costs one look.
-
-    Parameters
-    ----------
-    offsets : int64 (n_persons + 1,)
-        Person ``i`` owns ``time[offsets[i]:offsets[i + 1]]``.
-    time : int64 (n_events,)
-        µs since 1970-01-01, local. Like the next three, changed in place.
-    known : int64 (n_events,) or None
-    code : uint16 or uint32 (n_events,)
-    value : float32 (n_events,)
-        NaN is null.
-    """
-    longest = np.int64(0)
-    for person in range(offsets.size - 1):
-        longest = max(longest, offsets[person + 1] - offsets[person])
-    keys, spare_keys = np.empty(longest, dtype=np.int64), np.empty(longest, dtype=np.int64)
-    order, spare_order = np.empty(longest, dtype=np.int64), np.empty(longest, dtype=np.int64)
-    codes, values = np.empty(longest, dtype=code.dtype), np.empty(longest, dtype=value.dtype)
-    for person in range(offsets.size - 1):
-        start, stop = offsets[person], offsets[person + 1]
-        unsorted = False
-        for i in range(start + 1, stop):
-            tied = time[i] == time[i - 1]
-            if time[i] < time[i - 1] or (tied and _tied_before(i, i - 1, known, code, value)):
-                unsorted = True
-                break
-        if not unsorted:
-            continue
-        n = stop - start
-        for i in range(n):
-            keys[i], order[i] = time[start + i], start + i
-        _order_person(keys, order, spare_keys, spare_order, n, known, code, value)
-        for i in range(n):
-            codes[i], values[i] = code[order[i]], value[order[i]]
-        if known is not None:
-            for i in range(n):
-                spare_keys[i] = known[order[i]]
-            for i in range(n):
-                known[start + i] = spare_keys[i]
-        for i in range(n):
-            time[start + i], code[start + i], value[start + i] = keys[i], codes[i], values[i]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -389,19 +247,14 @@ def label_windows(  # type: ignore[no-untyped-def]
 
 def warm_up() -> None:
     """Compile, or load from numba's cache, the usual variants of every kernel, so that the first answer is quick."""
-    time = np.array([1, 0], dtype=np.int64)
+    time = np.array([0, 1], dtype=np.int64)
     code, value = np.zeros(2, dtype=np.uint16), np.zeros(2, dtype=np.float32)
-    person, reason = frozen(np.zeros(2, dtype=np.uint32)), frozen(np.zeros(2, dtype=np.uint8))
-    counts = np.zeros(1, dtype=np.int64)
-    count_rows(person, reason, counts)
-    for column in (time, code, value):
-        scatter_rows(person, reason, frozen(column.copy()), np.zeros(1, dtype=np.int64), column)
+    person = frozen(np.zeros(2, dtype=np.uint32))
     offsets, i32 = frozen(np.array([0, 2], dtype=np.int64)), np.int32
     rows = frozen(np.zeros(1, dtype=np.int64))
     first_column, measures = frozen(np.zeros((1, 2), dtype=i32)), frozen(np.zeros(1, dtype=np.uint8))
     measure_start, group_of = frozen(np.array([0, 1, 1], dtype=i32)), frozen(np.zeros(1, dtype=i32))
     for known in (None, time.copy()):
-        sort_within_persons(offsets, time, known, code, value)
         log = (frozen(time), None if known is None else frozen(known), frozen(code), frozen(value), offsets)
         window_features(
             *log, person[:1], rows, rows, frozen(rows + 1), group_of, None, None, first_column, measure_start, measures,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from features.arrays import DAY_US, read_only
 from features.city import City, EventLog
-from features.event_log import read_only
 from features.matrix import build_matrix
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from features.spec import FeatureSpec
 
 _SHARE_REMOVED, _SHARE_DOUBLED = 0.2, 0.2
-DAY_US = 86_400_000_000
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from features.matrix import as_of_dates, build_cohort, build_matrix
+from features.cohort import as_of_dates, build_cohort
+from features.matrix import build_matrix
 from models.metrics import Estimate, evaluate
 from models.rule import RuleModel
 from models.splits import Split, is_test_person, split_periods

@@ -17,7 +17,8 @@ from ethics.refusals import Fault, NotTrusted
 from ethics.signing import VerifiedVerdict
 from ethics.whole_file import write_whole
 from features.city import DataError
-from features.matrix import build_cohort, build_matrix
+from features.cohort import build_cohort
+from features.matrix import build_matrix
 from models.ties import tie_keys
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ethics.refusals import BadInput, Fault
-from features.matrix import attribute_on
+from features.attributes import attribute_on
 
 if TYPE_CHECKING:
     from features.city import City

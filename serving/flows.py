@@ -136,7 +136,7 @@ def train_need(
 
 def _households(city: City, day: date) -> pl.DataFrame | None:
     """Who lives with whom on a day, where the city says so: intervals widen by it, no feature reads it."""
-    from features.matrix import attribute_on
+    from features.attributes import attribute_on
 
     found = attribute_on(city, "household_id", day)
     return None if found is None else found.rename({"value": "household"})

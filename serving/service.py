@@ -211,7 +211,7 @@ def open_desk(settings: Settings) -> ScoreDesk:
         demonstration keys stand behind it while others than this machine could knock.
     """
     from features.city import open_city
-    from features.kernels import warm_up
+    from features.compiled import warm_up
     from serving.approval import open_champion
     from serving.home import Home
 

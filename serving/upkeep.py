@@ -78,8 +78,8 @@ def invent_city(folder: Path, n_persons: int, seed: int, step: Step = silent) ->
 
 def check_for_leaks(home: Home, city_folder: Path, need: Path, seed: int = 0, step: Step = silent) -> dict[str, Any]:
     """Poison the future of a real city, and say how optimistic a build by event dates alone would be."""
+    from features.cohort import build_cohort
     from features.leakcheck import by_event_date_only, leakcheck
-    from features.matrix import build_cohort
     from models.experiment import run_experiment
 
     opened = flows.open_need(home, need)

@@ -24,7 +24,8 @@ from ethics.signing import countersign, seal, verify
 from ethics.stop_switch import StopSwitch
 from ethics.whole_file import write_whole
 from features.city import City, open_city
-from features.matrix import build_cohort, build_matrix
+from features.cohort import build_cohort
+from features.matrix import build_matrix
 from models.need import parse_need
 from models.registry import approve, log_run
 from models.rule import RuleModel

@@ -17,7 +17,8 @@ from ethics.digests import sha256
 from ethics.objections import ObjectionRegister
 from ethics.policy import Policy
 from ethics.refusals import BadInput, Inconclusive, NotTrusted
-from features.matrix import Matrix, as_of_dates, build_cohort, build_matrix
+from features.cohort import as_of_dates, build_cohort
+from features.matrix import Matrix, build_matrix
 from models.evidence import (
     additivity_max_error,
     audit_cut_of,

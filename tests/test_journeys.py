@@ -24,7 +24,8 @@ from ethics.checks import BUILT
 from ethics.gate import judge
 from ethics.groups import GroupRegister
 from features.city import open_city
-from features.matrix import build_cohort, build_matrix
+from features.cohort import build_cohort
+from features.matrix import build_matrix
 from models.evidence import gather_evidence, load_evidence, write_evidence
 from models.metrics import evaluate
 from models.need import load_need

@@ -6,17 +6,9 @@ import pytest
 from hypothesis import find, given
 from hypothesis import strategies as st
 
-from features.kernels import (
-    DAY_US,
-    EVER,
-    MEASURE_NUMBERS,
-    count_rows,
-    frozen,
-    label_windows,
-    scatter_rows,
-    sort_within_persons,
-    window_features,
-)
+from features.arrays import DAY_US, frozen
+from features.kernels import EVER, MEASURE_NUMBERS, label_windows, window_features
+from features.regrouping import count_rows, scatter_rows, sort_within_persons
 
 START = datetime(2024, 1, 1)
 CODES = ("a", "b.1", "b.2", "c", "unused")

@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from features.city import open_city
+from features.cohort import build_cohort
 from features.leakcheck import by_event_date_only, leakcheck, poisoned
-from features.matrix import build_cohort, build_matrix
+from features.matrix import build_matrix
 from features.spec import FeatureSpec
 from features.synthetic import synthetic_city
 from models.need import load_need

@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.city import City, DataError, city_from_frames, open_city
-from features.matrix import as_of_dates, build_cohort, build_label, build_matrix, unseen_codes
+from features.cohort import as_of_dates, build_cohort
+from features.label import build_label
+from features.matrix import build_matrix, unseen_codes
 from features.spec import BUILT_MEASURES, CohortSpec, FeatureSpec, IndicatorSpec, LabelSpec, SpecError
 
 START, EXTRACT = datetime(2024, 1, 1), date(2024, 12, 31)

@@ -13,7 +13,7 @@ import pytest
 
 from ethics.refusals import BadInput
 from features.city import matches, open_city
-from features.matrix import as_of_dates
+from features.cohort import as_of_dates
 from features.synthetic import HEALTH_YEAR_FROM, UNITS, Truth, synthetic_city
 from features.synthetic_residents import DISTRICTS, LANGUAGE_SHARES, LANGUAGES
 from features.synthetic_world import CODES, EXTRACT_DATE, World
