@@ -18,21 +18,22 @@ if TYPE_CHECKING:
         IndicatorSpec,
         LabelSpec,
         SpecError,
-        Window,
         column_names,
         require_built,
     )
     from features.synthetic import Truth, synthetic_city
+    from features.windows import Window
 
 # Loaded when first asked for: numba and polars would make `ennakko --help` slow.
 _HOME = {
     "warm_up": "compiled",
+    "Window": "windows",
     **dict.fromkeys(("City", "DataError", "city_from_frames", "open_city"), "city"),
     **dict.fromkeys(("Matrix", "build_matrix", "unseen_codes"), "matrix"),
     **dict.fromkeys(("as_of_dates", "build_cohort"), "cohort"),
     "attribute_on": "attributes",
     "build_label": "label",
-    **dict.fromkeys(("CohortSpec", "FeatureSpec", "IndicatorSpec", "LabelSpec", "SpecError", "Window"), "spec"),
+    **dict.fromkeys(("CohortSpec", "FeatureSpec", "IndicatorSpec", "LabelSpec", "SpecError"), "spec"),
     **dict.fromkeys(("column_names", "require_built"), "spec"),
     **dict.fromkeys(("Truth", "synthetic_city"), "synthetic"),
 }

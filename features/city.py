@@ -50,6 +50,7 @@ class City:
     n_event_rows: int
     cohorts: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     ahead: tuple[str, ...] = ()
+    relations: Mapping[str, str] = field(default_factory=dict)
     invented: bool = False
 
     @property
@@ -66,7 +67,12 @@ class City:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the content: the same for the same rows in any order, file format or partition."""
-        facts = {"extract_date": self.extract_date.isoformat(), "timezone": self.timezone, "ahead": sorted(self.ahead)}
+        facts = {
+            "extract_date": self.extract_date.isoformat(),
+            "timezone": self.timezone,
+            "ahead": sorted(self.ahead),
+            "relations": dict(self.relations),
+        }
         whole = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
         tables = {"persons": self.persons, "history": self.history, "units": self.units, "codes": self.codes}
         for name, table in {**tables, **{f"cohorts/{k}": v for k, v in sorted(self.cohorts.items())}}.items():
@@ -205,6 +211,7 @@ def _enter(
         n_event_rows=n_event_rows,
         cohorts={cohort: table for cohort, table in cohorts.items() if table is not None},
         ahead=door.settings.events.ahead,
+        relations=door.settings.relations.model_dump(exclude_none=True),
         invented=door.settings.invented,
     )
 

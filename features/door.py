@@ -87,6 +87,13 @@ class EventsSection(_Section):
     ahead: tuple[Code, ...] = ()
 
 
+class RelationsSection(_Section):
+    """``[relations]``: which history attributes say who lives together and where; without them no feature may ask."""
+
+    household: StrictStr | None = None
+    district: StrictStr | None = None
+
+
 class CityFile(_Section):
     """``city.toml``; every key is optional. ``[columns.<table>]`` says ours = theirs."""
 
@@ -95,6 +102,7 @@ class CityFile(_Section):
     invented: StrictBool = False
     persons: PersonsSection = PersonsSection()
     events: EventsSection = EventsSection()
+    relations: RelationsSection = RelationsSection()
     columns: dict[str, dict[str, StrictStr]] = {}
 
     @field_validator("timezone")
@@ -126,15 +134,22 @@ class Source(NamedTuple):
     label: str
     rows: pl.LazyFrame
     is_csv: bool = False
+    path: Path | None = None
 
 
 class Checked(NamedTuple):
-    """A source whose columns are ours and of our types, with the reason why a row cannot be used (0: it can)."""
+    """A source whose columns are ours and of our types, with the reason why a row cannot be used (0: it can).
+
+    ``parquet`` is the file itself where it is a Parquet file, and ``theirs`` what it calls our columns.
+    """
 
     label: str
     rows: pl.LazyFrame
     reasons: tuple[tuple[str, str], ...]
     columns: tuple[str, ...]
+    parquet: Path | None = None
+    theirs: Mapping[str, str] = {}
+    undated_are_static: bool = False
 
 
 class Door:
@@ -193,7 +208,7 @@ class Door:
         except _UNREADABLE:
             self._unreadable(label)
             return None
-        return Source(label, rows, is_csv)
+        return Source(label, rows, is_csv, path)
 
     def fault(self, where: str, wrong: str, mend: str) -> None:
         """Note something wrong, to be refused together with the rest."""
@@ -238,7 +253,14 @@ class Door:
         rows = source.rows.select(*ours.values(), *(e.alias(f"bad{i}") for i, (_, _, e, on) in enumerate(bad) if on))
         flags = [pl.col(f"bad{i}") if on else e for i, (_, _, e, on) in enumerate(bad)]
         rows = rows.with_columns(_first_true(flags).alias("reason")).select(*ours, "reason")
-        return Checked(source.label, rows, tuple((reason, name) for reason, name, _, _ in bad), tuple(ours))
+        return Checked(
+            source.label,
+            rows,
+            tuple((reason, name) for reason, name, _, _ in bad),
+            tuple(ours),
+            parquet=None if source.is_csv else source.path,
+            theirs={name: theirs.get(name, name) for name in ours},
+        )
 
     def _check_cells(
         self,

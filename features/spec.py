@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -29,12 +28,13 @@ from pydantic import (
 )
 
 from ethics.refusals import BadInput, Fault, did_you_mean, faults_of
+from features.windows import LONGEST_DAYS, MEASURES, Window, is_whole, numbered
 
-BUILT_MEASURES = ("count", "n_values", "sum", "mean", "min", "max", "last", "days_since_last")
-MEASURES = (*BUILT_MEASURES, "std", "first", "days_since_first", "distinct_codes", "distinct_days", "trend", "median")
-_MEASURES_WITH_A_NUMBER = {"decay_<n>d": r"decay_([1-9]\d{0,4})d", "quantile_<p>": r"quantile_([1-9]\d?)"}
-BUILT_ATTRIBUTES = ("age",)
-_LONGEST_DAYS = 36_525  # a century; beyond it, "ever" is meant
+ATTRIBUTE_MEASURES = ("months_since_change", "n_changes")
+"""What an attribute's history is measured by, besides its value on the day."""
+RATE = "rate"
+"""Events per resident: the one measure of a district."""
+_ALL_MEASURES = (*MEASURES, RATE, *ATTRIBUTE_MEASURES)
 _OLDEST_YEARS = 130
 _FIRST_YEAR, _LAST_YEAR = 1900, 2200
 MOST_AS_OF_DATES = 10_000
@@ -87,60 +87,6 @@ def require_built(specs: Iterable[Spec], where: str = "") -> None:
         raise SpecError(*(fault._replace(where=prefix + fault.where) for fault in faults))
 
 
-@dataclass(frozen=True)
-class Window:
-    """A stretch of time before the as-of date: ``far`` days (or months) back, up to ``near`` days back.
-
-    >>> [Window.parse(w).label for w in (30, [90, 365], "12mo", "ever")]
-    ['30d', '90d_365d', '12mo', 'ever']
-    """
-
-    unit: Literal["days", "months", "ever"]
-    far: int = 0
-    near: int = 0
-
-    @classmethod
-    def parse(cls, value: Any) -> Window:
-        """A window as need files write it: ``30``, ``[90, 365]``, ``"12mo"`` or ``"ever"``; ValueError otherwise."""
-        if isinstance(value, Window):
-            return value
-        if value == "ever":
-            return cls("ever")
-        if isinstance(value, str) and (months := re.fullmatch(r"([1-9]\d{0,3})mo", value)):
-            return cls("months", far=int(months[1]))
-        if _is_whole(value):
-            return cls._of_days(0, value)
-        if isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_whole, value)):
-            return cls._of_days(*value)
-        raise ValueError('not a window | Give days (30), a band of days ([90, 365]), months ("12mo") or "ever"')
-
-    @classmethod
-    def _of_days(cls, near: int, far: int) -> Window:
-        if not 0 <= near < far:
-            raise ValueError("no day lies in it | Give at least 1 day, and in a band the nearer end first: [90, 365]")
-        if far > _LONGEST_DAYS:
-            raise ValueError('longer than a century | Give "ever" for everything before the as-of date')
-        return cls("days", far=far, near=near)
-
-    @property
-    def label(self) -> str:
-        """How column names write it."""
-        if self.unit == "ever":
-            return "ever"
-        if self.unit == "months":
-            return f"{self.far}mo"
-        return f"{self.near}d_{self.far}d" if self.near else f"{self.far}d"
-
-    @property
-    def built(self) -> bool:
-        """Whether the kernels know it."""
-        return self.unit == "ever" or (self.unit == "days" and self.near == 0)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 def _code_pattern(value: str) -> str:
     if not value.strip() or value != value.strip():
         raise ValueError("not a code | Give the code as the event log writes it, without blanks around it")
@@ -150,9 +96,9 @@ def _code_pattern(value: str) -> str:
 
 
 def _measure(value: str) -> str:
-    if value in MEASURES or any(re.fullmatch(pattern, value) for pattern in _MEASURES_WITH_A_NUMBER.values()):
+    if value in _ALL_MEASURES or numbered(value) is not None:
         return value
-    raise ValueError("unknown measure | " + did_you_mean(value, (*MEASURES, *_MEASURES_WITH_A_NUMBER)))
+    raise ValueError("unknown measure | " + did_you_mean(value, (*_ALL_MEASURES, "decay_<n>d", "quantile_<p>")))
 
 
 def _name(value: str) -> str:
@@ -189,7 +135,7 @@ def _plain_date(value: Any) -> date:
 
 
 def _value(value: Any) -> Any:
-    if isinstance(value, str) or _is_whole(value):
+    if isinstance(value, str) or is_whole(value):
         return value
     raise ValueError('neither text nor a whole number | Give values as the city has them, e.g. "Kallio" or 4')
 
@@ -212,7 +158,12 @@ class Texts(Spec):
 
 
 class FeatureSpec(Spec):
-    """One feature: measures of the events with certain codes over windows, or one attribute of the person.
+    """One feature: measures of events with certain codes over windows, or an attribute of the person.
+
+    ``of`` says whose events: the person's own; those of the other members of the ``household``; or those of all who
+    live in the ``district``, per resident. The last two need the city's consent (``[relations]`` in ``city.toml``) and
+    state purpose and basis. An attribute is its value on the day (a number; or, with ``categories``, the place in that
+    list, from 0), or with ``measures`` what its history tells.
 
     >>> FeatureSpec(name="absence", codes=["school.absence.*"], windows=[30, "ever"], measures=["count"]).columns()
     ('absence.count.30d', 'absence.count.ever')
@@ -223,6 +174,8 @@ class FeatureSpec(Spec):
     where_in_file = "features"
     name: Annotated[StrictStr, AfterValidator(_name)]
     attribute: StrictStr | None = None
+    categories: tuple[Said, ...] = ()
+    of: Literal["self", "household", "district"] = "self"
     codes: tuple[Code, ...] = ()
     windows: tuple[AnyWindow, ...] = ()
     measures: tuple[Annotated[StrictStr, AfterValidator(_measure)], ...] = ()
@@ -240,7 +193,7 @@ class FeatureSpec(Spec):
             return {**values, "name": values["attribute"]}
         return values
 
-    @field_validator("windows", "measures")
+    @field_validator("windows", "measures", "categories")
     @classmethod
     def _each_once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         labels = [v.label if isinstance(v, Window) else v for v in values]
@@ -250,44 +203,52 @@ class FeatureSpec(Spec):
 
     @model_validator(mode="after")
     def _events_or_attribute(self) -> FeatureSpec:
+        if self.attribute is None:
+            self._check_events()
+        else:
+            self._check_attribute(self.attribute)
+        return self
+
+    def _check_events(self) -> None:
         parts = {"codes": self.codes, "windows": self.windows, "measures": self.measures}
-        given = [key for key, value in parts.items() if value]
-        if self.attribute is None and len(given) < 3:
-            missing = ", ".join(key for key in parts if key not in given)
+        if missing := ", ".join(key for key, value in parts.items() if not value):
             raise ValueError(
                 f"feature '{self.name}' has no {missing} | Give codes, windows and measures, or attribute alone"
             )
-        if self.attribute is not None and (given or self.name != self.attribute):
-            beside = ", ".join(given or ["name"])
+        if self.categories:
+            raise ValueError(f"feature '{self.name}' counts events, which have no categories | Leave categories out")
+        if wrong := [m for m in self.measures if m in ATTRIBUTE_MEASURES]:
+            raise ValueError(f"'{wrong[0]}' measures an attribute, not events | Give one of: {', '.join(MEASURES)}")
+        if self.of == "district" and self.measures != (RATE,):
+            raise ValueError(f'a district is measured by its rate alone | Give measures = ["{RATE}"]')
+        if self.of != "district" and RATE in self.measures:
+            raise ValueError('a rate is of a district | Give of = "district", or another measure')
+        if self.of != "self" and not (self.purpose and self.basis):
             raise ValueError(
-                f"attribute '{self.attribute}' stands beside {beside} | Give attribute alone, or codes, windows and "
-                "measures"
+                f"feature '{self.name}' reads about others than the person, without purpose or basis | State both"
             )
-        return self
+
+    def _check_attribute(self, attribute: str) -> None:
+        parts = {"codes": self.codes, "windows": self.windows}
+        beside = [key for key, value in parts.items() if value] + (["name"] if self.name != attribute else [])
+        if self.of != "self":
+            beside.append("of")
+        if beside:
+            raise ValueError(
+                f"attribute '{attribute}' stands beside {', '.join(beside)} | Give attribute alone, or codes, windows "
+                "and measures"
+            )
+        if wrong := [m for m in self.measures if m not in ATTRIBUTE_MEASURES]:
+            raise ValueError(f"'{wrong[0]}' measures events | Give one of: {', '.join(ATTRIBUTE_MEASURES)}")
+        if attribute == "age" and (self.measures or self.categories):
+            raise ValueError('age is a number that only grows | Give attribute = "age" alone')
 
     def columns(self) -> tuple[str, ...]:
         """Names of the columns it makes, in the matrix's order: windows as written, and measures within each."""
-        if self.attribute is not None:
-            return (self.name,)
-        return tuple(f"{self.name}.{measure}.{w.label}" for w in self.windows for measure in self.measures)
-
-    def not_built(self, where: str = "") -> list[Fault]:
-        """See :meth:`Spec.not_built`."""
-        return super().not_built(where or f"features '{self.name}'")
-
-    def _unbuilt(self) -> Iterator[tuple[str, str, str]]:
-        if self.attribute is not None and self.attribute not in BUILT_ATTRIBUTES:
-            yield "attribute", repr(self.attribute), f"Built: {', '.join(BUILT_ATTRIBUTES)}"
-        yield from _unbuilt_windows("windows", self.windows)
-        for measure in self.measures:
-            if measure not in BUILT_MEASURES:
-                yield "measures", repr(measure), f"Built: {', '.join(BUILT_MEASURES)}"
-
-
-def _unbuilt_windows(key: str, windows: Iterable[Window]) -> Iterator[tuple[str, str, str]]:
-    for window in windows:
-        if not window.built:
-            yield key, repr(window.label), 'Built: windows in whole days that end at the as-of date, and "ever"'
+        if self.attribute is None:
+            return tuple(f"{self.name}.{measure}.{w.label}" for w in self.windows for measure in self.measures)
+        value = (self.name,) if self.categories or not self.measures else ()
+        return (*value, *(f"{self.name}.{measure}" for measure in self.measures))
 
 
 def column_names(features: Sequence[FeatureSpec]) -> tuple[str, ...]:
@@ -323,9 +284,6 @@ class EventRule(Spec):
     window: AnyWindow
     at_least: Annotated[StrictInt, Field(ge=1)] = 1
 
-    def _unbuilt(self) -> Iterator[tuple[str, str, str]]:
-        yield from _unbuilt_windows("window", [self.window])
-
 
 class AsOfSpec(Spec):
     """Which days to look from: every so many days from first to last, or after an event becomes known."""
@@ -333,9 +291,9 @@ class AsOfSpec(Spec):
     where_in_file = "cohort.as_of"
     first: Day | None = None
     last: Day | None = None
-    every_days: Annotated[StrictInt, Field(ge=1, le=_LONGEST_DAYS)] | None = None
+    every_days: Annotated[StrictInt, Field(ge=1, le=LONGEST_DAYS)] | None = None
     on: Code | None = None
-    after_days: Annotated[StrictInt, Field(ge=0, le=_LONGEST_DAYS)] | None = None
+    after_days: Annotated[StrictInt, Field(ge=0, le=LONGEST_DAYS)] | None = None
 
     @model_validator(mode="after")
     def _dates_or_event(self) -> AsOfSpec:
@@ -437,7 +395,7 @@ look ahead, e.g. horizon_days = 180
     measure: Literal["days", "sum", "max", "min"] = "days"
     at_most: float | None = Field(default=None, allow_inf_nan=False, strict=True)
     at_least: float | None = Field(default=None, allow_inf_nan=False, strict=True, validate_default=True)
-    reporting_delay_days: Annotated[StrictInt, Field(ge=0, le=_LONGEST_DAYS)] = 0
+    reporting_delay_days: Annotated[StrictInt, Field(ge=0, le=LONGEST_DAYS)] = 0
     censored_by: tuple[Code, ...] = ()
     censoring: Literal["drop", "negative", "ipcw"] = "drop"
     plausible_auc_max: float = Field(default=None, validate_default=True)
@@ -445,7 +403,7 @@ look ahead, e.g. horizon_days = 180
     @field_validator("horizon_days")
     @classmethod
     def _looks_ahead(cls, days: int) -> int:
-        if not 1 <= days <= _LONGEST_DAYS:
+        if not 1 <= days <= LONGEST_DAYS:
             wrong = "no day lies after the as-of date" if days < 1 else "longer than a century"
             raise ValueError(f"{wrong} | Give the number of days to look ahead, e.g. horizon_days = 180")
         return days

@@ -12,7 +12,7 @@ from features.arrays import DAY_US, frozen
 from features.city import City, matches
 from features.kernels import EVER, MEASURE_NUMBERS, window_features
 from features.keyed_rows import KeyedRows
-from features.spec import Window
+from features.windows import Window
 
 
 class Group(NamedTuple):

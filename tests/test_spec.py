@@ -5,7 +5,6 @@ from pydantic import BaseModel
 
 from ethics.refusals import parse_toml
 from features.spec import (
-    BUILT_MEASURES,
     MEASURES,
     AttributeRule,
     CohortSpec,
@@ -276,7 +275,7 @@ def test_what_is_not_built_yet_loads_and_is_refused_in_use_all_at_once():
 
 
 def test_what_is_built_is_not_refused():
-    features = [FeatureSpec(name="a", codes=["a"], windows=[1, "ever"], measures=BUILT_MEASURES)]
+    features = [FeatureSpec(name="a", codes=["a"], windows=[1, "ever"], measures=MEASURES)]
     require_built([*features, FeatureSpec(attribute="age"), IndicatorSpec(name="a", codes=["a"])])
     require_built([CohortSpec(table="all"), LabelSpec(codes=["a"], horizon_days=1, censoring="negative")])
 
