@@ -81,14 +81,14 @@ def test_an_impossible_feature_is_refused_with_everything_that_is_wrong():
         "features: windows[3]: is True: not a window. "
         'Give days (30), a band of days ([90, 365]), months ("12mo") or "ever"',
         "features: measures[0]: is 'cuont': unknown measure. Did you mean 'count'? Allowed: count, days_since_first, "
-        "days_since_last, decay_<n>d, distinct_codes, distinct_days, first, last, max, mean, median, min, n_values, "
-        "quantile_<p>, std, sum, trend",
+        "days_since_last, decay_<n>d, distinct_codes, distinct_days, first, last, max, mean, median, min, "
+        "months_since_change, n_changes, n_values, quantile_<p>, rate, std, sum, trend",
         "features: measures[1]: is 'decay_0d': unknown measure. Did you mean 'decay_<n>d'? Allowed: count, "
         "days_since_first, days_since_last, decay_<n>d, distinct_codes, distinct_days, first, last, max, mean, median, "
-        "min, n_values, quantile_<p>, std, sum, trend",
+        "min, months_since_change, n_changes, n_values, quantile_<p>, rate, std, sum, trend",
         "features: measures[2]: is 3: not text. Put it in quotes",
-        "features: codez: is not a key here. Did you mean 'codes'? Allowed: attribute, basis, changeable, codes, "
-        "measures, name, plain, purpose, source, visible_to, windows",
+        "features: codez: is not a key here. Did you mean 'codes'? Allowed: attribute, basis, categories, changeable, "
+        "codes, measures, name, of, plain, purpose, source, visible_to, windows",
     ]
 
 
@@ -253,24 +253,57 @@ def test_a_label_fills_in_what_the_contracts_say():
     assert LabelSpec(codes=["status.neet"], horizon_days=180, at_most=0).at_least is None
 
 
+STATED = {"purpose": "to plan outreach", "basis": "a statute"}
+EVENTS = {"name": "absence", "codes": ["a"], "windows": [30], "measures": ["count"]}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {**EVENTS, "of": "household", "purpose": "to plan outreach"},
+            "feature 'absence' reads about others than the person, without purpose or basis. State both",
+        ),
+        (
+            {**EVENTS, **STATED, "of": "district"},
+            'a district is measured by its rate alone. Give measures = ["rate"]',
+        ),
+        ({**EVENTS, "measures": ["rate"]}, 'a rate is of a district. Give of = "district", or another measure'),
+        ({**EVENTS, "categories": ["a"]}, "feature 'absence' counts events, which have no categories. Leave"),
+        ({**EVENTS, "measures": ["n_changes"]}, "'n_changes' measures an attribute, not events. Give one of: count"),
+        ({"attribute": "address", "measures": ["sum"]}, "'sum' measures events. Give one of: months_since_change, n"),
+        ({"attribute": "age", "measures": ["n_changes"]}, "age is a number that only grows. Give attribute = "),
+        (
+            {"attribute": "floor", **STATED, "of": "household"},
+            "attribute 'floor' stands beside of. Give attribute alone, or codes, windows and measures",
+        ),
+    ],
+)
+def test_a_relation_or_history_that_makes_no_sense_is_refused(values, message):
+    assert refusal(lambda: FeatureSpec(**values)).startswith(f"features: {message}")
+
+
+def test_what_relations_and_attributes_call_their_columns():
+    household = FeatureSpec(**EVENTS, **STATED, of="household")
+    district = FeatureSpec(**{**EVENTS, "measures": ["rate"]}, **STATED, of="district")
+    moved = FeatureSpec(attribute="district", measures=["months_since_change", "n_changes"])
+    both = FeatureSpec(attribute="district", categories=["Kallio", "Vuosaari"], measures=["n_changes"])
+    assert household.columns() == ("absence.count.30d",)
+    assert district.columns() == ("absence.rate.30d",)
+    assert moved.columns() == ("district.months_since_change", "district.n_changes")
+    assert both.columns() == ("district", "district.n_changes")
+    assert FeatureSpec(attribute="income").columns() == ("income",)
+
+
 def test_what_is_not_built_yet_loads_and_is_refused_in_use_all_at_once():
     specs = [
         CohortSpec(as_of={"on": "school.place_lost", "after_days": 0}),
-        CohortSpec(as_of=DATES, **{"with": [{"codes": ["a"], "window": "12mo"}]}),
         LabelSpec(codes=["a"], horizon_days=30, censoring="ipcw"),
-        FeatureSpec(name="absence", codes=["a"], windows=[30, [90, 365]], measures=["count", "trend"]),
-        FeatureSpec(attribute="district"),
     ]
-    windows = 'Built: windows in whole days that end at the as-of date, and "ever"'
     assert refusal(lambda: require_built(specs, where="needs/x.toml")).splitlines() == [
         "needs/x.toml: cohort.as_of.on: not built yet: as-of dates that follow an event. "
         "Give first, last and every_days",
-        f"needs/x.toml: cohort.with[0].window: not built yet: '12mo'. {windows}",
         "needs/x.toml: label.censoring: not built yet: 'ipcw'. Built: drop, negative",
-        f"needs/x.toml: features 'absence'.windows: not built yet: '90d_365d'. {windows}",
-        "needs/x.toml: features 'absence'.measures: not built yet: 'trend'. "
-        "Built: count, n_values, sum, mean, min, max, last, days_since_last",
-        "needs/x.toml: features 'district'.attribute: not built yet: 'district'. Built: age",
     ]
 
 
