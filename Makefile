@@ -8,7 +8,7 @@ FULL := $(VENV)/.ready-full
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The stamp, not the folder, says that set-up ended well: a broken install is tried again.
 $(READY): requirements.lock pyproject.toml
@@ -40,11 +40,20 @@ lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY) ## timings, as ratios where there is a rival
+bench: $(READY) ## timings, as ratios where there is a rival: the command, then bench-features
 	$(BIN)/python tests/benchmarks/run.py
+	$(BIN)/python tests/benchmarks/bench_features.py
 
-trials: $(READY) ## 20 invented worlds: is the planted unfairness blocked, and the honest model passed?
+bench-features: $(READY) ## features beside polars, DuckDB and pandas; writes the table of docs/performance.md
+	$(BIN)/python tests/benchmarks/bench_features.py
+
+bench-city-features: $(READY) ## 100 million events to 480 columns in Parquet (needs 4 GB of memory, 3 GB of disk)
+	$(BIN)/python tests/benchmarks/bench_city_features.py
+
+trials: $(READY) ## 20 invented worlds through the gate, 20 kills of a cached build, uplift under a shuffled draw
 	$(BIN)/python tests/benchmarks/worlds.py
+	$(BIN)/python tests/benchmarks/kills.py
+	$(BIN)/python tests/benchmarks/uplift_trials.py
 
 lock: ## pin the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile pyproject.toml --extra dev --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --upgrade -o requirements.lock
@@ -52,4 +61,4 @@ lock: ## pin the newest versions that pyproject.toml allows (needs uv)
 clean: ## remove the virtual environment, the state and the caches
 	rm -rf $(VENV) var .hypothesis .mypy_cache .ruff_cache
 
-.PHONY: help setup demo test setup-full test-full lint bench trials lock clean
+.PHONY: help setup demo test setup-full test-full lint bench bench-features bench-city-features trials lock clean

@@ -1,4 +1,34 @@
-"""From what a city knows to matrices: the checked door, specs, kernels, cohort, features and label."""
+"""From what a city knows to matrices: the checked door, specs, kernels, cohort, features and label.
+
+In a notebook::
+
+    from datetime import date
+
+    from ethics import ObjectionRegister
+    from features import CohortSpec, FeatureSpec, build_cohort, build_matrix, matrix_blocks, open_city, write_matrix
+    from sqlalchemy import create_engine
+
+    city = open_city("city")
+    absence = FeatureSpec(
+        name="absence",
+        codes=["school.absence.*"],
+        windows=[30, [30, 365], "12mo", "ever"],
+        measures=["count", "mean", "days_since_last"],
+    )
+    features = [absence, FeatureSpec(attribute="age")]
+    day = {"first": date(2024, 2, 1), "last": date(2024, 2, 1), "every_days": 1}
+    keys = build_cohort(city, CohortSpec(age=[16, 28], as_of=day))
+    # Who objected is in no matrix, so every matrix asks. A home keeps its own register; this one is empty.
+    asked = {"objections": ObjectionRegister(create_engine("sqlite://"), b"16 bytes or more"), "need_id": "youth"}
+
+    matrix = build_matrix(city, features, keys, **asked)
+    matrix.X, matrix.names, matrix.digest  # numpy, and what it is
+    frame = matrix.to_polars()  # or matrix.to_pandas(), or matrix.to_csr() for the filled cells alone
+    for block in matrix_blocks(city, features, keys, **asked, threads=2):
+        block.keys, block.X  # 2,500 persons at a time, so that a city need not fit in memory
+    written = write_matrix("matrix.parquet", city, features, keys, **asked)
+    assert written.digest == matrix.digest
+"""
 
 from __future__ import annotations
 
@@ -7,11 +37,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from features.attributes import attribute_on
+    from features.blocks import WrittenMatrix, matrix_blocks, write_blocks, write_matrix
+    from features.cache import FeatureCache
     from features.city import City, DataError, EventLog, city_from_frames, open_city
     from features.cohort import as_of_dates, build_cohort
+    from features.columns import compute_columns
     from features.compiled import warm_up
     from features.label import build_label
     from features.matrix import Matrix, build_matrix, unseen_codes
+    from features.sparse_block import SparseBlock
     from features.spec import (
         CohortSpec,
         FeatureSpec,
@@ -28,10 +62,14 @@ if TYPE_CHECKING:
 _HOME = {
     "warm_up": "compiled",
     "Window": "windows",
-    **dict.fromkeys(("City", "DataError", "city_from_frames", "open_city"), "city"),
+    **dict.fromkeys(("City", "DataError", "EventLog", "city_from_frames", "open_city"), "city"),
     **dict.fromkeys(("Matrix", "build_matrix", "unseen_codes"), "matrix"),
     **dict.fromkeys(("as_of_dates", "build_cohort"), "cohort"),
     "attribute_on": "attributes",
+    **dict.fromkeys(("WrittenMatrix", "matrix_blocks", "write_blocks", "write_matrix"), "blocks"),
+    "FeatureCache": "cache",
+    "compute_columns": "columns",
+    "SparseBlock": "sparse_block",
     "build_label": "label",
     **dict.fromkeys(("CohortSpec", "FeatureSpec", "IndicatorSpec", "LabelSpec", "SpecError"), "spec"),
     **dict.fromkeys(("column_names", "require_built"), "spec"),
@@ -43,13 +81,16 @@ __all__ = [
     "CohortSpec",
     "DataError",
     "EventLog",
+    "FeatureCache",
     "FeatureSpec",
     "IndicatorSpec",
     "LabelSpec",
     "Matrix",
+    "SparseBlock",
     "SpecError",
     "Truth",
     "Window",
+    "WrittenMatrix",
     "as_of_dates",
     "attribute_on",
     "build_cohort",
@@ -57,11 +98,15 @@ __all__ = [
     "build_matrix",
     "city_from_frames",
     "column_names",
+    "compute_columns",
+    "matrix_blocks",
     "open_city",
     "require_built",
     "synthetic_city",
     "unseen_codes",
     "warm_up",
+    "write_blocks",
+    "write_matrix",
 ]
 
 

@@ -10,8 +10,8 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
-from functools import cached_property
+from datetime import date
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from ethics.refusals import Fault, did_you_mean, read_toml
 from features.arrays import read_only
 from features.door import Checked, CityFile, DataError, Door, EventsSection, PersonsSection, Source, add_reason
 from features.event_log import EventLog, matches, read_events
+from features.meds import check_by_subject, is_meds, meds_codes, meds_events, subjects
 
 __all__ = ["City", "DataError", "EventLog", "city_from_frames", "hash_table", "matches", "open_city"]
 
@@ -34,7 +35,7 @@ class City:
     ``persons`` (person_id, birth_date?, fixed columns as text) stands in the order of ``events.person_ids``.
     ``history`` is (person_id, attribute, value, from_date, knowledge_date), local moments. ``rejects`` is (file, row,
     column, reason), where row 1 is the first row of data. ``n_event_rows`` counts event rows before rejecting;
-    ``invented`` says that nobody in it exists.
+    ``invented`` says that nobody in it exists; ``whole`` is the city that a part was taken from.
     """
 
     name: str
@@ -52,6 +53,7 @@ class City:
     ahead: tuple[str, ...] = ()
     relations: Mapping[str, str] = field(default_factory=dict)
     invented: bool = False
+    whole: City | None = field(default=None, repr=False)
 
     @property
     def fixed(self) -> tuple[str, ...]:
@@ -110,6 +112,7 @@ class City:
             raise DataError(Fault("person_id", wrong, "Ask for persons of its persons table"))
         return replace(
             self,
+            whole=self.whole or self,
             persons=self.persons[at],
             history=None if self.history is None else _of(self.history, wanted, grouped=self._history_is_grouped),
             cohorts={name: _of(table, wanted) for name, table in self.cohorts.items()},
@@ -125,11 +128,12 @@ class City:
 def open_city(
     path: str | Path, *, max_reject_share: float = 0.01, progress: Callable[[str], None] | None = None
 ) -> City:
-    """Open a city folder through the checked door.
+    """Open a city through the checked door.
 
     Parameters
     ----------
-    path : folder as contracts.md §1 lays it out
+    path : folder as contracts.md §1 lays it out, MEDS folder, or SQLAlchemy URL of a database
+        A folder whose city.toml has ``[sql]`` stands for the database named there.
     max_reject_share : float in [0, 1]
         A table with a greater share of bad rows is refused.
     progress : callable, optional
@@ -138,24 +142,86 @@ def open_city(
     Raises
     ------
     DataError
-        Unreadable or missing files, missing columns and wrong types, all at once; then too many rejects, persons or
-        cohort rows that come twice.
+        Unreadable or missing files and tables, missing columns and wrong types, all at once; then too many rejects,
+        persons or cohort rows that come twice. A database that cannot be reached.
     """
     folder = Path(path)
     if not folder.is_dir():
-        raise DataError(Fault(str(path), "is not a folder", "Give the path of a city folder"))
+        return _open_database(str(path), max_reject_share, progress)
     toml = folder / "city.toml"
     door = Door(read_toml(toml, CityFile, DataError) if toml.exists() else CityFile(), max_reject_share, progress)
-    sources = {table: door.find(folder, table) for table in ("persons", "events", "history", "units", "codes")}
+    tables = _database_tables(door, folder) if door.settings.sql else _folder_tables(door, folder)
+    return _enter(door, folder.resolve().name, folder, *tables)
+
+
+_Tables = tuple[dict[str, list[Checked]], dict[str, Checked]]
+
+
+def _folder_tables(door: Door, folder: Path) -> _Tables:
+    """The tables and the cohorts of a folder, MEDS or our own."""
+    meds = is_meds(folder)
+    check = partial(check_by_subject, door) if meds else door.check
+    names = ("persons", "history", "units", "codes") if meds else ("persons", "events", "history", "units", "codes")
+    sources = {table: door.find(folder, table, may_be_missing=meds) for table in names}
+    cohorts = _cohorts(door, [(Path(source.label).stem, source) for source in _cohort_files(door, folder)], check)
+    checked = {name: [check(source, name) for source in found] for name, found in sources.items()}
+    if meds:
+        checked["events"] = meds_events(door, folder)
+        checked["codes"] = checked["codes"] or meds_codes(door, folder)
+    door.refuse_faults()
+    if meds and not checked["persons"]:
+        checked["persons"] = [subjects(door, checked["events"])]
+        door.refuse_faults()
+    return checked, cohorts
+
+
+def _database_tables(door: Door, folder: Path) -> _Tables:
+    """The tables of the database that a folder's city.toml names, and the cohorts of both."""
+    from features.sql import cohort_name, parse_url, read_tables, reading
+
+    assert door.settings.sql is not None
+    for table in ("persons", "events", "history", "units", "codes"):
+        for source in door.find(folder, table, may_be_missing=True):
+            door.fault(source.label, "stands beside [sql] in city.toml", "Keep one of them")
+    with reading(parse_url(door.settings.sql.url, folder), door.settings.sql.table_schema) as database:
+        sources = read_tables(door, database)
+    found = [(cohort_name(source), source) for source in sources.pop("cohorts")]
+    found += [(Path(source.label).stem, source) for source in _cohort_files(door, folder)]
+    cohorts = _cohorts(door, found, door.check)
+    checked = {name: [door.check(source, name) for source in frames] for name, frames in sources.items()}
+    door.refuse_faults()
+    return checked, cohorts
+
+
+def _open_database(url: str, max_reject_share: float, progress: Callable[[str], None] | None) -> City:
+    """A city that has no folder, only a database."""
+    from features.sql import cohort_name, is_url, parse_url, read_settings, read_tables, reading
+
+    if not is_url(url):
+        raise DataError(Fault(url, "is not a folder", "Give the path of a city folder, or a database URL"))
+    parsed = parse_url(url)
+    with reading(parsed) as database:
+        door = Door(read_settings(database), max_reject_share, progress)
+        sources = read_tables(door, database)
+    cohorts = _cohorts(door, [(cohort_name(source), source) for source in sources.pop("cohorts")], door.check)
+    checked = {name: [door.check(source, name) for source in frames] for name, frames in sources.items()}
+    door.refuse_faults()
+    return _enter(door, Path(parsed.database or "city").stem, None, checked, cohorts)
+
+
+def _cohort_files(door: Door, folder: Path) -> list[Source]:
+    return door.files_in(folder / "cohorts", folder)
+
+
+def _cohorts(
+    door: Door, found: Sequence[tuple[str, Source]], check: Callable[[Source, str], Checked]
+) -> dict[str, Checked]:
     cohorts: dict[str, Checked] = {}
-    for source in door.files_in(folder / "cohorts", folder):
-        name = Path(source.label).stem
+    for name, source in found:
         if name in cohorts:
             door.fault(source.label, f"stands beside {Path(cohorts[name].label).name}", "Keep one of them")
-        cohorts[name] = door.check(source, "cohorts")
-    checked = {name: [door.check(source, name) for source in found] for name, found in sources.items()}
-    door.refuse_faults()
-    return _enter(door, folder.resolve().name, folder, checked, cohorts)
+        cohorts[name] = check(source, "cohorts")
+    return cohorts
 
 
 def city_from_frames(
@@ -177,7 +243,7 @@ def city_from_frames(
     frames = {"persons": persons, "events": events}
     checked = {name: [door.check(Source(name, frame.lazy()), name)] for name, frame in frames.items()}
     door.refuse_faults()
-    city = _enter(door, like.name, None, checked, {})
+    city = _enter(door, like.name, None, checked, {}, may_be_empty=True)
     return replace(city, units=like.units, codes=like.codes)
 
 
@@ -187,15 +253,18 @@ def _enter(
     folder: Path | None,
     checked: Mapping[str, list[Checked]],
     cohort_files: Mapping[str, Checked],
+    *,
+    may_be_empty: bool = False,
 ) -> City:
     """Read every table, put bad rows aside, and group the events by person."""
     persons = _persons(door, checked["persons"])
     ids = persons["person_id"]
-    log, extract_date, n_event_rows = read_events(door, checked["events"], ids, may_be_empty=folder is None)
+    log, extract_date, n_event_rows = read_events(door, checked["events"], ids, may_be_empty=may_be_empty)
     history = _history(door, checked.get("history", []), ids, extract_date, persons.columns)
     units = door.table("units", checked.get("units", []))
     codes = door.table("codes", checked.get("codes", []))
     cohorts = {cohort: _cohort(door, cohort, file, ids) for cohort, file in cohort_files.items()}
+    _judge_relations(door, persons, history)
     door.refuse_faults()
     return City(
         name=name,
@@ -249,8 +318,7 @@ def _history(
     elsewhere = ~pl.col("person_id").is_in(ids.implode())
     file, unknown = add_reason(files[0], "person not in persons", "person_id", elsewhere)
     file = file._replace(rows=file.rows.with_columns(unknown))
-    late_from = datetime.combine(extract_date, datetime.min.time()) + timedelta(days=1)
-    file, late = add_reason(file, "known after the extract date", told, known >= late_from)
+    file, late = add_reason(file, "known after the extract date", told, known.dt.date() > extract_date)
     history = door.table("history", [file], late)
     if history is None:
         return None
@@ -258,6 +326,17 @@ def _history(
         wrong = f"'{clash[0]}' stands in persons as never changing, and in history"
         door.fault("history", wrong, "Take it out of [persons] fixed in city.toml, or out of history")
     return history.with_columns(known.alias("knowledge_date"))
+
+
+def _judge_relations(door: Door, persons: pl.DataFrame, history: pl.DataFrame | None) -> None:
+    """A relation that names an attribute nobody has would silently relate nobody."""
+    changing = set() if history is None else set(history["attribute"].unique())
+    attributes = changing | set(persons.columns) - {"person_id", "birth_date"}
+    for relation, attribute in door.settings.relations.model_dump(exclude_none=True).items():
+        if attribute not in attributes:
+            wrong = f"the city has no attribute '{attribute}', neither in history nor fixed in persons"
+            mend = did_you_mean(attribute, attributes) if attributes else "Add it to history, or leave the relation out"
+            door.fault(f"city.toml: relations.{relation}", wrong, mend)
 
 
 def _of(table: pl.DataFrame, persons: pl.Series, *, grouped: bool = False) -> pl.DataFrame:

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from ethics.refusals import Fault, did_you_mean
 from features.arrays import DAY_US
-from features.attributes import age_on, attribute_at
+from features.attributes import age_on, attribute_history, attributes_of
 from features.city import City, DataError
-from features.keyed_rows import KEYS, KeyedRows
+from features.keyed_rows import KEYS, Rows
 from features.spec import AttributeRule, CohortSpec, EventRule, require_built
-from features.sweep import Group, sweep
+from features.sweep import Group, lay_out, sweep
 
 _EPOCH = date(1970, 1, 1)
 
@@ -65,23 +65,24 @@ def build_cohort(city: City, cohort: CohortSpec, as_of_dates: Sequence[date] | N
 
 
 def _eligible(city: City, cohort: CohortSpec, days: Sequence[date]) -> tuple[pl.DataFrame, list[tuple[str, int]]]:
-    """Persons for whom every rule holds at each day, and how many rows each rule left."""
+    """Persons for whom every rule holds at each day, and how many rows each rule left.
+
+    A rule looks only at those whom the rules before it left, and the cheapest rules come first.
+    """
     _refuse_unknown_attributes(city, cohort.where)
-    ids, left, found = city.events.person_ids, dict[str, int](), []
+    ids, rules = city.events.person_ids, _rules(city, cohort)
+    left = {"everyone": len(ids) * len(days), **dict.fromkeys((name for name, _ in rules), 0)}
+    found = [pl.DataFrame(schema=KEYS)]
     for day in days:
-        everyone = np.arange(len(ids), dtype=np.uint32)
-        keys = pl.DataFrame({"person_id": ids}).with_columns(as_of_date=pl.lit(day))
-        place = KeyedRows(keys, everyone, np.full(len(ids), (day - _EPOCH).days * DAY_US))
-        holds = np.ones(len(ids), dtype=np.bool_)
-        left["everyone"] = left.get("everyone", 0) + len(ids)
-        for name, rule in _rules(city, cohort):
-            holds &= rule(place)
-            left[name] = left.get(name, 0) + int(holds.sum())
-        found.append(keys.filter(pl.Series(holds)))
-    return pl.concat([pl.DataFrame(schema=KEYS), *found]), list(left.items())
+        person = np.arange(len(ids), dtype=np.uint32)
+        for name, rule in rules:
+            person = person[rule(Rows(person, np.full(person.size, (day - _EPOCH).days * DAY_US)))]
+            left[name] += person.size
+        found.append(pl.DataFrame({"person_id": ids.gather(person)}).with_columns(as_of_date=pl.lit(day)))
+    return pl.concat(found), list(left.items())
 
 
-_Rule = Callable[[KeyedRows], NDArray[np.bool_]]
+_Rule = Callable[[Rows], NDArray[np.bool_]]
 
 
 def _rules(city: City, cohort: CohortSpec) -> list[tuple[str, _Rule]]:
@@ -89,8 +90,8 @@ def _rules(city: City, cohort: CohortSpec) -> list[tuple[str, _Rule]]:
     if cohort.age is not None:
         youngest, oldest = cohort.age
 
-        def of_age(place: KeyedRows) -> NDArray[np.bool_]:
-            years = np.floor(age_on(city, place))
+        def of_age(rows: Rows) -> NDArray[np.bool_]:
+            years = np.floor(age_on(city, rows))
             return (years >= youngest) & (years <= oldest)
 
         rules.append((f"age {youngest}-{oldest}", of_age))
@@ -102,31 +103,24 @@ def _rules(city: City, cohort: CohortSpec) -> list[tuple[str, _Rule]]:
 
 
 def _negated(rule: _Rule) -> _Rule:
-    return lambda place: ~rule(place)
+    return lambda rows: ~rule(rows)
 
 
 def _event_rule(city: City, rule: EventRule) -> _Rule:
-    group = Group(rule.codes, [rule.window], ["count"], 0)
-    return lambda place: sweep(city, [group], place, 1)[:, 0] >= rule.at_least
+    layout = lay_out([Group(rule.codes, [rule.window], ["count"], 0)], city.events.codes, 1)
+    return lambda rows: sweep(city.events, layout, rows.person, rows.as_of)[:, 0] >= rule.at_least
 
 
 def _attribute_rule(city: City, rule: AttributeRule) -> _Rule:
-    wanted = pl.Series([str(value) for value in rule.one_of])
-    if rule.attribute in city.fixed:
-        fits = city.persons[rule.attribute].is_in(wanted.implode()).fill_null(False).to_numpy()
-        return lambda place: fits[place.person]
-
-    def on_the_day(place: KeyedRows) -> NDArray[np.bool_]:
-        now = attribute_at(city, rule.attribute, int(place.as_of[0]))
-        persons = now.filter(pl.col("value").is_in(wanted.implode()))["person_id"]
-        return place.keys["person_id"].is_in(persons.implode()).to_numpy()
-
-    return on_the_day
+    history = attribute_history(city, rule.attribute)
+    assert history is not None  # refused before
+    fits = history.values.is_in([str(value) for value in rule.one_of]).to_numpy()
+    fits = np.append(fits, False)  # read where the number of the value is -1
+    return lambda rows: fits[history.on(rows)]
 
 
 def _refuse_unknown_attributes(city: City, rules: Sequence[AttributeRule]) -> None:
-    changing = [] if city.history is None else city.history["attribute"].unique().to_list()
-    known = [*city.fixed, *changing]
+    known = attributes_of(city)
     faults = [
         Fault(
             f"cohort.where[{i}].attribute",

@@ -9,49 +9,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, StrictBool, StrictStr, ValidationInfo, field_validator
 
-from ethics.refusals import BadInput, Fault, did_you_mean
-from features.spec import Code, Day
+from ethics.refusals import BadInput, Fault
+from features.city_file import CityFile, EventsSection, PersonsSection, RelationsSection, columns_of
+from features.column_types import EXPECTED, from_text, typed
+
+__all__ = [
+    "Checked",
+    "CityFile",
+    "DataError",
+    "Door",
+    "EventsSection",
+    "PersonsSection",
+    "RelationsSection",
+    "Source",
+    "add_reason",
+]
 
 _REJECTS = {"file": pl.String, "row": pl.Int64, "column": pl.String, "reason": pl.String}
-_EXPECTED = {
-    "id": "text or whole numbers",
-    "text": "text",
-    "texts": "a list of texts, or text with ; between",
-    "moment": "a day (2024-01-31) or a moment (2024-01-31T09:30:00)",
-    "day": "a day (2024-01-31)",
-    "number": "numbers",
-}
-# Columns each table must have and may have, with what they hold. Fixed columns of persons are added when it is read.
-_TABLES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
-    "persons": ({"person_id": "id"}, {"birth_date": "day"}),
-    "history": (
-        {"person_id": "id", "attribute": "text", "value": "text", "from_date": "moment"},
-        {"knowledge_date": "moment"},
-    ),
-    "events": (
-        {"person_id": "id", "event_date": "moment", "code": "text"},
-        {"knowledge_date": "moment", "value": "number"},
-    ),
-    "units": (
-        {"unit_id": "id", "name": "text"},
-        {"districts": "texts", "capacity": "number", "x": "number", "y": "number"},
-    ),
-    "codes": ({"code": "text"}, {"fi": "text", "sv": "text", "en": "text", "source": "text"}),
-    "cohorts": ({"person_id": "id", "as_of_date": "day"}, {}),
-}
-_OURS: dict[str, pl.DataType] = {
-    "moment": pl.Datetime("us"),
-    "day": pl.Date(),
-    "number": pl.Float32(),
-    "texts": pl.List(pl.String()),
-}
 _MAY_BE_EMPTY = {("history", "value"), ("persons", "birth_date")}
 _UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 
@@ -64,83 +43,24 @@ class DataError(BadInput):
         self.rejects = rejects if rejects is not None else pl.DataFrame(schema=_REJECTS)
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PersonsSection(_Section):
-    """``[persons]``: which columns never change for a person."""
-
-    fixed: tuple[StrictStr, ...] = ()
-
-    @field_validator("fixed")
-    @classmethod
-    def _not_ours(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if clash := [name for name in names if name in {"person_id", "birth_date"}]:
-            raise ValueError(f"{clash[0]} has its own meaning | List the other columns that never change for a person")
-        return names
-
-
-class EventsSection(_Section):
-    """``[events]``: which codes may be known before they happen."""
-
-    ahead: tuple[Code, ...] = ()
-
-
-class RelationsSection(_Section):
-    """``[relations]``: which history attributes say who lives together and where; without them no feature may ask."""
-
-    household: StrictStr | None = None
-    district: StrictStr | None = None
-
-
-class CityFile(_Section):
-    """``city.toml``; every key is optional. ``[columns.<table>]`` says ours = theirs."""
-
-    extract_date: Day | None = None
-    timezone: StrictStr = "Europe/Helsinki"
-    invented: StrictBool = False
-    persons: PersonsSection = PersonsSection()
-    events: EventsSection = EventsSection()
-    relations: RelationsSection = RelationsSection()
-    columns: dict[str, dict[str, StrictStr]] = {}
-
-    @field_validator("timezone")
-    @classmethod
-    def _exists(cls, name: str) -> str:
-        try:
-            ZoneInfo(name)
-        except (KeyError, ValueError, OSError):  # not found is a KeyError; some names are folders or bad paths
-            raise ValueError("no such time zone | Give a name such as Europe/Helsinki") from None
-        return name
-
-    @field_validator("columns")
-    @classmethod
-    def _known(cls, columns: dict[str, dict[str, str]], info: ValidationInfo) -> dict[str, dict[str, str]]:
-        fixed = info.data["persons"].fixed if "persons" in info.data else ()
-        for table, mapping in columns.items():
-            if table not in _TABLES:
-                raise ValueError(f"there is no table '{table}' | " + did_you_mean(table, _TABLES))
-            ours = [*_TABLES[table][0], *_TABLES[table][1], *(fixed if table == "persons" else ())]
-            for name in mapping:
-                if name not in ours:
-                    raise ValueError(f"{table} has no column '{name}' | " + did_you_mean(name, ours))
-        return columns
-
-
 class Source(NamedTuple):
-    """One file or frame to be read; in CSV every column arrives as text."""
+    """One file, frame or table of a database to be read.
+
+    Where ``parses_text``, days and numbers may arrive as text, as they do in CSV and SQLite.
+    """
 
     label: str
     rows: pl.LazyFrame
     is_csv: bool = False
     path: Path | None = None
+    parses_text: bool = False
 
 
 class Checked(NamedTuple):
     """A source whose columns are ours and of our types, with the reason why a row cannot be used (0: it can).
 
-    ``parquet`` is the file itself where it is a Parquet file, and ``theirs`` what it calls our columns.
+    ``parquet`` is the file itself where it is a Parquet file, and ``theirs`` what it calls our columns. Where
+    ``undated_are_static``, rows without a date say what never changes: they are no events, and no rejects either.
     """
 
     label: str
@@ -169,7 +89,7 @@ class Door:
 
     # -- finding files
 
-    def find(self, folder: Path, table: str) -> list[Source]:
+    def find(self, folder: Path, table: str, *, may_be_missing: bool = False) -> list[Source]:
         """The file or files of a table; a fault when a needed one is missing or two claim to be it."""
         endings = ("csv",) if table == "codes" else ("parquet", "csv")
         paths = [path for ending in endings if (path := folder / f"{table}.{ending}").is_file()]
@@ -178,77 +98,89 @@ class Door:
             if paths:
                 self.fault(table, f"{paths[0].name} stands beside the folder events/", "Keep one of them")
                 return []
-            found = self.files_in(parts, folder)
-            if not found:
+            if not (found := _files_under(parts)):
                 self.fault("events/", "holds no Parquet or CSV file", "Put the parts of the event log into it")
-            return found
+            return self.open_files(found, folder)
         if len(paths) > 1:
             self.fault(table, f"both {paths[0].name} and {paths[1].name} are there", "Keep one of them")
             return []
-        if not paths and table in {"persons", "events"}:
+        if not paths and table in {"persons", "events"} and not may_be_missing:
             folders = " or a folder events/" if table == "events" else ""
             self.fault(str(folder), f"has no {table}.parquet, {table}.csv{folders}", "Put the table into the folder")
-        return [source for path in paths if (source := self._open(path, folder))]
+        return self.open_files(paths, folder)
 
     def files_in(self, parts: Path, folder: Path) -> list[Source]:
         """Every Parquet and CSV file of a folder inside the city's, by name."""
-        paths = sorted(path for path in parts.glob("*") if path.suffix in {".parquet", ".csv"})
+        return self.open_files(_files_under(parts), folder)
+
+    def open_files(self, paths: Iterable[Path], folder: Path) -> list[Source]:
+        """Some files of the city's folder; a fault for each that cannot be read."""
         return [source for path in paths if (source := self._open(path, folder))]
 
     def _open(self, path: Path, folder: Path) -> Source | None:
-        label, is_csv = path.relative_to(folder).as_posix(), path.suffix == ".csv"
-        if path.stat().st_size == 0:
-            self.fault(label, "is an empty file", "Export it again")
-            return None
+        label, is_csv = path.relative_to(folder).as_posix(), path.suffix.lower() == ".csv"
         try:
-            rows = (
-                pl.scan_csv(path, infer_schema=False, separator=_separator(path)) if is_csv else pl.scan_parquet(path)
-            )
+            if path.stat().st_size == 0:
+                self.fault(label, "is an empty file", "Export it again")
+                return None
+            # A name is a name, even one with a star or bracket in it.
+            if is_csv:
+                rows = pl.scan_csv(path, infer_schema=False, separator=_separator(path), glob=False)
+            else:
+                rows = pl.scan_parquet(path, glob=False)
             rows.collect_schema()
         except _UNREADABLE:
-            self._unreadable(label)
+            self.unreadable(label)
             return None
-        return Source(label, rows, is_csv, path)
+        return Source(label, rows, is_csv, path, parses_text=is_csv)
 
     def fault(self, where: str, wrong: str, mend: str) -> None:
         """Note something wrong, to be refused together with the rest."""
         self.faults.append(Fault(where, wrong, mend))
 
-    def _unreadable(self, label: str) -> None:
-        kind = "CSV in UTF-8" if label.endswith(".csv") else "Parquet"
+    def unreadable(self, label: str) -> None:
+        """Note that a file cannot be read at all."""
+        kind = "CSV in UTF-8" if label.lower().endswith(".csv") else "Parquet"
         self.fault(label, f"cannot be read as {kind}", "It may be cut short or damaged; export it again")
 
     # -- checking columns
 
-    def check(self, source: Source, table: str) -> Checked:
-        """Our columns in our types, or faults for every column that is missing or of a wrong type."""
-        needed, optional = _TABLES[table]
-        if table == "persons":
-            needed = {**needed, **dict.fromkeys(self.settings.persons.fixed, "text")}
-        theirs = self.settings.columns.get(table, {})
-        schema = source.rows.collect_schema()
-        zone, ours, bad = self.settings.timezone, {}, []
+    def check(self, source: Source, table: str, called: Mapping[str, str] | None = None) -> Checked:
+        """Our columns in our types, or faults for every column that is missing or of a wrong type.
+
+        ``called`` is what the format calls our columns; what city.toml says of them goes before it.
+        """
+        needed, optional = columns_of(table, self.settings.persons.fixed)
+        mapped = self.settings.columns.get(table, {})
+        theirs = {**(called or {}), **mapped}
+        schema, zone = source.rows.collect_schema(), self.settings.timezone
+        ours: dict[str, pl.Expr] = {}
+        bad: list[tuple[str, str, pl.Expr, bool]] = []
         n_faults = len(self.faults)
         for name, kind in {**needed, **optional}.items():
             column = theirs.get(name, name)
             if column not in schema:
-                if name in needed or name in theirs:
-                    wrong = f"has no column '{column}' ({_EXPECTED[kind]})"
+                if name in needed or name in mapped:
+                    wrong = f"has no column '{column}' ({EXPECTED[kind]})"
                     mend = (
                         f"Add it, or name yours in city.toml under [columns.{table}]. {_found(source, schema, needed)}"
                     )
                     self.fault(source.label, wrong, mend)
                 continue
-            raw = pl.col(column)
-            expression = _from_text(raw, kind, zone) if source.is_csv else _typed(raw, kind, schema[column], zone)
+            if source.is_csv and f"{column}_duplicated_0" in schema:
+                self.fault(source.label, f"names the column '{column}' twice", "Give each column a name of its own")
+                continue
+            raw, dtype = pl.col(column), schema[column]
+            is_parsed = source.parses_text and dtype == pl.String
+            expression = from_text(raw, kind, zone) if is_parsed else typed(raw, kind, dtype, zone)
             if expression is None:
-                wrong = f"column '{column}' holds {schema[column]}, expected {_EXPECTED[kind]}"
+                wrong = f"column '{column}' holds {dtype}, expected {EXPECTED[kind]}"
                 self.fault(source.label, wrong, "Export it in that type")
                 continue
             ours[name] = expression.alias(name)
             bad += _bad_cells(table, name, kind, raw.is_not_null() & expression.is_null(), name in needed)
-        if source.is_csv and len(self.faults) == n_faults:
-            self._check_cells(source, table, ours, {**needed, **optional}, theirs)
+        if source.parses_text and len(self.faults) == n_faults:
+            self._check_cells(source, ours, {**needed, **optional}, theirs)
         # Judged on our columns, except a cell that is not empty and yet unreadable.
         rows = source.rows.select(*ours.values(), *(e.alias(f"bad{i}") for i, (_, _, e, on) in enumerate(bad) if on))
         flags = [pl.col(f"bad{i}") if on else e for i, (_, _, e, on) in enumerate(bad)]
@@ -263,15 +195,15 @@ class Door:
         )
 
     def _check_cells(
-        self,
-        source: Source,
-        table: str,
-        ours: Mapping[str, pl.Expr],
-        kinds: Mapping[str, str],
-        theirs: Mapping[str, str],
+        self, source: Source, ours: Mapping[str, pl.Expr], kinds: Mapping[str, str], theirs: Mapping[str, str]
     ) -> None:
-        """A CSV column of which no cell can be read has the wrong type; a few such cells are rejected rows."""
-        declared = [name for name in ours if kinds[name] in {"moment", "day", "number"}]
+        """A column of text of which no cell can be read has the wrong type; a few such cells are rejected rows."""
+        schema = source.rows.collect_schema()
+        declared = [
+            name
+            for name in ours
+            if kinds[name] in {"moment", "day", "number"} and schema[theirs.get(name, name)] == pl.String
+        ]
         if not declared:
             return
         filled = [pl.col(theirs.get(name, name)).is_not_null().sum().alias(f"filled {name}") for name in declared]
@@ -279,7 +211,7 @@ class Door:
         counts = self.collect_rows(source.label, source.rows.select(*filled, *read))
         for name in declared if counts is not None else ():
             if counts is not None and counts[f"filled {name}"][0] and not counts[f"read {name}"][0]:
-                wrong = f"column '{theirs.get(name, name)}' holds other text, expected {_EXPECTED[kinds[name]]}"
+                wrong = f"column '{theirs.get(name, name)}' holds other text, expected {EXPECTED[kinds[name]]}"
                 self.fault(source.label, wrong, "Export it in that form")
 
     def collect_rows(self, label: str, rows: pl.LazyFrame) -> pl.DataFrame | None:
@@ -287,7 +219,7 @@ class Door:
         try:
             return rows.collect(engine="streaming")
         except _UNREADABLE:
-            self._unreadable(label)
+            self.unreadable(label)
             return None
 
     # -- taking rows in
@@ -353,64 +285,15 @@ def _bad_cells(
     empty = {"id": "no id", "moment": "no date", "day": "no date", "number": "not finite"}.get(kind, f"no {name}")
     found: list[tuple[str, str, pl.Expr, bool]] = []
     if is_needed and (table, name) not in _MAY_BE_EMPTY and not (table == "persons" and kind == "text"):
-        found.append((empty, name, pl.col(name).is_null(), False))
+        missing = pl.col(name).is_null()
+        if kind == "id" and table != "events":  # a blank id in events is nobody's once persons has none
+            missing = missing | (pl.col(name).str.strip_chars() == "")
+        found.append((empty, name, missing, False))
     elif kind in {"moment", "day", "number"}:
         found.append((empty, name, unreadable, True))
     if kind == "number":
         found.append(("not finite", name, pl.col(name).is_finite().not_().fill_null(False), False))
     return found
-
-
-def _typed(raw: pl.Expr, kind: str, dtype: pl.DataType, zone: str) -> pl.Expr | None:
-    """A typed column as ours; None when its type is not what we expect."""
-    is_text = dtype == pl.String or dtype.is_(pl.Categorical) or isinstance(dtype, pl.Enum | pl.Categorical)
-    if dtype == pl.Null:
-        return raw.cast(_OURS.get(kind, pl.String()))
-    if kind in {"id", "text"} and (is_text or dtype.is_integer() or (kind == "text" and dtype == pl.Boolean)):
-        return _not_blank(raw.cast(pl.String))
-    if kind == "texts":
-        if dtype == pl.List(pl.String):
-            return raw
-        return _split(raw.cast(pl.String)) if is_text else None
-    if kind == "number" and (dtype.is_numeric()):
-        return raw.cast(pl.Float32)
-    if kind in {"moment", "day"} and dtype == pl.Date:
-        return raw.cast(pl.Datetime("us")) if kind == "moment" else raw
-    if kind in {"moment", "day"} and isinstance(dtype, pl.Datetime):
-        local = raw.dt.convert_time_zone(zone).dt.replace_time_zone(None) if dtype.time_zone else raw
-        local = local.cast(pl.Datetime("us"))
-        return local if kind == "moment" else _midnight_only(local)
-    return None
-
-
-def _from_text(raw: pl.Expr, kind: str, zone: str) -> pl.Expr:
-    """A CSV column as ours; a cell that cannot be read is null."""
-    text = raw.str.strip_chars()
-    if kind == "number":
-        return text.cast(pl.Float64, strict=False).cast(pl.Float32)
-    if kind in {"moment", "day"}:
-        stamp = text.str.replace(" ", "T", literal=True)
-        day = text.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us"))
-        clock = stamp.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False)
-        short = stamp.str.to_datetime("%Y-%m-%dT%H:%M", time_unit="us", strict=False)
-        zoned = stamp.str.replace("Z$", "+00:00").str.to_datetime(
-            "%Y-%m-%dT%H:%M:%S%.f%z", time_unit="us", time_zone="UTC", strict=False
-        )
-        moment = pl.coalesce(day, clock, short, zoned.dt.convert_time_zone(zone).dt.replace_time_zone(None))
-        return moment if kind == "moment" else _midnight_only(moment)
-    return _split(text) if kind == "texts" else _not_blank(text)
-
-
-def _not_blank(text: pl.Expr) -> pl.Expr:
-    return pl.when(text != "").then(text)
-
-
-def _split(text: pl.Expr) -> pl.Expr:
-    return text.str.split(";").list.eval(pl.element().str.strip_chars())
-
-
-def _midnight_only(moment: pl.Expr) -> pl.Expr:
-    return pl.when(moment == moment.dt.truncate("1d")).then(moment.dt.date())
 
 
 def _found(source: Source, schema: Iterable[str], needed: Iterable[str]) -> str:
@@ -420,8 +303,16 @@ def _found(source: Source, schema: Iterable[str], needed: Iterable[str]) -> str:
     return f"Found: {', '.join(schema)}"
 
 
+def _files_under(folder: Path) -> list[Path]:
+    """The Parquet and CSV files of a folder and of those in it, by name; not what programs keep for themselves."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in {".parquet", ".csv"} and not path.is_dir())
+    return sorted(p for p in found if not any(part.startswith((".", "_")) for part in p.relative_to(folder).parts))
+
+
 def _separator(path: Path) -> str:
     """Finnish spreadsheets write ; where others write a comma; the header tells."""
     with path.open("rb") as file:
         header = file.readline()
+    if b"\0" in header:
+        raise OSError("text of two or four bytes a letter")
     return ";" if header.count(b";") > header.count(b",") else ","

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -13,10 +14,17 @@ from numpy.typing import NDArray
 
 from ethics.refusals import Fault
 from features.arrays import DAY_US, frozen, read_only
-from features.door import Checked, DataError, Door, add_reason
+from features.door import Checked, DataError, Door
+
+if TYPE_CHECKING:
+    from features.row_groups import EventRows
 
 _EPOCH = date(1970, 1, 1)
+_FIRST_DAY, _LAST_DAY = ((day - _EPOCH).days for day in (date.min, date.max))
+_USUAL_DAYS = ((date(1900, 1, 1) - _EPOCH).days, (date(2200, 12, 31) - _EPOCH).days)
+_NEVER = np.iinfo(np.int64).max
 _KNOWN_BY_EXTRACT = 0.999
+_STATIC = 255  # stands in ``reason`` for a row that is no event and no reject
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,146 +71,233 @@ def read_events(
     door: Door, files: Sequence[Checked], ids: pl.Series, *, may_be_empty: bool
 ) -> tuple[EventLog, date, int]:
     """The usable events of the persons ``ids``, the extract date, and the number of rows before rejecting."""
-    codes = _codes(door, files)
-    chunks = [chunk for file in files if (chunk := _chunk(door, file, ids, codes)) is not None]
-    door.refuse_faults()
-    n_rows = sum(chunk.reason.size for chunk in chunks)
+    reading = _Reading(door, files, ids)
+    n_rows = reading.find_persons()
     if not n_rows and not may_be_empty:
         raise DataError(Fault("events", "holds no rows", "Export the event log again"))
     extract_date, source = door.settings.extract_date, "as told"
+    reading.place_rows(_NEVER if extract_date is None else _first_after(extract_date))
     if extract_date is None:
-        extract_date, source = _default_extract_date(chunks), "by which 99.9 % of events are known"
-    too_late = ((extract_date - _EPOCH).days + 1) * DAY_US
-    for chunk in chunks:
-        chunk.reason[(chunk.reason == 0) & (chunk.known_or_time >= too_late)] = len(chunk.file.reasons)
-    door.put_aside("events", [(chunk.file, chunk.reason) for chunk in chunks])
+        extract_date, source = reading.default_extract_date(), "by which 99.9 % of events are known"
+        reading.leave_out(_first_after(extract_date))
+    n_static = reading.put_aside()
     door.say(f"extract date {extract_date} ({source})")
-    return _grouped(chunks, ids, codes), extract_date, n_rows
+    return reading.log(), extract_date, n_rows - n_static
 
 
-def _codes(door: Door, files: Sequence[Checked]) -> pl.Series:
-    found = [door.collect_rows(file.label, file.rows.select(pl.col("code").unique())) for file in files]
-    door.refuse_faults()
-    columns = [frame["code"] for frame in found if frame is not None]
-    return pl.concat([pl.Series("code", [], dtype=pl.String), *columns]).drop_nulls().unique().sort()
+def _first_after(day: date) -> int:
+    """The first µs after a day."""
+    return ((day - _EPOCH).days + 1) * DAY_US
 
 
-def _chunk(door: Door, file: Checked, ids: pl.Series, codes: pl.Series) -> _Chunk | None:
-    """One file of events as arrays: hashed to dense indices while it streams in."""
-    person = pl.col("person_id").cast(pl.Enum(ids), strict=False).to_physical().cast(pl.UInt32)
-    code_type = pl.UInt16 if len(codes) <= 2**16 - 1 else pl.UInt32
-    code = pl.col("code").cast(pl.Enum(codes), strict=False).to_physical().cast(code_type)
-    has_known = "knowledge_date" in file.columns
-    event_us = pl.col("event_date").dt.timestamp("us")
-    known_us = pl.col("knowledge_date").dt.timestamp("us").fill_null(event_us) if has_known else event_us
-    file, unknown = add_reason(file, "person not in persons", "person_id", person.is_null())
-    rows = file.rows.with_columns(unknown)
-    column = "knowledge_date" if has_known else "event_date"
-    ahead = codes.filter(pl.Series([matches(name, door.settings.events.ahead) for name in codes], dtype=pl.Boolean))
-    early = (known_us // DAY_US < event_us // DAY_US) & ~pl.col("code").is_in(ahead.implode())
-    file, early_reason = add_reason(file, "known before it happened", column, early if has_known else pl.lit(False))
-    file = file._replace(reasons=(*file.reasons, ("known after the extract date", column)))
-    value = pl.col("value") if "value" in file.columns else pl.lit(None, dtype=pl.Float32)
-    frame = door.collect_rows(
-        file.label,
-        rows.with_columns(early_reason).select(
-            person.fill_null(0).alias("person"),
-            event_us.fill_null(0).alias("time"),
-            *([known_us.fill_null(0).alias("known")] if has_known else []),
-            code.fill_null(0).alias("code"),
-            # Adding 0 makes -0 the same number as 0 in the digest too.
-            (value.fill_null(float("nan")) + 0.0).cast(pl.Float32).alias("value"),
-            "reason",
-        ),
-    )
-    if frame is None:
-        return None
-    arrays = {name: frame[name].rechunk().to_numpy() for name in frame.columns}
-    known = arrays.get("known")
-    return _Chunk(
-        file, arrays["person"], arrays["time"], known, arrays["code"], arrays["value"], arrays["reason"].copy()
-    )
+class _File:
+    """One file on its way in: a reader of its rows, where each row's person stands, and why rows were put aside."""
+
+    def __init__(self, checked: Checked, rows: EventRows) -> None:
+        self.rows = rows
+        self.has_known = "knowledge_date" in checked.columns
+        column = "knowledge_date" if self.has_known else "event_date"
+        asked = [
+            ("no id", "person_id"),
+            ("no date", "event_date"),
+            ("no code", "code"),
+            ("no date", "knowledge_date"),
+            ("not finite", "value"),
+            ("person not in persons", "person_id"),
+            ("known before it happened", column),
+            ("known after the extract date", column),
+        ]
+        self.checked = checked._replace(reasons=(*checked.reasons, *asked[5:]))
+        number_of = {reason: number for number, reason in enumerate(self.checked.reasons, start=1)}
+        self.why = np.array([number_of.get(reason, 0) for reason in asked], dtype=np.uint8)
+        self.no_date, self.too_late = int(self.why[1]), int(self.why[7])
+        if checked.undated_are_static:
+            self.why[1] = _STATIC
+        self.place = np.empty(rows.n_rows, dtype=np.uint32)
+        self.reason = np.zeros(rows.n_rows, dtype=np.uint8)  # takes no memory until something is written
 
 
-class _Chunk(NamedTuple):
-    """The rows of one file of events as arrays, in file order; ``reason`` 0 for rows to keep."""
+class _Reading:
+    """The passes over the files of one event log; the log grows in place and is never held twice."""
 
-    file: Checked
-    person: NDArray[np.uint32]
-    time: NDArray[np.int64]
-    known: NDArray[np.int64] | None
-    code: NDArray[Any]
-    value: NDArray[np.float32]
-    reason: NDArray[np.uint8]
+    def __init__(self, door: Door, files: Sequence[Checked], ids: pl.Series) -> None:
+        from features.row_groups import rows_of
 
-    @property
-    def known_or_time(self) -> NDArray[np.int64]:
-        return self.time if self.known is None else self.known
+        self.door, self.ids, self.files = door, ids, list[_File]()
+        for file in files:
+            with _damage_of(door, file):
+                self.files.append(_File(file, rows_of(file, door.settings.timezone)))
+        door.refuse_faults()
+        self.numbers: dict[str, int] = {}
+        self.is_ahead = np.empty(0, dtype=np.uint8)
 
+    def find_persons(self) -> int:
+        """First pass: who each row is about, and how much room each person needs; returns the number of rows."""
+        from features.person_index import PersonIndex
+        from features.regrouping import count_persons
 
-def _grouped(chunks: Sequence[_Chunk], ids: pl.Series, codes: pl.Series) -> EventLog:
-    """Events by person through a stable counting scatter; only persons whose events arrive unsorted are sorted."""
-    from features.regrouping import count_rows, scatter_rows, sort_within_persons
+        index, counts = PersonIndex(self.ids), np.zeros(len(self.ids), dtype=np.int64)
+        for file in self.files:
+            first = 0
+            with _damage_of(self.door, file.checked):
+                for place in file.rows.places(index):
+                    count_persons(frozen(place), counts)
+                    file.place[first : first + place.size] = place
+                    first += place.size
+        self.door.refuse_faults()
+        self.offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return sum(file.rows.n_rows for file in self.files)
 
-    counts = np.zeros(len(ids), dtype=np.int64)
-    for chunk in chunks:
-        count_rows(frozen(chunk.person), frozen(chunk.reason), counts)
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    def place_rows(self, too_late: int) -> None:
+        """Second pass: judge every row and put the good ones where their persons' events stand."""
+        from features.regrouping import place_rows
 
-    def scatter(columns: Sequence[NDArray[Any]], dtype: Any) -> NDArray[Any]:
-        target, cursor = np.empty(offsets[-1], dtype=dtype), offsets[:-1].copy()
-        for chunk, column in zip(chunks, columns, strict=True):
-            scatter_rows(frozen(chunk.person), frozen(chunk.reason), frozen(column), cursor, target)
-        return target
+        n, has_known = self.offsets[-1], any(file.has_known for file in self.files)
+        self.stops = self.offsets[:-1].copy()
+        self.time, self.value = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.float32)
+        self.known = np.empty(n, dtype=np.int64) if has_known else None
+        self.code: NDArray[Any] = np.empty(n, dtype=np.uint16)
+        bounds = frozen(np.array([_FIRST_DAY * DAY_US, (_LAST_DAY + 1) * DAY_US, too_late]))
+        for file in self.files:
+            with _damage_of(self.door, file.checked):
+                for rows in file.rows.rows():
+                    number_of = self._number(rows.names)
+                    part = slice(rows.first, rows.first + rows.time.size)
+                    if rows.reason is not None:
+                        file.reason[part] = np.where(rows.reason == file.no_date, file.why[1], rows.reason)
+                    place_rows(
+                        frozen(file.place[part]),
+                        frozen(rows.time),
+                        frozen(rows.time if rows.known is None else rows.known) if has_known else None,
+                        frozen(rows.code),
+                        frozen(number_of),
+                        frozen(self.is_ahead),
+                        frozen(rows.value),
+                        frozen(rows.has_value),
+                        frozen(file.why),
+                        bounds,
+                        file.reason[part],
+                        self.stops,
+                        self.time,
+                        self.known,
+                        self.code,
+                        self.value,
+                    )
+            file.place = np.empty(0, dtype=np.uint32)
+        self.door.refuse_faults()
 
-    time = scatter([chunk.time for chunk in chunks], np.int64)
-    known = None
-    if any(chunk.known is not None for chunk in chunks):
-        known = scatter([chunk.known_or_time for chunk in chunks], np.int64)
-        if not any(np.any(known[part] // DAY_US > time[part] // DAY_US) for part in _parts(time.size)):
-            known = None
-    code_type = np.uint16 if len(codes) <= 2**16 - 1 else np.uint32
-    code, names = _used_codes(scatter([chunk.code for chunk in chunks], code_type), codes)
-    value = scatter([chunk.value for chunk in chunks], np.float32)
-    sort_within_persons(frozen(offsets), time, known, code, value)
-    return EventLog(
-        person_ids=ids,
-        offsets=read_only(offsets),
-        time=read_only(time),
-        known=None if known is None else read_only(known),
-        code=read_only(code),
-        value=read_only(value),
-        codes=names,
-    )
+    def _number(self, names: Sequence[str]) -> NDArray[np.int32]:
+        """Codes are numbered as they come; the log is widened when 16 bits no longer tell them apart."""
+        n_before, numbers = len(self.numbers), self.numbers
+        told = np.array([numbers.setdefault(name, len(numbers)) if name else -1 for name in names], dtype=np.int32)
+        if len(numbers) > n_before:
+            ahead = self.door.settings.events.ahead
+            new = [matches(name, ahead) for name in list(numbers)[n_before:]]
+            self.is_ahead = np.concatenate([self.is_ahead, np.array(new, dtype=np.uint8)])
+            if len(numbers) > 2**16 - 1 and self.code.dtype == np.uint16:
+                self.code = self.code.astype(np.uint32)
+        return told
 
+    def default_extract_date(self) -> date:
+        """The first day by whose end 99.9 % of the usable events are known."""
+        from features.regrouping import count_days
 
-def _used_codes(code: NDArray[Any], codes: pl.Series) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """Codes that occur in kept rows, renumbered: a rejected row leaves no trace in a digest."""
-    counts = np.zeros(len(codes), dtype=np.int64)
-    for part in _parts(code.size):
-        counts += np.bincount(code[part], minlength=len(codes))
-    used = counts > 0
-    if used.all():
-        return code, tuple(codes)
-    renumbered = (np.cumsum(used) - 1).astype(np.uint32)
-    n_used = int(used.sum())
-    return renumbered[code].astype(np.uint16 if n_used <= 2**16 - 1 else np.uint32), tuple(
-        codes.filter(pl.Series(used))
-    )
+        moment = self.time if self.known is None else self.known
+        for first, last in (_USUAL_DAYS, (_FIRST_DAY, _LAST_DAY)):
+            counts = np.zeros(last - first + 3, dtype=np.int64)  # one before, one after
+            count_days(frozen(self.offsets), frozen(self.stops), frozen(moment), first - 1, counts)
+            known = np.cumsum(counts)
+            if not known[-1]:
+                wrong = "holds no usable event to tell the extract date by"
+                raise DataError(Fault("events", wrong, "Give extract_date in city.toml"))
+            at = int(np.searchsorted(known, int(np.ceil(_KNOWN_BY_EXTRACT * known[-1]))))
+            if 0 < at < counts.size - 1:
+                break
+        self.n_late = int(known[-1] - known[at])
+        return _EPOCH + timedelta(days=first - 1 + at)
 
+    def leave_out(self, too_late: int) -> None:
+        """Take out what is known too late, and look up where in the files those rows stand."""
+        if not self.n_late:
+            return
+        self._close_gaps(too_late)
+        n_found = 0
+        for file in self.files:
+            with _damage_of(self.door, file.checked):
+                for first, known in file.rows.known(too_late):
+                    late = np.flatnonzero((known >= too_late) & (file.reason[first : first + known.size] == 0))
+                    file.reason[first + late] = file.too_late
+                    n_found += late.size
+                    if n_found == self.n_late:
+                        return
+        self.door.refuse_faults()
 
-def _parts(n: int) -> Iterator[slice]:
-    """Slices short enough that what is computed of them is small beside the log."""
-    return (slice(start, start + 2**20) for start in range(0, n, 2**20))
+    def _close_gaps(self, too_late: int) -> None:
+        from features.regrouping import close_gaps
 
+        if too_late != _NEVER or np.any(self.stops != self.offsets[1:]):
+            close_gaps(self.offsets, frozen(self.stops), too_late, self.time, self.known, self.code, self.value)
+            self.stops = self.offsets[1:].copy()
 
-def _default_extract_date(chunks: Sequence[_Chunk]) -> date:
-    """The first day by whose end 99.9 % of the usable events are known."""
-    days = [chunk.known_or_time[chunk.reason == 0] // DAY_US for chunk in chunks]
-    together = np.concatenate(days) if days else np.empty(0, dtype=np.int64)
-    if not together.size:
-        raise DataError(
-            Fault("events", "holds no usable event to tell the extract date by", "Give extract_date in city.toml")
+    def put_aside(self) -> int:
+        """Hand the rejects to the door; returns the number of rows left out because they are no events."""
+        n_static = 0
+        for file in self.files:
+            if file.checked.undated_are_static:
+                is_static = file.reason == _STATIC
+                n_static += int(is_static.sum())
+                file.reason[is_static] = 0
+        self.door.put_aside("events", [(file.checked, file.reason) for file in self.files])
+        if n_static:
+            self.door.say(f"events: {n_static:,} rows without a date say what never changes and are no events")
+        return n_static
+
+    def log(self) -> EventLog:
+        """What is left, in its one order."""
+        from features.regrouping import any_known_on_a_later_day, sort_within_persons
+
+        self._close_gaps(_NEVER)
+        n, known = self.offsets[-1], self.known
+        if known is not None and not any_known_on_a_later_day(frozen(self.time[:n]), frozen(known[:n])):
+            known = self.known = None
+        columns = (self.time, known, self.code, self.value)
+        for column in columns:
+            if column is not None and column.size > n:
+                column.resize(n, refcheck=False)  # gives the rest back without a copy
+        codes = self._renumber()
+        sort_within_persons(frozen(self.offsets), self.time, known, self.code, self.value)
+        return EventLog(
+            person_ids=self.ids,
+            offsets=read_only(self.offsets),
+            time=read_only(self.time),
+            known=None if known is None else read_only(known),
+            code=read_only(self.code),
+            value=read_only(self.value),
+            codes=codes,
         )
-    last = int(np.ceil(_KNOWN_BY_EXTRACT * together.size)) - 1
-    return _EPOCH + timedelta(days=int(np.partition(together, last)[last]))
+
+    def _renumber(self) -> tuple[str, ...]:
+        """Number the codes by name, only those that occur: a rejected row leaves no trace in a digest."""
+        from features.regrouping import mark_codes, renumber
+
+        names = list(self.numbers)
+        is_used = np.zeros(len(names), dtype=np.uint8)
+        mark_codes(frozen(self.code), is_used)
+        used = sorted(name for name, occurs in zip(names, is_used, strict=True) if occurs)
+        number_of = np.zeros(len(names), dtype=np.uint32)
+        number_of[[self.numbers[name] for name in used]] = np.arange(len(used), dtype=np.uint32)
+        renumber(self.code, frozen(number_of))
+        if len(used) <= 2**16 - 1:
+            self.code = self.code.astype(np.uint16, copy=False)
+        return tuple(used)
+
+
+@contextmanager
+def _damage_of(door: Door, file: Checked) -> Iterator[None]:
+    """A fault instead of an error when a file turns out to be damaged inside."""
+    from features.row_groups import CANNOT_READ
+
+    try:
+        yield
+    except CANNOT_READ:
+        door.unreadable(file.label)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from ethics.refusals import Fault
 from features.arrays import DAY_US, frozen
 from features.city import City, DataError, matches
-from features.kernels import EVER, label_windows
 from features.keyed_rows import KeyedRows, keyed_rows
+from features.label_kernels import EVER, label_windows
 from features.spec import LabelSpec, require_built
 from features.sweep import log_arrays
 
@@ -41,7 +41,7 @@ def build_label(city: City, keys: pl.DataFrame, label: LabelSpec) -> NDArray[np.
 
 
 class _Ahead(NamedTuple):
-    """What happened in the windows of some rows; see :func:`features.kernels.label_windows`."""
+    """What happened in the windows of some rows; see :func:`features.label_kernels.label_windows`."""
 
     days: NDArray[np.int64]
     totals: NDArray[np.float64]
@@ -57,7 +57,7 @@ def look_ahead(
     n = place.person.size
     ahead = _Ahead(np.empty(n, dtype=np.int64), np.empty((3, n)), np.empty(n, dtype=np.int64))
     label_windows(
-        *log_arrays(city),
+        *log_arrays(city.events),
         frozen(place.person),
         frozen(place.as_of),
         frozen(end if stop is None else np.minimum(end, stop)),

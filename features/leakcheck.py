@@ -26,7 +26,7 @@ _SHARE_REMOVED, _SHARE_DOUBLED = 0.2, 0.2
 
 @dataclass(frozen=True)
 class LeakCheck:
-    """Digests of a day's matrix before and after its future was rewritten, and how many events that touched."""
+    """Digests of a day's matrix before and after its future was rewritten, and how many rows that touched."""
 
     as_of_date: date
     before: str
@@ -71,10 +71,11 @@ def leakcheck(
 
 
 def poisoned(city: City, as_of_date: date, seed: int = 0) -> tuple[City, int]:
-    """The same city, in which all that became known on or after a day is rewritten; and how many events that was.
+    """The same city, in which all that became known on or after a day is rewritten; and how many rows that was.
 
     Of these events a fifth is removed and a fifth doubled; all get other values, other codes, and other, mostly
-    earlier event dates, so that a feature which looked at event dates alone would see them.
+    earlier event dates, so that a feature which looked at event dates alone would see them. What the history of
+    attributes says is rewritten likewise (see :func:`_poisoned_history`).
     """
     log, rng = city.events, np.random.default_rng(seed)
     as_of = int(np.datetime64(as_of_date, "us").astype(np.int64))
@@ -98,7 +99,33 @@ def poisoned(city: City, as_of_date: date, seed: int = 0) -> tuple[City, int]:
         ),
         "value": np.concatenate([log.value[past], rng.normal(0, 1e6, future.size).astype(np.float32)]),
     }
-    return replace(city, events=_log_of(log, columns)), int(later.sum())
+    history, n_history = _poisoned_history(city.history, as_of_date, rng)
+    return replace(city, events=_log_of(log, columns), history=history), int(later.sum()) + n_history
+
+
+def _poisoned_history(
+    history: pl.DataFrame | None, as_of_date: date, rng: np.random.Generator
+) -> tuple[pl.DataFrame | None, int]:
+    """Rows known on or after the day, or beginning then, get values of other rows.
+
+    Rows known only later also get beginnings up to years before the day, which a reader of beginnings alone would
+    believe.
+    """
+    import polars as pl
+
+    if history is None or history.is_empty():
+        return history, 0
+    day = pl.lit(as_of_date).cast(pl.Datetime("us"))
+    known_later = history.select(pl.col("knowledge_date") >= day).to_series().to_numpy()
+    later = history.select((pl.col("knowledge_date") >= day) | (pl.col("from_date") >= day)).to_series().to_numpy()
+    value = history["value"].gather(
+        np.where(later, rng.integers(0, history.height, history.height), np.arange(history.height))
+    )
+    midnight = int(np.datetime64(as_of_date, "us").astype(np.int64))
+    earlier = pl.Series(midnight - rng.integers(1, 3650, history.height) * DAY_US).cast(pl.Datetime("us"))
+    begins = pl.when(pl.Series(known_later)).then(earlier).otherwise(pl.col("from_date"))
+    poisoned = history.with_columns(value, from_date=begins)
+    return poisoned.sort("person_id", "attribute", "value", "from_date", "knowledge_date"), int(later.sum())
 
 
 def _log_of(log: EventLog, columns: dict[str, NDArray[Any]]) -> EventLog:

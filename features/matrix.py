@@ -18,16 +18,21 @@ from numpy.typing import NDArray
 
 from ethics.digests import canonical_json
 from ethics.refusals import Fault
-from features.arrays import read_only
-from features.attributes import age_on
+from features.arrays import frozen, read_only
 from features.city import City, DataError, hash_table, matches
-from features.keyed_rows import KeyedRows, keyed_rows, without_objectors
+from features.columns import compute_columns, masked_persons, refuse_uncomputable
+from features.csr_kernels import copy_transposed
+from features.keyed_rows import KeyedRows, keyed_rows, objector_rows
 from features.label import label_of, look_ahead, refuse_empty_label
+from features.sparse_block import SparseBlock, empty_cells
 from features.spec import CohortSpec, FeatureSpec, IndicatorSpec, LabelSpec, Spec, column_names, require_built
-from features.sweep import Group, sweep
 
 if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
     from ethics.objections import ObjectionRegister
+    from features.cache import FeatureCache
 
 _DIGEST_ROWS = 4096
 
@@ -60,23 +65,12 @@ class Matrix:
     @cached_property
     def digest(self) -> str:
         """SHA-256 over the schema and the hash of each column's little-endian bytes."""
-        keys = hashlib.sha256()
-        hash_table(keys, self.keys)
-        columns = [hashlib.sha256() for _ in self.names]
+        digest, columns = MatrixDigest(self.names), np.empty((len(self.names), _DIGEST_ROWS), dtype=np.float32)
         for start in range(0, self.X.shape[0], _DIGEST_ROWS):
-            block = np.ascontiguousarray(self.X[start : start + _DIGEST_ROWS].T, dtype="<f4")
-            for column, values in zip(columns, block, strict=True):
-                column.update(values.data)
-        facts: dict[str, Any] = {
-            "keys": keys.hexdigest(),
-            "columns": [[name, "<f4", column.hexdigest()] for name, column in zip(self.names, columns, strict=True)],
-            "label": None if self.y is None else hashlib.sha256(self.y.astype("<f8").tobytes()).hexdigest(),
-            "indicators": [
-                [name, hashlib.sha256(seen.astype("u1").tobytes()).hexdigest()]
-                for name, seen in self.indicators.items()
-            ],
-        }
-        return hashlib.sha256(canonical_json(facts)).hexdigest()
+            rows = self.X[start : start + _DIGEST_ROWS]
+            copy_transposed(frozen(rows), columns, 0)
+            digest.update(columns[:, : rows.shape[0]])
+        return digest.of(self.keys, self.y, self.indicators)
 
     def rows(self, mask: NDArray[np.bool_]) -> Matrix:
         """The rows where ``mask`` (n,) holds, in the same order."""
@@ -88,6 +82,74 @@ class Matrix:
             indicators={name: read_only(seen[mask]) for name, seen in self.indicators.items()},
         )
 
+    def to_polars(self) -> pl.DataFrame:
+        """Keys and features as one frame: person_id, as_of_date, then a Float32 column per name; NaN stays NaN."""
+        import pyarrow as pa
+
+        columns = np.empty(self.X.shape[::-1], dtype=np.float32)
+        copy_transposed(frozen(self.X), columns, 0)
+        cells = pa.Table.from_arrays([as_arrow(column) for column in columns], names=list(self.names))
+        frame = pl.from_arrow(cells)
+        assert isinstance(frame, pl.DataFrame)
+        return self.keys.hstack(frame)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Features as a pandas frame of float32, indexed by person_id and as_of_date; shares the memory of ``X``."""
+        import pandas as pd
+
+        ids, days = self.keys["person_id"].to_numpy(), self.keys["as_of_date"].to_numpy()
+        index = pd.MultiIndex.from_arrays([ids, pd.DatetimeIndex(days)], names=self.keys.columns)
+        return pd.DataFrame(self.X, index=index, columns=list(self.names), copy=False)
+
+    def to_csr(self) -> SparseBlock:
+        """The cells that differ from those of a person without events."""
+        return SparseBlock.of(self.X, empty_cells(self.names))
+
+
+class MatrixDigest:
+    """The digest of a matrix of which the rows come piece by piece, in order.
+
+    A matrix has one digest, however it is held or written: SHA-256 over the schema, the keys, and the hash of each
+    column's little-endian bytes.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+        self._columns = [hashlib.sha256() for _ in names]
+
+    def update(self, columns: NDArray[np.float32]) -> None:
+        """Take in the next rows, given as columns: float32 (p, m), each column in one piece."""
+        for column, values in zip(self._columns, columns, strict=True):
+            column.update(values.astype("<f4", copy=False).data)
+
+    def of(
+        self,
+        keys: pl.DataFrame,
+        y: NDArray[np.float64] | None = None,
+        indicators: Mapping[str, NDArray[np.bool_]] | None = None,
+    ) -> str:
+        """The digest, once every row was taken in."""
+        rows = hashlib.sha256()
+        hash_table(rows, keys)
+        named = zip(self._names, self._columns, strict=True)
+        facts: dict[str, Any] = {
+            "keys": rows.hexdigest(),
+            "columns": [[name, "<f4", column.hexdigest()] for name, column in named],
+            "label": None if y is None else hashlib.sha256(y.astype("<f8").tobytes()).hexdigest(),
+            "indicators": [
+                [name, hashlib.sha256(seen.astype("u1").tobytes()).hexdigest()]
+                for name, seen in (indicators or {}).items()
+            ],
+        }
+        return hashlib.sha256(canonical_json(facts)).hexdigest()
+
+
+def as_arrow(column: NDArray[Any]) -> pa.Array:
+    """One column in one piece as Arrow reads it, without a copy; NaN stays NaN."""
+    import pyarrow as pa
+
+    return pa.Array.from_buffers(pa.float32(), column.size, [None, pa.py_buffer(column)])
+
 
 def build_matrix(
     city: City,
@@ -98,14 +160,25 @@ def build_matrix(
     need_id: str,
     label: LabelSpec | None = None,
     indicators: Sequence[IndicatorSpec] = (),
+    cache: FeatureCache | None = None,
+    threads: int = 1,
 ) -> Matrix:
     """Features, and with ``label`` what followed, for every key whose person does not object to the need.
+
+    Parameters
+    ----------
+    keys : person_id, as_of_date; in any order
+    cache : FeatureCache, optional
+        Where columns computed before are kept, before objectors are masked. Features from other people's events
+        depend on who objects, and are computed each time.
+    threads : int
+        How many threads compute; the bytes are the same.
 
     Raises
     ------
     DataError
         No rows; persons the city does not have; repeated keys; everyone objects; a label that is never known, or
-        never appears; ``age`` asked of a city without birth dates.
+        never appears; attributes or relations that the city does not have.
     SpecError
         Column names that clash, or a part that is not built yet.
     """
@@ -114,9 +187,14 @@ def build_matrix(
     if indicators and label is None:
         wrong = "are looked for in the label's window, and there is no label"
         raise DataError(Fault("indicators", wrong, "Give a label, or leave the indicators out"))
-    place = keyed_rows(city, keys, in_order=True)
-    place, n_objectors = without_objectors(place, objections, need_id)
-    X = _features(city, features, place, len(names))
+    everyone = keyed_rows(city, keys, in_order=True)
+    keep, n_objectors = objector_rows(everyone, objections, need_id)
+    place = everyone if keep is None else everyone.part(np.flatnonzero(keep))
+    masked = masked_persons(city, features, objections, need_id)
+    if cache is None:
+        X = compute_columns(city, features, place, masked=masked, threads=threads)
+    else:
+        X = _with_cache(cache, city, features, everyone, keep, masked, threads)
     y = None if label is None else label_of(city, place, label)
     if y is not None and label is not None:
         refuse_empty_label(city, place, label, y)
@@ -131,18 +209,46 @@ def build_matrix(
     )
 
 
-def _features(city: City, features: Sequence[FeatureSpec], place: KeyedRows, n_columns: int) -> NDArray[np.float32]:
-    groups, ages, column = [], [], 0
-    for feature in features:
-        if feature.attribute is None:
-            groups.append(Group(feature.codes, feature.windows, feature.measures, column))
-        else:
-            ages.append(column)
-        column += len(feature.columns())
-    X = sweep(city, groups, place, n_columns)
-    for column in ages:
-        X[:, column] = age_on(city, place)
-    return X
+def _with_cache(
+    cache: FeatureCache,
+    city: City,
+    features: Sequence[FeatureSpec],
+    everyone: KeyedRows,
+    keep: NDArray[np.bool_] | None,
+    masked: NDArray[np.bool_] | None,
+    threads: int,
+) -> NDArray[np.float32]:
+    """As :func:`compute_columns` for the rows of ``keep``; what is cached is computed for all rows, and masked then."""
+
+    def compute(some: Sequence[FeatureSpec], rows: KeyedRows) -> NDArray[np.float32]:
+        return compute_columns(city, some, rows, threads=threads)
+
+    own, of_others = ([f for f in features if (f.of == "self") == wanted] for wanted in (True, False))
+    refuse_uncomputable(city, features)
+    X = np.empty((len(everyone.person), 0), dtype=np.float32)
+    if own:
+        X = cache.columns(city, own, everyone, compute)
+    if keep is not None:
+        X = _only_rows(X, keep)
+    if not of_others:
+        return X
+    place = everyone if keep is None else everyone.part(np.flatnonzero(keep))
+    others = compute_columns(city, of_others, place, masked=masked, threads=threads)
+    is_own = np.array([f.of == "self" for f in features for _ in f.columns()])
+    together = np.empty((len(place.person), is_own.size), dtype=np.float32)
+    together[:, is_own], together[:, ~is_own] = X, others
+    return together
+
+
+def _only_rows(X: NDArray[np.float32], keep: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Some rows of a matrix, moved together inside its own memory where that may be written to."""
+    if not X.flags.writeable:
+        return X[keep]
+    rows = np.flatnonzero(keep)
+    for start in range(0, rows.size, _DIGEST_ROWS):
+        some = rows[start : start + _DIGEST_ROWS]
+        X[start : start + some.size] = X[some]  # a row only ever moves up, onto rows that were read
+    return X[: rows.size]
 
 
 def unseen_codes(city: City, specs: Iterable[Spec]) -> list[Fault]:

@@ -13,6 +13,10 @@ _HOME_OF = {
     "baselines": ("run_baselines",),
     "metrics": ("Estimate", "evaluate", "precision_at_k", "recall_at_k"),
     "ties": ("tie_keys",),
+    "benefit": ("benefit_grounds", "check_wording", "load_evidence_table"),
+    "benefit_ranking": ("compare_with_risk", "expected_benefit", "rank_by_benefit"),
+    "uplift_trial": ("randomised_trial",),
+    "uplift_learning": ("uplift", "worth_of_uplift"),
     "evidence": ("gather_evidence", "load_evidence"),
     "registry": ("approve", "approved_model", "configure", "log_run"),
 }
@@ -21,6 +25,12 @@ __all__ = sorted(_MODULE_OF)
 
 if TYPE_CHECKING:
     from models.baselines import run_baselines as run_baselines
+    from models.benefit import benefit_grounds as benefit_grounds
+    from models.benefit import check_wording as check_wording
+    from models.benefit import load_evidence_table as load_evidence_table
+    from models.benefit_ranking import compare_with_risk as compare_with_risk
+    from models.benefit_ranking import expected_benefit as expected_benefit
+    from models.benefit_ranking import rank_by_benefit as rank_by_benefit
     from models.evidence import gather_evidence as gather_evidence
     from models.evidence import load_evidence as load_evidence
     from models.metrics import Estimate as Estimate
@@ -43,6 +53,9 @@ if TYPE_CHECKING:
     from models.training import NeedModel as NeedModel
     from models.training import load_model as load_model
     from models.training import train as train
+    from models.uplift_learning import uplift as uplift
+    from models.uplift_learning import worth_of_uplift as worth_of_uplift
+    from models.uplift_trial import randomised_trial as randomised_trial
 
 
 def __getattr__(name: str) -> Any:

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ethics.refusals import BadInput, Fault
+from features.spec import RATE
+from features.windows import ZERO_WHEN_EMPTY, numbered
 
 if TYPE_CHECKING:
     from features.matrix import Matrix
     from features.spec import FeatureSpec
+    from features.windows import Window
     from models.need import Need
 
 MOST_REASONS = 4
@@ -125,11 +128,41 @@ class Typical:
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a matrix as a reader needs it: of which feature, which measure, over which window."""
+    """One column of a matrix as a reader needs it: of which feature, which measure, over which window.
+
+    ``measure`` is the key of its sentences: the measure's name, without the number that some carry (``number``);
+    ``age``, ``attribute`` or ``category`` for an attribute's value on the day. ``window`` is None for an attribute.
+    """
 
     feature: FeatureSpec
     measure: str
-    days: int | None
+    window: Window | None = None
+    number: int = 0
+
+    @property
+    def scale(self) -> float:
+        """By how much a value is multiplied to be read: a slope is told for 30 days, a rate for 1,000 residents."""
+        return {"trend": _TREND_DAYS, RATE: _RATE_PERSONS}.get(self.measure, 1.0)
+
+    def rounded(self, value: float) -> float:
+        """A cell as it is told: scaled, and as exact as somebody reads it."""
+        value *= self.scale
+        if np.isnan(value):
+            return value
+        if self.measure in _WHOLE_BELOW:
+            return float(np.floor(value))
+        whole = self.measure in _COUNTED or abs(value) >= 100
+        return float(np.round(value)) if whole else float(f"{value:.3g}")
+
+
+def _columns_of(feature: FeatureSpec) -> list[Column]:
+    """What stands behind a feature's columns, in the order of ``feature.columns()``."""
+    if feature.attribute is None:
+        named = [(measure, numbered(measure) or (measure, 0)) for measure in feature.measures]
+        return [Column(feature, kind, window, number) for window in feature.windows for _, (kind, number) in named]
+    value = "age" if feature.attribute == "age" else "category" if feature.categories else "attribute"
+    on_the_day = [Column(feature, value)] if feature.name in feature.columns() else []
+    return [*on_the_day, *(Column(feature, measure) for measure in feature.measures)]
 
 
 @dataclass(frozen=True)
@@ -154,15 +187,7 @@ class Explainer:
     @cached_property
     def columns(self) -> tuple[Column, ...]:
         """What stands behind each column of the need's matrix, in order."""
-        found = []
-        for feature in self.need.features:
-            if feature.attribute is not None:
-                found.append(Column(feature, feature.attribute, None))
-                continue
-            for window in feature.windows:
-                days = None if window.unit == "ever" else window.far
-                found += [Column(feature, measure, days) for measure in feature.measures]
-        return tuple(found)
+        return tuple(column for feature in self.need.features for column in _columns_of(feature))
 
     def of_contributions(self, values: np.ndarray, contributions: np.ndarray) -> list[Reason]:
         """Up to four reasons of one person, strongest first.
@@ -196,8 +221,8 @@ class Explainer:
 
     def _differs(self, j: int, value: float) -> bool:
         column = self.columns[j]
-        typical = self._rounded(column, self.typical.medians[self.need.columns[j]])
-        value = self._rounded(column, value)
+        typical = column.rounded(self.typical.medians[self.need.columns[j]])
+        value = column.rounded(value)
         return value != typical and not (np.isnan(value) and np.isnan(typical))
 
     def of_order(self, values: np.ndarray) -> list[Reason]:
@@ -212,6 +237,8 @@ class Explainer:
             feature = self.columns[j].feature
             if feature.visible_to and not {self.reader, self.need.service} & set(feature.visible_to):
                 reason = Reason(words("reasons.hidden"), None, None)
+            elif feature.of == "household":  # whatever is said of it is said of another person
+                reason = Reason(words("reasons.household"), None, None)
             else:
                 text = self._sentence(j, float(values[j]))
                 text = words("reasons.lowers", sentence=text) if lowers else text
@@ -222,46 +249,78 @@ class Explainer:
 
     def _sentence(self, j: int, value: float) -> str:
         words, column = Words.of(self.language), self.columns[j]
-        typical = self._rounded(column, self.typical.medians[self.need.columns[j]])
-        value = self._rounded(column, value)
+        typical = column.rounded(self.typical.medians[self.need.columns[j]])
+        value = column.rounded(value)
         plain = column.feature.plain
         text = words(
-            f"measures.{column.measure}.{_form(column.measure, value)}",
-            plain=getattr(plain, self.language) if plain else column.feature.name,
-            value="" if np.isnan(value) else words.number(value),
-            window=self._window(column),
+            f"measures.{column.measure}.{_form(column, value)}",
+            plain=getattr(plain, self.language) if plain else column.feature.name.replace("_", " "),
+            value=self._value(column, value),
+            window=self._window(column.window),
+            number=words.number(column.number),
         )
-        if np.isnan(typical) or np.isnan(value):  # with nothing typical, or nothing to compare with it
+        # With nothing typical, or nothing to compare with it; and no category lies between two others.
+        if np.isnan(typical) or np.isnan(value) or column.measure == "category":
             return text
-        unit = "number" if column.measure != "days_since_last" else "day" if typical == 1 else "days"
-        return f"{text} {words(f'typical.{unit}', typical=words.number(typical))}"
+        return f"{text} {self._typical(column, typical)}"
 
-    def _window(self, column: Column) -> str:
-        words = Words.of(self.language)
-        if column.days is None:
-            return words("windows.ever")
-        return words("windows.day") if column.days == 1 else words("windows.days", days=words.number(column.days))
-
-    @staticmethod
-    def _rounded(column: Column, value: float) -> float:
+    def _value(self, column: Column, value: float) -> str:
         if np.isnan(value):
-            return value
-        if column.measure == "age":
-            return float(np.floor(value))
-        whole = column.measure in _COUNTED or abs(value) >= 100
-        return float(np.round(value)) if whole else float(f"{value:.3g}")
+            return ""
+        if column.measure == "category":
+            return column.feature.categories[int(value)]
+        return Words.of(self.language).number(abs(value) if column.measure == "trend" else value)
+
+    def _typical(self, column: Column, typical: float) -> str:
+        words = Words.of(self.language)
+        unit = "number"
+        if column.measure in ("days_since_last", "days_since_first"):
+            unit = "day" if typical == 1 else "days"
+        elif column.measure == "months_since_change":
+            unit = "month" if typical == 1 else "months"
+        elif column.measure == "trend":
+            unit = "level" if typical == 0 else "rising" if typical > 0 else "falling"
+            typical = abs(typical)
+        return words(f"typical.{unit}", typical=words.number(typical))
+
+    def _window(self, window: Window | None) -> str:
+        words = Words.of(self.language)
+        if window is None:
+            return ""
+        if window.unit == "ever":
+            return words("windows.ever")
+        if window.near:
+            return words("windows.band", near=words.number(window.near), far=words.number(window.far))
+        unit = "day" if window.unit == "days" else "month"
+        return words(f"windows.{unit}") if window.far == 1 else words(f"windows.{unit}s", far=words.number(window.far))
 
 
-_COUNTED = ("count", "n_values", "days_since_last")
+_COUNTED = frozenset(
+    {"count", "n_values", "distinct_codes", "distinct_days", "days_since_last", "days_since_first", "n_changes"}
+)
+_WHOLE_BELOW = frozenset({"age", "months_since_change", "category"})
+_ZERO_IS_NONE = ZERO_WHEN_EMPTY | {"n_changes", RATE}
+_TREND_DAYS, _RATE_PERSONS = 30.0, 1_000.0
+_HAS_ONE = frozenset(
+    {"n_values", "distinct_codes", "distinct_days", "days_since_last", "days_since_first", "age"}
+    | {"months_since_change", "n_changes"}
+)
+_HAS_ZERO = frozenset({"days_since_last", "days_since_first", "months_since_change", "std"})
 
 
-def _form(measure: str, value: float) -> str:
-    """Which of a measure's sentences fits a value."""
-    if np.isnan(value) or (value == 0 and measure in ("count", "n_values")):
+def _form(column: Column, value: float) -> str:
+    """Which of a measure's sentences fits a value; in a band the latest is not the latest of all."""
+    measure = column.measure
+    if np.isnan(value):
+        return "empty" if measure == RATE else "none"
+    if value == 0 and measure in _ZERO_IS_NONE:
         return "none"
-    if value == 0 and measure == "days_since_last":
+    if measure == "trend":
+        return "level" if value == 0 else "rising" if value > 0 else "falling"
+    in_band = "_band" if measure in ("last", "days_since_last") and column.window and column.window.near else ""
+    if value == 0 and measure in _HAS_ZERO and not in_band:
         return "zero"
-    return "one" if value == 1 and measure in ("n_values", "days_since_last", "age") else "some"
+    return f"one{in_band}" if value == 1 and measure in _HAS_ONE else f"some{in_band}"
 
 
 def explain(

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 OWN = ("ethics", "features", "models", "scoring", "serving")
 NOT_BUILT = {
-    "features build": "cached feature builds",
-    "features plan": "the plan of a cached build",
-    "features explain": "the events behind one cell",
     "needs new": "a new need by questions",
     "lists": "showing and rebuilding past lists",
     "outcome": "contact outcomes",
@@ -139,7 +136,7 @@ def _add_looking(commands: Any) -> None:
 
     city = _group(commands, "city", "look at a city folder, or invent one")
     check = _command(city, "check", "persons, events, period, codes and rejects of a city folder", "city_check")
-    check.add_argument("folder", type=Path)
+    check.add_argument("folder", type=_city, help="a city folder, or the URL of a database")
     synth = _command(city, "synth", "write an invented city with known truth", "city_synth")
     synth.add_argument("folder", type=Path)
     synth.add_argument("--persons", type=_positive, default=10_000)
@@ -151,12 +148,39 @@ def _add_looking(commands: Any) -> None:
     check.add_argument("need", type=Path)
     _unbuilt_within(needs, "needs new")
 
+    _add_features(commands)
+
+
+def _add_features(commands: Any) -> None:
     features = _group(commands, "features", "the features of a need")
+    build = _command(features, "build", "build the matrix into a Parquet file; what is cached stays", "features_build")
+    _city_and_need(build)
+    build.add_argument("--as-of", type=_day, help="one day, as 2026-06-01 (default: every as-of date of the cohort)")
+    build.add_argument("--out", type=Path, help="a new Parquet file (default: in the home, named by its dates)")
+    build.add_argument("--no-cache", action="store_true", help="neither read nor write the home's feature cache")
+    build.add_argument("--threads", type=_positive, default=1, help="the bytes are the same with any number")
+
+    plan = _command(features, "plan", "what a build would compute, what is cached, and why", "features_plan")
+    _city_and_need(plan)
+    plan.add_argument("--as-of", type=_day, help="one day, as 2026-06-01 (default: every as-of date of the cohort)")
+
+    explain = _command(features, "explain", "the events that made one cell", "features_explain")
+    explain.add_argument("person", help="a person_id, which is a pseudonym")
+    explain.add_argument("as_of", metavar="date", type=_day, help="the as-of date, as 2026-06-01")
+    explain.add_argument("column", help="e.g. absence.count.30d")
+    _city_and_need(explain)
+    purposes = ("not-said", "resident", "audit", "fault")
+    explain.add_argument("--purpose", choices=purposes, default="not-said", help="why it is read, for the audit log")
+
+    minimise = _command(
+        features, "minimise", "what the need reads beside what the city hands over", "features_minimise"
+    )
+    _city_and_need(minimise)
+    minimise.add_argument("--as-of", type=_day, help="the day looked at (default: the cohort's latest)")
+
     leak = _command(features, "leakcheck", "poison the future, prove that no byte changes", "leakcheck")
     _city_and_need(leak)
     leak.add_argument("--seed", type=int, default=0)
-    for name in ("features build", "features plan", "features explain"):
-        _unbuilt_within(features, name)
 
 
 def _add_models(commands: Any) -> None:
@@ -225,7 +249,7 @@ def _add_use(commands: Any) -> None:
             command.add_argument("--unit", help="only this unit's list is written")
 
     serve = _command(commands, "serve", "answer POST /score over HTTP, on loopback unless told", "serve")
-    serve.add_argument("--city", type=Path, required=True)
+    serve.add_argument("--city", type=_city, required=True, help="a city folder, or the URL of a database")
     serve.add_argument("--need", type=Path, action="append", help="a need file (default: every approved need)")
     serve.add_argument("--host", default=None)
     serve.add_argument("--port", type=_positive, default=None)
@@ -255,10 +279,15 @@ def _unbuilt_within(group: Any, name: str) -> None:
 
 
 def _city_and_need(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--city", type=Path, required=True, help="a city folder")
+    command.add_argument("--city", type=_city, required=True, help="a city folder, or the URL of a database")
     command.add_argument(
         "--need", type=Path, required=True, help="a need file, or the id of one that comes with Ennakko"
     )
+
+
+def _city(text: str) -> str | Path:
+    """A folder's path, or a database URL as it is written: a path would lose slashes of ``sqlite:///city.db``."""
+    return text if "://" in text else Path(text)
 
 
 def _positive(text: str) -> int:

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
-from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from ethics.refusals import BadInput, Fault
 from serving.home import Home
-from serving.settings import Settings
+from serving.saying import Result, count, home_of, interval, number, say, settings_of, steps, table
 
 VERDICT_EXIT = {"PASS": 0, "PASS_ATTESTED": 0, "INCONCLUSIVE": 10, "BLOCK": 20, "ERROR": 30}
-Result = Mapping[str, Any]
 
 
 def run(options: argparse.Namespace) -> int:
@@ -36,18 +31,18 @@ def demo(options: argparse.Namespace) -> int:
     """The main job on an invented city."""
     from serving.demo import run_demo
 
-    with _steps(options) as step:
-        result = run_demo(_home(options), options.persons, options.seed, step)
-    return _say(options, result, lambda: print(result["story"]))
+    with steps(options) as step:
+        result = run_demo(home_of(options), options.persons, options.seed, step)
+    return say(options, result, lambda: print(result["story"]))
 
 
 def city_check(options: argparse.Namespace) -> int:
     """What a city folder holds, and what the door rejected."""
     from serving import upkeep
 
-    with _steps(options) as step:
-        result = upkeep.look_at_city(_home(options), options.folder, step)
-    return _say(options, result, lambda: _table(_city_rows(result), ("", "")))
+    with steps(options) as step:
+        result = upkeep.look_at_city(home_of(options), options.folder, step)
+    return say(options, result, lambda: table(_city_rows(result), ("", "")))
 
 
 def _city_rows(result: Result) -> list[tuple[str, str]]:
@@ -71,9 +66,9 @@ def city_synth(options: argparse.Namespace) -> int:
     """Write an invented city."""
     from serving import upkeep
 
-    with _steps(options) as step:
+    with steps(options) as step:
         result = upkeep.invent_city(options.folder, options.persons, options.seed, step)
-    return _say(options, result, lambda: print(f"{result['persons']:,} invented persons in {result['folder']}"))
+    return say(options, result, lambda: print(f"{result['persons']:,} invented persons in {result['folder']}"))
 
 
 def needs_list(options: argparse.Namespace) -> int:
@@ -82,14 +77,14 @@ def needs_list(options: argparse.Namespace) -> int:
 
     rows = [(need.id, need.kind, need.title.en) for need in list_needs()]
     result = {"needs": [dict(zip(("id", "kind", "title"), row, strict=True)) for row in rows]}
-    return _say(options, result, lambda: _table(rows, ("need", "kind", "title")))
+    return say(options, result, lambda: table(rows, ("need", "kind", "title")))
 
 
 def needs_check(options: argparse.Namespace) -> int:
     """Read a need file; everything that is wrong is said at once."""
     from serving import flows
 
-    need = flows.open_need(_home(options), options.need)
+    need = flows.open_need(home_of(options), options.need)
     result = {
         "id": need.id,
         "kind": need.kind,
@@ -98,16 +93,75 @@ def needs_check(options: argparse.Namespace) -> int:
         "k": need.capacity.k,
     }
     said = f"{need.id}: can be used. {len(need.columns)} columns, {need.capacity.k} attempts in a period."
-    return _say(options, result, lambda: print(said))
+    return say(options, result, lambda: print(said))
+
+
+# ---- features --------------------------------------------------------------------------------------------------
+
+
+def features_build(options: argparse.Namespace) -> int:
+    """Build a need's matrix into a file."""
+    from serving import feature_work
+
+    with steps(options) as step:
+        result = feature_work.build_features(
+            home_of(options),
+            options.city,
+            options.need,
+            options.as_of,
+            options.out,
+            use_cache=not options.no_cache,
+            threads=options.threads,
+            step=step,
+        )
+    said = f"{result['rows']:,} rows × {result['columns']:,} columns in {result['path']}\ndigest {result['digest']}"
+    return say(options, result, lambda: print(said))
+
+
+def features_plan(options: argparse.Namespace) -> int:
+    """What a build would compute, and why."""
+    from serving import feature_words, feature_work
+
+    with steps(options) as step:
+        result = feature_work.plan_build(home_of(options), options.city, options.need, options.as_of, step)
+    return say(options, result, lambda: feature_words.say_planned(result))
+
+
+def features_explain(options: argparse.Namespace) -> int:
+    """The events that made one cell."""
+    from serving import feature_words, feature_work
+
+    with steps(options) as step:
+        result = feature_work.explain_to_reader(
+            home_of(options),
+            options.city,
+            options.need,
+            options.person,
+            options.as_of,
+            options.column,
+            purpose=options.purpose,
+            step=step,
+        )
+    say(options, result, lambda: feature_words.say_explained(result))
+    return 0 if result["agrees"] else 1
+
+
+def features_minimise(options: argparse.Namespace) -> int:
+    """What a need reads beside what the city hands over."""
+    from serving import feature_words, feature_work
+
+    with steps(options) as step:
+        result = feature_work.look_at_minimisation(home_of(options), options.city, options.need, options.as_of, step)
+    return say(options, result, lambda: feature_words.say_minimised(result))
 
 
 def leakcheck(options: argparse.Namespace) -> int:
     """Poison the future of a city and see that nothing changes."""
-    from serving import upkeep
+    from serving import feature_work
 
-    with _steps(options) as step:
-        result = upkeep.check_for_leaks(_home(options), options.city, options.need, options.seed, step)
-    _say(options, result, lambda: print("\n".join(result["story"])))
+    with steps(options) as step:
+        result = feature_work.check_for_leaks(home_of(options), options.city, options.need, options.seed, step)
+    say(options, result, lambda: print("\n".join(result["story"])))
     return 0 if result["identical"] else 1
 
 
@@ -118,9 +172,9 @@ def train(options: argparse.Namespace) -> int:
     """Train and measure a need."""
     from serving import flows
 
-    with _steps(options) as step:
-        result = flows.train_need(_home(options), options.city, options.need, options.seed, step, options.by)
-    return _say(options, result, lambda: _say_trained(result))
+    with steps(options) as step:
+        result = flows.train_need(home_of(options), options.city, options.need, options.seed, step, options.by)
+    return say(options, result, lambda: _say_trained(result))
 
 
 def _say_trained(result: Result) -> None:
@@ -128,20 +182,20 @@ def _say_trained(result: Result) -> None:
     learnt = ", ".join(result["train_as_of_dates"]) or "nothing: a written rule"
     print(f"learnt from {learnt}; tested on {', '.join(result['test_as_of_dates'])}")
     measures = [(k, v) for k, v in result["test"].items() if k != "by_date" and v["value"] is not None]
-    _table([(name, _number(m["value"]), _interval(m)) for name, m in measures], ("measure", "value", "95 % interval"))
+    table([(name, number(m["value"]), interval(m)) for name, m in measures], ("measure", "value", "95 % interval"))
     if result["duel"]:
         print("\nIn the same number of attempts")
         rows = [
             (
                 d["rival"].replace("_", " "),
                 f"{d['k']:,}",
-                _count(d["theirs"]),
-                _count(d["ours"]),
-                _interval(d, signed=True),
+                count(d["theirs"]),
+                count(d["ours"]),
+                interval(d, signed=True),
             )
             for d in result["duel"]
         ]
-        _table(rows, ("rival", "attempts", "rival finds", "Ennakko finds", "difference, 95 %"))
+        table(rows, ("rival", "attempts", "rival finds", "Ennakko finds", "difference, 95 %"))
     print(f"\nNext: ennakko judge --run {result['run_id']}")
 
 
@@ -153,9 +207,9 @@ def judge(options: argparse.Namespace) -> int:
         raise BadInput(Fault("ennakko judge --scores", "not built yet: judging anybody's scores", "Give --run"))
     if not options.run_id:
         raise BadInput(Fault("ennakko judge", "--run is missing", "Give the run_id that ennakko train printed"))
-    with _steps(options) as step:
-        result = flows.judge_run(_home(options), options.run_id, options.city, step)
-    _say(options, result, lambda: _say_judged(result))
+    with steps(options) as step:
+        result = flows.judge_run(home_of(options), options.run_id, options.city, step)
+    say(options, result, lambda: _say_judged(result))
     return VERDICT_EXIT[result["state"]]
 
 
@@ -169,14 +223,14 @@ def _say_judged(result: Result) -> None:
             together.setdefault(key, []).append(check)
     rows = []
     for (check_id, state, statistic, lifted_by), checks in together.items():
-        values = [f"{_number(c['value'])} ({_interval(c)})" for c in checks if c["value"] is not None]
+        values = [f"{number(c['value'])} ({interval(c)})" for c in checks if c["value"] is not None]
         groups = [c["group"] for c in checks if c["group"]]
         more = f" and {len(groups) - 3} more" if len(groups) > 3 else ""
         rows.append(
             (check_id, state, ", ".join(groups[:3]) + more, statistic, values[0] if len(values) == 1 else "", lifted_by)
         )
     if rows:
-        _table(rows, ("check", "state", "groups", "statistic", "value (interval)", "lifted by"))
+        table(rows, ("check", "state", "groups", "statistic", "value (interval)", "lifted by"))
     print(f"verdict {result['verdict_path']}\nreport  {result['report_path']}")
 
 
@@ -185,7 +239,7 @@ def attest(options: argparse.Namespace) -> int:
     from serving import approval
 
     result = approval.give_attestation(
-        _home(options),
+        home_of(options),
         options.verdict,
         options.statement,
         options.reasons,
@@ -194,49 +248,49 @@ def attest(options: argparse.Namespace) -> int:
         organisation=options.organisation,
     )
     said = f"{result['id']} given by {result['role']} for {', '.join(result['checks'])}. Judge the run again."
-    return _say(options, result, lambda: print(said))
+    return say(options, result, lambda: print(said))
 
 
 def sign(options: argparse.Namespace) -> int:
     """The auditor's signature."""
     from serving import approval
 
-    result = approval.sign_verdict(_home(options), options.verdict)
-    return _say(options, result, lambda: print(f"{result['verdict_path']}: signed by {', '.join(result['signed_by'])}"))
+    result = approval.sign_verdict(home_of(options), options.verdict)
+    return say(options, result, lambda: print(f"{result['verdict_path']}: signed by {', '.join(result['signed_by'])}"))
 
 
 def approve(options: argparse.Namespace) -> int:
     """Make a model the one in use."""
     from serving import approval
 
-    result = approval.approve_verdict(_home(options), options.verdict)
+    result = approval.approve_verdict(home_of(options), options.verdict)
     said = f"{result['need']}: model {result['model_digest'][:12]} is now in use, until {result['expires_at']}"
-    return _say(options, result, lambda: print(said))
+    return say(options, result, lambda: print(said))
 
 
 def report(options: argparse.Namespace) -> int:
     """Render the report again."""
     from serving import upkeep
 
-    result = upkeep.render_again(_home(options), options.verdict, options.to)
-    return _say(options, result, lambda: print(result["report_path"]))
+    result = upkeep.render_again(home_of(options), options.verdict, options.to)
+    return say(options, result, lambda: print(result["report_path"]))
 
 
 def audit_verify(options: argparse.Namespace) -> int:
     """Verify a verdict, or the chain of the audit log."""
     from serving import upkeep
 
-    result = upkeep.verify_records(_home(options), options.verdict)
-    return _say(options, result, lambda: print(f"VERIFIED: {result['what']}"))
+    result = upkeep.verify_records(home_of(options), options.verdict)
+    return say(options, result, lambda: print(f"VERIFIED: {result['what']}"))
 
 
 def audit_log(options: argparse.Namespace) -> int:
     """What was recorded, oldest first."""
-    rows = _home(options).audit_log.rows()
-    return _say(
+    rows = home_of(options).audit_log.rows()
+    return say(
         options,
         {"rows": rows},
-        lambda: _table([[str(cell) for cell in row.values()] for row in rows], list(rows[0]) if rows else ["empty"]),
+        lambda: table([[str(cell) for cell in row.values()] for row in rows], list(rows[0]) if rows else ["empty"]),
     )
 
 
@@ -244,41 +298,41 @@ def keys_demo(options: argparse.Namespace) -> int:
     """Make demonstration keys and test the stop switch."""
     from serving import upkeep
 
-    result = upkeep.make_demonstration_keys(_home(options), datetime.now(UTC))
+    result = upkeep.make_demonstration_keys(home_of(options), datetime.now(UTC))
     said = (
         f"Demonstration keys for {', '.join(result['roles'])} until {result['valid_to']}; the stop switch was tested."
     )
-    return _say(options, result, lambda: print(said))
+    return say(options, result, lambda: print(said))
 
 
 def keys_list(options: argparse.Namespace) -> int:
     """The keys this home trusts."""
     from serving import upkeep
 
-    keys = upkeep.trusted_keys(_home(options))
+    keys = upkeep.trusted_keys(home_of(options))
     rows = [
         (k["keyid"][:12], k["role"], k["name"], k["valid_to"], "demonstration" if k["demonstration"] else "")
         for k in keys
     ]
-    return _say(options, {"keys": keys}, lambda: _table(rows, ("key", "role", "name", "valid to", "")))
+    return say(options, {"keys": keys}, lambda: table(rows, ("key", "role", "name", "valid to", "")))
 
 
 def stop(options: argparse.Namespace) -> int:
     """Set, clear, test or look at the stop switch."""
     from serving import upkeep
 
-    result = upkeep.use_stop_switch(_home(options), options.action, options.reason, datetime.now(UTC))
+    result = upkeep.use_stop_switch(home_of(options), options.action, options.reason, datetime.now(UTC))
     state = "SET: no score leaves" if result["set"] else "clear"
-    return _say(options, result, lambda: print(f"stop switch: {state}; last tested {result['tested_at'] or 'never'}"))
+    return say(options, result, lambda: print(f"stop switch: {state}; last tested {result['tested_at'] or 'never'}"))
 
 
 def objection(options: argparse.Namespace) -> int:
     """Record or withdraw an objection."""
     from serving import upkeep
 
-    result = upkeep.record_objection(_home(options), options.person_id, options.need, options.withdraw)
+    result = upkeep.record_objection(home_of(options), options.person_id, options.need, options.withdraw)
     said = "withdrawn" if options.withdraw else "recorded: masked in every matrix, score and list from now on"
-    return _say(options, result, lambda: print(f"objection {said}"))
+    return say(options, result, lambda: print(f"objection {said}"))
 
 
 # ---- use -------------------------------------------------------------------------------------------------------
@@ -288,81 +342,25 @@ def score(options: argparse.Namespace) -> int:
     """Score a cohort with the approved model."""
     from serving import flows
 
-    with _steps(options) as step:
-        result = flows.score_need(_home(options), options.city, options.need, options.as_of, step)
-    return _say(options, result, lambda: print(f"{result['n']:,} scores in {result['path']}"))
+    with steps(options) as step:
+        result = flows.score_need(home_of(options), options.city, options.need, options.as_of, step)
+    return say(options, result, lambda: print(f"{result['n']:,} scores in {result['path']}"))
 
 
 def outreach(options: argparse.Namespace) -> int:
     """The outreach lists of a need's units."""
     from serving import flows
 
-    with _steps(options) as step:
-        result = flows.list_need(_home(options), options.city, options.need, options.as_of, options.unit, step)
+    with steps(options) as step:
+        result = flows.list_need(home_of(options), options.city, options.need, options.as_of, options.unit, step)
     excluded = ", ".join(f"{n:,} {reason}" for reason, n in result["excluded"].items()) or "nobody"
     said = f"list {result['list_id']}: {result['listed']} people; left out: {excluded}\n" + "\n".join(result["files"])
-    return _say(options, result, lambda: print(said))
+    return say(options, result, lambda: print(said))
 
 
 def serve(options: argparse.Namespace) -> int:
     """Answer over HTTP until told to stop."""
     from serving import flows
 
-    settings = _settings(options, host=options.host, port=options.port)
+    settings = settings_of(options, host=options.host, port=options.port)
     return flows.serve_champions(Home(settings), options.city, options.need or ())
-
-
-# ---- how results are said --------------------------------------------------------------------------------------
-
-
-def _settings(options: argparse.Namespace, **more: Any) -> Settings:
-    return Settings.from_environment(home=options.home, policy=options.policy, **more)
-
-
-def _home(options: argparse.Namespace) -> Home:
-    return Home(_settings(options))
-
-
-def _say(options: argparse.Namespace, result: Result, in_words: Callable[[], None]) -> int:
-    if options.json:
-        print(json.dumps(result, ensure_ascii=False, default=str, allow_nan=False))
-    else:
-        in_words()
-    return 0
-
-
-def _steps(options: argparse.Namespace) -> Any:
-    from serving.progress import Steps
-
-    return Steps(quiet=options.json and not sys.stderr.isatty())
-
-
-def _table(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*heads, box=box.SIMPLE, show_header=any(heads), pad_edge=False)
-    for row in rows:
-        table.add_row(*row)
-    # A file or a pipe has no width of its own; cutting words off there would only lose them.
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
-
-
-def _count(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.0f}"
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:,.0f}" if abs(value) >= 100 or float(value).is_integer() else f"{value:.3f}"
-
-
-def _interval(measure: Result, signed: bool = False) -> str:
-    low, high = measure["low"], measure["high"]
-    if low is None or high is None:
-        return "–"
-    if signed:
-        return f"{low:+,.0f} to {high:+,.0f}"
-    return f"{_number(low)} to {_number(high)}"

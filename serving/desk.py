@@ -270,6 +270,8 @@ class ScoreDesk:
             if attribute not in (*_FROM_BIRTH, *self.city.fixed):
                 wrong = f"this need uses '{attribute}', which changes over time and cannot come in a body"
                 faults.append(Fault("body: person", wrong, mend))
+        for relation in dict.fromkeys(feature.of for feature in need.features if feature.of != "self"):
+            faults.append(Fault("body: person", f"this need reads about the person's {relation}", mend))
         assert request.person is not None
         for name in sorted(set(request.person.model_extra or {}) - set(self.city.fixed)):
             faults.append(Fault("body: person", "holds a key that is not one", did_you_mean(name, self.city.fixed)))

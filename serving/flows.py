@@ -56,18 +56,41 @@ def need_path(need: Path) -> Path:
     )
 
 
-def open_city_for(home: Home, folder: Path, need: Need, step: Step) -> City:
-    """The city, with no more rejects than policy and need allow; the last one opened is kept while its files rest."""
+def open_city_for(home: Home, place: str | Path, need: Need, step: Step) -> City:
+    """The city, with no more rejects than policy and need allow; the last one opened is kept while its files rest.
+
+    A city in a database is read anew each time: nothing tells whether its rows rest.
+    """
+    from features.city import open_city
+
     share = min(home.policy.limits.max_reject_share, need.limits.max_reject_share or 1.0)
-    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+    if isinstance(place, str) or _lies_in_a_database(place):
+        step("opening the city")
+        return open_city(place, max_reject_share=share)
+    files = sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else []
     stamps = tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size, path.stat().st_ino) for path in files)
-    return _open_city(folder, share, stamps, step)
+    return _open_folder(place, share, stamps, step)
+
+
+def _lies_in_a_database(folder: Path) -> bool:
+    toml = folder / "city.toml"
+    return toml.is_file() and b"sql" in toml.read_bytes()  # a false hit only reads the city anew
+
+
+def _folder_of(place: str | Path) -> Path:
+    """The city folder where one is needed: the gate's groups lie in a folder, never in the city's database."""
+    if isinstance(place, str):
+        mend = "Make a folder with groups.parquet and a city.toml that says [sql] url, and give that folder"
+        raise BadInput(Fault("--city", "names a database, which has no place for the groups of the gate", mend))
+    if not place.is_dir():
+        raise BadInput(Fault(str(place), "is not a folder", "Give the path of a city folder"))
+    return place
 
 
 _last_opened: dict[tuple[Any, ...], City] = {}
 
 
-def _open_city(folder: Path, share: float, stamps: tuple[Any, ...], step: Step) -> City:
+def _open_folder(folder: Path, share: float, stamps: tuple[Any, ...], step: Step) -> City:
     from features.city import open_city
 
     key = (folder, share, stamps)
@@ -82,7 +105,7 @@ def _open_city(folder: Path, share: float, stamps: tuple[Any, ...], step: Step) 
 
 
 def train_need(
-    home: Home, city_folder: Path, need: Path, seed: int = 0, step: Step = silent, by: str = "data scientist"
+    home: Home, city_folder: str | Path, need: Path, seed: int = 0, step: Step = silent, by: str = "data scientist"
 ) -> dict[str, Any]:
     """Train a need's model (or write a rule), measure it, gather the gate's evidence and log the run.
 
@@ -93,6 +116,7 @@ def train_need(
     from models.registry import log_run
 
     opened = open_need(home, need)
+    city_folder = _folder_of(city_folder)
     city = open_city_for(home, city_folder, opened, step)
     experiment = run_experiment(city, opened, home.objections, seed, step)
     step(f"{opened.id}: gathering evidence")
@@ -326,7 +350,7 @@ def _previous(home: Home, need_id: str) -> str | None:
 
 
 def train_and_judge(
-    home: Home, city_folder: Path, need: Path, seed: int = 0, step: Step = silent
+    home: Home, city_folder: str | Path, need: Path, seed: int = 0, step: Step = silent
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Train a need and let the gate judge the run: what :func:`train_need` and :func:`judge_run` give."""
     trained = train_need(home, city_folder, need, seed, step)
@@ -336,7 +360,7 @@ def train_and_judge(
 # ---- score, list, serve ----------------------------------------------------------------------------------------
 
 
-def score_need(home: Home, city_folder: Path, need: Path, as_of: date, step: Step = silent) -> dict[str, Any]:
+def score_need(home: Home, city_folder: str | Path, need: Path, as_of: date, step: Step = silent) -> dict[str, Any]:
     """Score the cohort of a day with the approved model; written whole, recorded in the audit log."""
     from ethics.gate import ONLINE_CHECKS
     from models.evidence import additivity_max_error
@@ -371,7 +395,7 @@ def score_need(home: Home, city_folder: Path, need: Path, as_of: date, step: Ste
 
 
 def list_need(
-    home: Home, city_folder: Path, need: Path, as_of: date, unit: str | None = None, step: Step = silent
+    home: Home, city_folder: str | Path, need: Path, as_of: date, unit: str | None = None, step: Step = silent
 ) -> dict[str, Any]:
     """The outreach list of every unit (or one), if the gate lets it leave."""
     from scoring.outreach import outreach_list, recently_listed
@@ -397,12 +421,11 @@ def list_need(
     return {**listed.facts(), "expected_reached": expected, "files": [str(path) for path in files]}
 
 
-def _scored(home: Home, city_folder: Path, need: Path, as_of: date, step: Step) -> Any:
+def _scored(home: Home, city_folder: str | Path, need: Path, as_of: date, step: Step) -> Any:
     from scoring.scorer import Scorer
 
     file = need_path(need)
-    if not city_folder.is_dir():
-        raise BadInput(Fault(str(city_folder), "is not a folder", "Give the path of a city folder"))
+    city_folder = _folder_of(city_folder)
     step(f"{file.stem}: verifying the verdict")
     champion = open_champion(home, file.stem, file)
     city = open_city_for(home, city_folder, champion.need, step)
@@ -418,7 +441,7 @@ def _refuse_later_than(city: City, as_of: date) -> None:
         raise BadInput(Fault("--as-of", wrong, f"Give {city.extract_date} or earlier"))
 
 
-def serve_champions(home: Home, city_folder: Path, needs: Sequence[Path] = ()) -> int:
+def serve_champions(home: Home, city_folder: str | Path, needs: Sequence[Path] = ()) -> int:
     """Answer over HTTP for the needs of these files, or for every need with an approved model."""
     from models.registry import approved_needs
     from serving.service import serve
@@ -429,11 +452,11 @@ def serve_champions(home: Home, city_folder: Path, needs: Sequence[Path] = ()) -
     ids = list(files or approved_needs(home.registry))
     if not ids:
         raise NotTrusted(Fault("serve", "no need has an approved model", "Train, judge, sign and approve one"))
-    return serve(home.settings, city_folder, ids)
+    return serve(home.settings, _folder_of(city_folder), ids)
 
 
 def score_and_list(
-    home: Home, city_folder: Path, need: Path, as_of: date, step: Step = silent
+    home: Home, city_folder: str | Path, need: Path, as_of: date, step: Step = silent
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Score a day's cohort and cut the lists: what :func:`score_need` and :func:`list_need` give."""
     scored = score_need(home, city_folder, need, as_of, step)

@@ -1,4 +1,4 @@
-"""The shorter stories: look at a city or invent one, keys, stop switch, objections, records, leak check."""
+"""The shorter stories: look at a city or invent one, keys, stop switch, objections, records."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ DEMONSTRATION_NAMES = {
 }
 
 
-def look_at_city(home: Home, folder: Path, step: Step = silent) -> dict[str, Any]:
+def look_at_city(home: Home, place: str | Path, step: Step = silent) -> dict[str, Any]:
     """Persons, events, period, codes, and what the door rejected for which reason."""
     import numpy as np
 
     from features.city import open_city
 
-    city = open_city(folder, max_reject_share=home.policy.limits.max_reject_share, progress=step)
+    city = open_city(place, max_reject_share=home.policy.limits.max_reject_share, progress=step)
     log = city.events
     counts = np.bincount(log.code, minlength=len(log.codes)).tolist()
     days = (log.time.min(), log.time.max()) if log.time.size else (None, None)
@@ -74,45 +74,6 @@ def invent_city(folder: Path, n_persons: int, seed: int, step: Step = silent) ->
         "known_late": truth.n_known_late,
         "seed": seed,
     }
-
-
-def check_for_leaks(home: Home, city_folder: Path, need: Path, seed: int = 0, step: Step = silent) -> dict[str, Any]:
-    """Poison the future of a real city, and say how optimistic a build by event dates alone would be."""
-    from features.cohort import build_cohort
-    from features.leakcheck import by_event_date_only, leakcheck
-    from models.experiment import run_experiment
-
-    opened = flows.open_need(home, need)
-    city = flows.open_city_for(home, city_folder, opened, step)
-    known = run_experiment(city, opened, home.objections, seed, step)
-    day = known.split.judged_dates[-1]
-    step(f"rewriting all that became known from {day} on")
-    keys = build_cohort(city, opened.cohort, [day])
-    check = leakcheck(city, opened.features, keys, objections=home.objections, need_id=opened.id, seed=seed)
-    story = [
-        f"{check.n_rewritten:,} events became known on or after {day}. With all of them rewritten the matrix of that "
-        f"day {'is the same to the byte' if check.identical else 'CHANGES: the future leaks'}.",
-    ]
-    result: dict[str, Any] = {
-        "identical": check.identical,
-        "as_of_date": str(day),
-        "n_rewritten": check.n_rewritten,
-        "before": check.before,
-        "after": check.after,
-    }
-    if opened.label is not None and city.events.known is not None:
-        naive = run_experiment(by_event_date_only(city), opened, home.objections, seed, step)
-        honest_auc, naive_auc = known.metrics["auc"], naive.metrics["auc"]
-        gap = naive_auc.value - honest_auc.value
-        story.append(
-            f"AUC with what was known: {honest_auc.value:.3f} ({honest_auc.low:.3f} to {honest_auc.high:.3f}); by "
-            f"event dates alone: {naive_auc.value:.3f} ({naive_auc.low:.3f} to {naive_auc.high:.3f}). A build that "
-            f"ignores knowledge dates would have promised {gap:+.3f}."
-        )
-        result |= {"auc": honest_auc._asdict(), "auc_by_event_date": naive_auc._asdict(), "gap": gap}
-    elif opened.label is not None:
-        story.append("In this city every event is known on the day it happens, so event dates alone give the same.")
-    return {**result, "story": story}
 
 
 def make_demonstration_keys(home: Home, now: datetime) -> dict[str, Any]:

@@ -418,12 +418,15 @@ def test_city_toml_is_refused_with_everything_that_is_wrong(tmp_path):
         "<city>/city.toml: columns: there is no table 'evnts'. "
         "Did you mean 'events'? Allowed: codes, cohorts, events, history, persons, units",
         "<city>/city.toml: extract_dat: is not a key here. "
-        "Did you mean 'extract_date'? Allowed: columns, events, extract_date, invented, persons, timezone",
+        "Did you mean 'extract_date'? "
+        "Allowed: columns, events, extract_date, invented, persons, relations, sql, timezone",
     ]
 
 
 def test_what_is_no_folder_and_what_is_no_cohort_are_named(tmp_path, tiny_city):
-    assert refusal(tmp_path / "nowhere") == ["<city>: is not a folder. Give the path of a city folder"]
+    assert refusal(tmp_path / "nowhere") == [
+        "<city>: is not a folder. Give the path of a city folder, or a database URL"
+    ]
     with pytest.raises(DataError) as caught:
         open_city(tiny_city).cohort_table("al")
     assert str(caught.value) == (

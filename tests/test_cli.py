@@ -1,6 +1,7 @@
 """The command: whatever it is given, it answers in words."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -65,8 +66,6 @@ def open_nothing():
 @pytest.mark.parametrize(
     "words",
     [
-        ["features", "build", "--city", "x", "--need", "youth"],
-        ["features", "plan", "--city=x"],
         ["needs", "new", "y", "--title", "z"],
         ["week", "--city", "x", "--as-of", "2026-06-01"],
         ["lists", "show", "--list", "1"],
@@ -77,6 +76,46 @@ def test_what_is_not_built_yet_says_so_whatever_follows(words, capsys):
     assert cli.main([*words, "--json"]) == 2
     (error,) = json.loads(capsys.readouterr().out)["errors"]
     assert "built" in f"{error['wrong']} {error['mend']}"
+
+
+def test_help_names_every_command_of_features(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["features", "--help"])
+    assert stop.value.code == 0
+    told = capsys.readouterr().out
+    for name in ("build", "plan", "explain", "minimise", "leakcheck"):
+        assert f"\n    {name}" in told
+    assert "not built" not in told
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite:///city.db", "sqlite:////srv/city.db", "postgresql+psycopg://reader@host/city"]
+)
+def test_the_url_of_a_database_reaches_the_command_as_it_was_written(url, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(commands, "run", lambda options: asked.update(vars(options)) or 0)
+    for words in (
+        ["features", "plan", "--need", "youth"],
+        ["train", "--need", "youth"],
+        ["score", "--need", "youth", "--as-of", "2024-06-01"],
+        ["serve"],
+    ):
+        asked.clear()
+        assert cli.main([*words, "--city", url]) == 0
+        assert asked["city"] == url
+    assert cli.main(["city", "check", url]) == 0
+    assert asked["folder"] == url
+    assert cli.main(["features", "plan", "--need", "youth", "--city", "./folder"]) == 0
+    assert asked["city"] == Path("folder")
+
+
+def test_the_purposes_of_an_explanation_are_those_that_are_recorded():
+    from serving.feature_work import PURPOSES
+
+    words = ["features", "explain", "000001", "2024-06-01", "age", "--city", "x", "--need", "y"]
+    for purpose in PURPOSES:
+        assert cli._parser().parse_args([*words, "--purpose", purpose]).purpose == purpose
+    assert cli._parser().parse_args(words).purpose == PURPOSES[0]
 
 
 def test_a_built_command_takes_no_further_words(capsys):

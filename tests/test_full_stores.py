@@ -118,3 +118,106 @@ def test_many_who_begin_the_register_at_once_agree(server, engine):
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(begin, range(8))) == [0] * 8
+
+
+# -- a city in PostgreSQL
+
+
+def in_postgresql(engine, tables):
+    """Typed tables as a city's own systems keep them: numeric, timestamp, timestamptz, arrays, whole-number ids."""
+    with engine.begin() as connection:
+        for name, (columns, frame) in tables.items():
+            connection.execute(text(f"create table {name} ({columns})"))
+            marks = ", ".join(f":{column}" for column in frame.columns)
+            connection.execute(text(f"insert into {name} values ({marks})"), frame.to_dicts())
+
+
+def test_a_city_in_postgresql_gives_the_matrix_that_parquet_gives(server, engine, tmp_path, nobody_objects):
+    import polars as pl
+    from conftest import write_city
+    from test_city import events_of
+    from test_doors import EXTRACT, TOML, invented, matrix_digest, shuffled
+
+    from features.city import open_city
+
+    persons, events = invented()
+    cohort = persons.select("person_id", as_of_date=pl.lit(EXTRACT)).head(3)
+    aware = events.with_columns(pl.col("event_date").dt.replace_time_zone("Europe/Helsinki", ambiguous="earliest"))
+    history = pl.DataFrame({"person_id": [100], "attribute": ["district"], "value": ["Kallio"], "from_date": [EXTRACT]})
+    units = pl.DataFrame({"unit_id": [1], "name": ["West"], "districts": [["Kallio", "Vallila"]], "capacity": [2.5]})
+    settings = pl.DataFrame({"key": ["extract_date"], "value": [str(EXTRACT)]})
+    in_postgresql(
+        engine,
+        {
+            "persons": ("person_id bigint, birth_date date", persons),
+            "history": ("person_id numeric(20), attribute text, value text, from_date date", history),
+            "events": (
+                "person_id int, event_date timestamptz, code varchar(20), value numeric(8, 2)",
+                shuffled(aware, 7),
+            ),
+            "units": ("unit_id smallint, name char(9), districts text[], capacity real", units),
+            "cohorts_all": ("person_id int, as_of_date date", cohort),
+            "city": ("key text, value text", settings),
+            "groups": ("person_id int, sex text", persons.select("person_id", sex=pl.lit("f"))),
+        },
+    )
+    parquet = write_city(tmp_path, persons, events, history=history, units=units, cohorts={"all": cohort}, toml=TOML)
+    city, expected = open_city(server), open_city(parquet)
+    assert events_of(city) == events_of(expected) and city.rejects.is_empty()
+    assert city.digest == expected.digest
+    assert matrix_digest(city, nobody_objects) == matrix_digest(expected, nobody_objects)
+    folder = tmp_path / "only a name"
+    folder.mkdir()
+    (folder / "city.toml").write_text(f'{TOML}[sql]\nurl = "{server}"\nschema = "public"\n')
+    assert open_city(folder).digest == expected.digest
+
+
+def test_what_postgresql_cannot_give_is_refused_without_a_password(server, engine):
+    from features.city import DataError, open_city
+
+    def refusal(url):
+        with pytest.raises(DataError) as caught:
+            open_city(url)
+        return str(caught.value)
+
+    assert refusal(server).splitlines() == [
+        f"{server}: has no table '{table}'. Make the table, or a view of that name" for table in ("persons", "events")
+    ]
+    elsewhere = server.replace("ennakko@", "ennakko:hunter2@").replace("/postgres", "/nowhere")
+    assert "cannot be reached" in refusal(elsewhere) and "hunter2" not in refusal(elsewhere)
+    with engine.begin() as connection:
+        connection.execute(text("create table persons as select 1 as person_id"))
+        connection.execute(
+            text("create table events as select 1.5 as person_id, 'infinity'::date as event_date, 'x' as code")
+        )
+    assert "events: cannot be read (DataError)" in refusal(server)
+    with engine.begin() as connection:
+        connection.execute(text("update events set event_date = '2024-01-01'"))
+    assert refusal(server).startswith("events: column 'person_id' holds numbers with a fraction")
+    with engine.begin() as connection:
+        connection.execute(
+            text("alter table events drop column code, alter column event_date type interval using '1 day'")
+        )
+    assert [line.partition(",")[0].partition(" (")[0] for line in refusal(server).splitlines()] == [
+        "events: has no column 'code'",
+    ]
+
+
+def test_a_postgresql_table_is_read_in_chunks_of_one_snapshot(server, engine, monkeypatch):
+    from features import sql
+    from features.city import open_city
+
+    with engine.begin() as connection:
+        connection.execute(text("create table persons as select generate_series(1, 50) as person_id"))
+        connection.execute(
+            text(
+                "create table events as select 1 + i % 50 as person_id, date '2024-01-01' + i % 9 as event_date, "
+                "'x' as code, i % 4 as value from generate_series(1, 1000) as i"
+            )
+        )
+    whole = open_city(server)
+    monkeypatch.setattr(sql, "_CHUNK_ROWS", 7)
+    assert open_city(server).digest == whole.digest and whole.n_event_rows == 1000
+    with sql.reading(sql.parse_url(server)) as database:
+        assert database.connection.execute(text("show transaction_read_only")).scalar() == "on"
+        assert database.connection.execute(text("show transaction_isolation")).scalar() == "repeatable read"

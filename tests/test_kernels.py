@@ -1,117 +1,42 @@
-from datetime import date, datetime, timedelta
+"""The kernels themselves: what they may not see, when they compile, and whether the tests would notice a slip."""
+
+import os
+import re
+import subprocess
+import sys
+import types
+from datetime import date, timedelta
+from pathlib import Path
 
 import naive
 import numpy as np
 import pytest
 from hypothesis import find, given
 from hypothesis import strategies as st
-
-from features.arrays import DAY_US, frozen
-from features.kernels import EVER, MEASURE_NUMBERS, label_windows, window_features
-from features.regrouping import count_rows, scatter_rows, sort_within_persons
-
-START = datetime(2024, 1, 1)
-CODES = ("a", "b.1", "b.2", "c", "unused")
-GROUPS = (("a",), ("b.*",), ("b.2", "c"), ("c", "a", "b.*"))  # codes shared by two and three groups
-SEPARATE = (("a",), ("b.*",), ("c",))
-WINDOWS = (1, 7, 30, "ever")
-MEASURES = tuple(MEASURE_NUMBERS)
-N_PERSONS = 3
-
-clocks = st.sampled_from([timedelta(0), timedelta(hours=9, minutes=30), timedelta(days=1) - timedelta(microseconds=1)])
-moments = st.tuples(st.integers(0, 60), clocks).map(lambda at: START + timedelta(days=at[0]) + at[1])
-# Quarters add up exactly, so that the order of adding cannot hide behind rounding.
-values = st.none() | st.integers(-40, 40).map(lambda quarters: quarters / 4)
-events = st.lists(
-    st.tuples(st.integers(0, N_PERSONS - 1), moments, st.integers(0, 12), st.sampled_from(CODES), values),
-    max_size=60,
-).map(lambda found: [(who, at, at + timedelta(days=lag), code, value) for who, at, lag, code, value in found])
-as_of_days = st.lists(st.integers(0, 75), min_size=1, max_size=4, unique=True).map(
-    lambda days: [START.date() + timedelta(days=day) for day in sorted(days)]
+from small_logs import (
+    CODES,
+    N_PERSONS,
+    SEPARATE,
+    START,
+    WINDOWS,
+    as_of_days,
+    assert_agree,
+    events,
+    everyone_at,
+    expected_of,
+    features_of,
+    groups_of,
+    log_of,
+    us,
 )
 
+from features import kernels, order_kernels
+from features.arrays import DAY_US, frozen
+from features.label_kernels import EVER, label_windows
+from features.sweep import lay_out, log_arrays, sweep
 
-def us(moment):
-    return (moment - datetime(1970, 1, 1)) // timedelta(microseconds=1)
-
-
-def as_arrays(found, *, with_known=True):
-    """Events in any order as the kernels want them; sorting is left to the kernel under test."""
-    people = np.array([e[0] for e in found], dtype=np.uint32)
-    columns = {
-        "time": np.array([us(e[1]) for e in found], dtype=np.int64),
-        "known": np.array([us(e[2]) for e in found], dtype=np.int64),
-        "code": np.array([CODES.index(e[3]) for e in found], dtype=np.uint16),
-        "value": np.array([np.nan if e[4] is None else e[4] for e in found], dtype=np.float32),
-    }
-    reason, counts = frozen(np.zeros(len(found), dtype=np.uint8)), np.zeros(N_PERSONS, dtype=np.int64)
-    count_rows(frozen(people), reason, counts)
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    for name, column in columns.items():
-        target = np.empty_like(column)
-        scatter_rows(frozen(people), reason, frozen(column), offsets[:-1].copy(), target)
-        columns[name] = target
-    known = columns["known"] if with_known else None
-    sort_within_persons(frozen(offsets), columns["time"], known, columns["code"], columns["value"])
-    return columns["time"], known, columns["code"], columns["value"], offsets
-
-
-def features_of(found, days, groups=GROUPS, windows=WINDOWS, *, with_known=True, later=0):
-    """All measures for all persons at all days: float32 (n_persons, n_days, n_groups, n_windows, n_measures).
-
-    ``later`` moves the as-of moment ahead by so many µs, which is what a leaking kernel would do.
-    """
-    log = as_arrays(found, with_known=with_known)
-    of = [[g for g, codes in enumerate(groups) if naive.fits(code, codes)] for code in CODES]
-    more = [found[1:] for found in of]
-    shared = any(more)
-    n_w, n_m = len(windows), len(MEASURES)
-    first_column = np.full((n_w, len(groups) + 1), -1, dtype=np.int32)
-    for g in range(len(groups)):
-        first_column[:, g] = (g * n_w + np.arange(n_w)) * n_m
-    empty = np.tile(np.array([0 if m in {"count", "n_values"} else np.nan for m in MEASURES], dtype=np.float32), n_w)
-    out = np.empty((N_PERSONS * len(days), len(groups) * n_w * n_m), dtype=np.float32)
-    window_features(
-        *(None if array is None else frozen(array) for array in log),
-        frozen(np.repeat(np.arange(N_PERSONS, dtype=np.uint32), len(days))),
-        frozen(np.tile([us(naive.midnight(day)) + later for day in days], N_PERSONS).astype(np.int64)),
-        frozen(np.arange(N_PERSONS * len(days))),
-        frozen(np.array([EVER if w == "ever" else w * DAY_US for w in windows], dtype=np.int64)),
-        frozen(np.array([g[0] if g else len(groups) for g in of], dtype=np.int32)),
-        frozen(np.cumsum([0, *map(len, more)]).astype(np.int32)) if shared else None,
-        frozen(np.array([g for found in more for g in found], dtype=np.int32)) if shared else None,
-        frozen(first_column),
-        frozen(np.array([*range(0, (len(groups) + 1) * n_m, n_m), len(groups) * n_m], dtype=np.int32)),
-        frozen(np.array([*MEASURE_NUMBERS.values()] * len(groups), dtype=np.uint8)),
-        frozen(np.tile(empty, len(groups))),
-        out,
-    )
-    return out.reshape(N_PERSONS, len(days), len(groups), n_w, n_m)
-
-
-def naive_features(found, days, groups):
-    shape = (N_PERSONS, len(days), len(groups), len(WINDOWS), len(MEASURES))
-    expected = np.empty(shape, dtype=np.float32)
-    for person, d, g, w, m in np.ndindex(shape):
-        expected[person, d, g, w, m] = naive.cell(found, person, days[d], WINDOWS[w], groups[g], MEASURES[m])
-    return expected
-
-
-@pytest.mark.parametrize("groups", [GROUPS, SEPARATE], ids=["shared codes", "separate codes"])
-def test_every_measure_agrees_with_the_oracle(groups):
-    @given(events, as_of_days)
-    def agrees(found, days):
-        np.testing.assert_array_equal(features_of(found, days, groups), naive_features(found, days, groups))
-
-    agrees()
-
-
-@given(events, as_of_days)
-def test_without_late_knowledge_the_variant_without_the_array_agrees(found, days):
-    at_once = [(who, at, at, code, value) for who, at, _, code, value in found]
-    np.testing.assert_array_equal(
-        features_of(at_once, days, SEPARATE, with_known=False), naive_features(at_once, days, SEPARATE)
-    )
+ROOT = Path(__file__).resolve().parent.parent
+FEW = ("count", "sum", "last", "distinct_days", "median")
 
 
 def unseen(found, days, **how):
@@ -136,39 +61,202 @@ def test_what_is_known_on_or_after_the_day_changes_no_byte(found, days):
     ids=["sees the as-of day", "sees the as-of midnight", "ignores when things became known"],
 )
 def test_a_leaking_kernel_is_caught_by_the_property_above(leak):
-    found, days = find(st.tuples(events, one_day), lambda case: not unseen(*case, **leak))
+    few = {"codes": SEPARATE, "windows": (7, "ever"), "measures": ["count"]}
+    found, days = find(st.tuples(events, one_day), lambda case: not unseen(*case, **leak, **few))
     assert not unseen(found, days, **leak) and unseen(found, days)
 
 
-@pytest.mark.parametrize(
-    ("offset_us", "in_30_days", "ever"),
-    [
-        (-1, 1, 1),  # the last microsecond before the as-of midnight
-        (0, 0, 0),  # the as-of midnight itself
-        (-30 * DAY_US, 1, 1),  # the first microsecond of the window
-        (-30 * DAY_US - 1, 0, 1),  # just before the window
-    ],
+# ---- slips of the pen ----------------------------------------------------------------------------------------------
+DAY = date(2024, 3, 1)
+MIDNIGHT = naive.midnight(DAY)
+ON_EDGES = [
+    (0, MIDNIGHT + timedelta(days=days, microseconds=us_more), START, "a", float(100 * days + us_more))
+    for days in (0, -1, -7, -8, -30)
+    for us_more in (-1, 0)
+]
+KNOWN_ON_EDGES = [
+    (0, MIDNIGHT - timedelta(days=3), MIDNIGHT + timedelta(microseconds=us_more), "a", 9.0) for us_more in (-1, 0)
+]
+
+
+def cells_at_the_edges_are_right():
+    assert_agree(features_of(ON_EDGES, [DAY], measures=FEW), expected_of(ON_EDGES, [DAY], measures=FEW), FEW)
+
+
+def counts_at_the_edges_are_right():
+    for found in (ON_EDGES, KNOWN_ON_EDGES):
+        counts = features_of(found, [DAY], [("a",)], WINDOWS, FEW)[0, 0, 0, :, 0]
+        for window, count in zip(WINDOWS, counts, strict=True):
+            first, after = naive.window_of(DAY, window)
+            assert count == sum(first <= at < after and known < MIDNIGHT for _, at, known, _, _ in found), window
+
+
+def the_day_is_unseen():
+    assert unseen(ON_EDGES + KNOWN_ON_EDGES, [DAY], measures=FEW)
+
+
+def medians_at_the_edges_are_right():
+    found = ON_EDGES + KNOWN_ON_EDGES
+    medians = features_of(found, [DAY], [("a",)], WINDOWS, ["median"])
+    np.testing.assert_array_equal(medians, expected_of(found, [DAY], [("a",)], WINDOWS, ["median"]))
+
+
+CHECKS = (
+    cells_at_the_edges_are_right,
+    counts_at_the_edges_are_right,
+    the_day_is_unseen,
+    medians_at_the_edges_are_right,
 )
-def test_a_window_is_exact_to_the_microsecond(offset_us, in_30_days, ever):
-    day = date(2024, 3, 1)
-    at = naive.midnight(day) + timedelta(microseconds=int(offset_us))
-    counts = features_of([(0, at, at, "a", None)], [day], SEPARATE)[0, 0, 0, :, MEASURES.index("count")]
-    assert (counts[WINDOWS.index(30)], counts[WINDOWS.index("ever")]) == (in_30_days, ever)
+SLIPS = {
+    # The as-of midnight is looked at twice: where a row begins, and where a family of windows ends.
+    "sees the as-of midnight": (
+        kernels,
+        ("entries[end].time < as_of", "entries[end].time <= as_of"),
+        ("entries[top_entry].time >= top", "entries[top_entry].time > top"),
+    ),
+    "sees what becomes known that day": (kernels, ("entry_known[here] >= as_of", "entry_known[here] > as_of")),
+    "loses a window's first moment": (kernels, ("if moment < edge:", "if moment <= edge:")),
+    "quantiles lose a window's first moment": (
+        order_kernels,
+        ("time[end - 1] >= edges[date, step]", "time[end - 1] > edges[date, step]"),
+    ),
+}
 
 
-def test_an_hour_before_midnight_is_zero_whole_days_ago():
-    day = date(2024, 3, 1)
-    at = [naive.midnight(day) - timedelta(hours=hours) for hours in (1, 24, 25)]
-    since = [
-        features_of([(0, t, t, "a", None)], [day], SEPARATE)[0, 0, 0, 3, MEASURES.index("days_since_last")] for t in at
+def mutant_of(module, *slips):
+    """The module compiled anew from its text with some slips, and without numba's cache."""
+    source = Path(module.__file__).read_text(encoding="utf-8")
+    for right, wrong in slips:
+        assert source.count(right) == 1
+        source = source.replace(right, wrong)
+    mutant = types.ModuleType(module.__name__)
+    mutant.__file__ = module.__file__
+    exec(compile(source.replace("cache=True, ", ""), module.__file__, "exec"), mutant.__dict__)
+    return mutant
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+def test_a_kernel_with_a_slip_fails_several_checks(slip, monkeypatch):
+    module, *slips = SLIPS[slip]
+    for check in CHECKS:
+        check()
+    import features.sweep
+
+    mutant = mutant_of(module, *slips)
+    name = "window_features" if module is kernels else "window_quantiles"
+    monkeypatch.setattr(features.sweep, name, getattr(mutant, name))
+    failed = []
+    for check in CHECKS:
+        try:
+            check()
+        except AssertionError:
+            failed.append(check.__name__)
+    assert len(failed) >= 2, failed
+
+
+# ---- compiling -----------------------------------------------------------------------------------------------------
+USUAL_RUN = """
+import sys
+sys.path.insert(0, "tests")
+from features.compiled import compilations, warm_up
+warm_up()
+compiled = compilations()
+from datetime import timedelta
+import numpy as np
+from small_logs import GROUPS, SEPARATE, START, features_of
+late = [(i % 3, START + timedelta(hours=5 * i), START + timedelta(hours=9 * i), "abc"[0], i / 4) for i in range(40)]
+days = [(START + timedelta(days=4)).date(), (START + timedelta(days=8)).date()]
+for measures in (["count"], ["std", "first"], ["decay_3d", "distinct_codes"], ["median"], ["count", "quantile_10"]):
+    for groups in (GROUPS, SEPARATE, [("nothing",)]):
+        for windows in ([7], [7, (7, 30), "1mo", "ever"]):
+            for known in (True, False):
+                features_of(late, days, groups, windows, measures, with_known=known)
+print(compiled, compilations())
+"""
+
+
+@pytest.fixture(scope="module")
+def warmed_twice():
+    """What two processes in turn compiled: each when warming up, and then in usual runs."""
+    run = [sys.executable, "-c", USUAL_RUN]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    outputs = [
+        subprocess.run(run, capture_output=True, text=True, check=True, cwd=ROOT, env=environment).stdout
+        for _ in range(2)
     ]
-    assert since == [0.0, 1.0, 1.0]
+    return [tuple(map(int, output.split())) for output in outputs]
 
 
-@given(events, as_of_days, st.randoms(use_true_random=False))
-def test_the_order_of_arrival_does_not_matter(found, days, random):
-    shuffled = random.sample(found, len(found))
-    assert features_of(shuffled, days).tobytes() == features_of(found, days).tobytes()
+def test_after_warming_up_no_usual_run_compiles(warmed_twice):
+    assert all(before == after for before, after in warmed_twice)
+
+
+def test_a_second_process_compiles_nothing(warmed_twice):
+    assert warmed_twice[1] == (0, 0)
+
+
+def test_the_counter_of_compilations_counts(tmp_path):
+    """An empty cache, one small kernel: it and nothing else is counted."""
+    code = (
+        "from features import kernels; from features.compiled import compilations; import numpy as np\n"
+        "kernels._clear(np.zeros(1, dtype=kernels._SUMS)[0]); print(compilations())"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert done.stdout.split() == ["1"], done.stderr
+
+
+def test_every_module_with_kernels_is_warmed_up_and_counted():
+    from features.compiled import _modules_with_kernels
+
+    with_kernels = {
+        f"features.{path.stem}"
+        for path in (ROOT / "features").glob("*.py")
+        if re.search(r"^@njit", path.read_text(), re.M)
+    }
+    assert set(_modules_with_kernels()) >= with_kernels
+    assert "features.kernels" in with_kernels
+
+
+def test_read_only_and_writable_arrays_are_one_signature():
+    found = [(0, START, START, "a", 1.0)]
+    groups, n_columns = groups_of(SEPARATE)
+    layout = lay_out(groups, CODES, n_columns)
+    for _ in range(2):
+        log, (person, as_of) = log_of(found), everyone_at([DAY])
+        writable = sweep(log, layout, person, as_of)
+        before = [len(kernel.signatures) for kernel in (kernels.window_features, order_kernels.window_quantiles)]
+        for array in (log.time, log.known, log.code, log.value, person, as_of):
+            array.flags.writeable = False
+        assert sweep(log, layout, person, as_of).tobytes() == writable.tobytes()
+        after = [len(kernel.signatures) for kernel in (kernels.window_features, order_kernels.window_quantiles)]
+        assert before == after
+
+
+# ---- the label -----------------------------------------------------------------------------------------------------
+@given(events, st.integers(0, 60), st.integers(1, 30), st.integers(0, 10))
+def test_a_label_window_counts_days_and_values(found, first_day, horizon_days, delay_days):
+    start = START + timedelta(days=first_day)
+    stop = start + timedelta(days=horizon_days)
+    told = stop + timedelta(days=delay_days)
+    days, totals, first_time = np.empty(3, dtype=np.int64), np.empty((3, 3)), np.empty(3, dtype=np.int64)
+    label_windows(
+        *log_arrays(log_of(found)),
+        frozen(np.arange(3, dtype=np.uint32)),
+        *(frozen(np.full(3, us(moment))) for moment in (start, stop, told)),
+        frozen(np.array([naive.fits(code, ["b.*", "c"]) for code in CODES])),
+        days,
+        totals,
+        first_time,
+    )
+    for person in range(N_PERSONS):
+        seen = [e for e in found if e[0] == person and naive.fits(e[3], ["b.*", "c"]) and start <= e[1] < stop]
+        seen = [e for e in seen if naive.known_before(e[2], told.date())]
+        numbers = [e[4] for e in seen if e[4] is not None]
+        assert days[person] == len({e[1].date() for e in seen})
+        assert first_time[person] == min([us(e[1]) for e in seen], default=EVER)
+        measured = [sum(numbers), max(numbers), min(numbers)] if numbers else [np.nan] * 3
+        np.testing.assert_array_equal(totals[:, person], measured)
 
 
 @pytest.mark.parametrize("n", [0, 1, 16, 17, 33, 200])
@@ -178,40 +266,7 @@ def test_a_person_is_sorted_by_time_then_value_then_code_then_knowledge(n):
         (1, START + timedelta(days=int(d)), START + timedelta(days=int(d + k)), CODES[c], None if v == 0 else float(v))
         for d, k, c, v in rng.integers(0, 4, (n, 4))
     ]
-    time, known, code, value, offsets = as_arrays(found)
+    log = log_of(found)
     expected = sorted((us(at), -np.inf if v is None else v, CODES.index(c), us(k)) for _, at, k, c, v in found)
-    assert offsets.tolist() == [0, 0, n, n]
-    assert list(zip(time, np.where(np.isnan(value), -np.inf, value), code, known)) == expected
-
-
-def test_a_rejected_row_is_neither_counted_nor_scattered():
-    person, reason = frozen(np.array([1, 0, 1], dtype=np.uint32)), frozen(np.array([0, 3, 0], dtype=np.uint8))
-    counts, target = np.zeros(2, dtype=np.int64), np.full(2, -1, dtype=np.int64)
-    count_rows(person, reason, counts)
-    scatter_rows(person, reason, frozen(np.array([7, 8, 9])), np.array([0, 0]), target)
-    assert (counts.tolist(), target.tolist()) == ([0, 2], [7, 9])
-
-
-@given(events, st.integers(0, 60), st.integers(1, 30), st.integers(0, 10))
-def test_a_label_window_counts_days_and_values(found, first_day, horizon_days, delay_days):
-    start = START + timedelta(days=first_day)
-    stop = start + timedelta(days=horizon_days)
-    told = stop + timedelta(days=delay_days)
-    days, totals, first_time = np.empty(3, dtype=np.int64), np.empty((3, 3)), np.empty(3, dtype=np.int64)
-    label_windows(
-        *map(frozen, as_arrays(found)),
-        frozen(np.arange(3, dtype=np.uint32)),
-        *(frozen(np.full(3, us(moment))) for moment in (start, stop, told)),
-        frozen(np.array([naive.fits(code, ["b.*", "c"]) for code in CODES])),
-        days,
-        totals,
-        first_time,
-    )
-    for person in range(3):
-        seen = [e for e in found if e[0] == person and naive.fits(e[3], ["b.*", "c"]) and start <= e[1] < stop]
-        seen = [e for e in seen if naive.known_before(e[2], told.date())]
-        numbers = [e[4] for e in seen if e[4] is not None]
-        assert days[person] == len({e[1].date() for e in seen})
-        assert first_time[person] == min([us(e[1]) for e in seen], default=EVER)
-        measured = [sum(numbers), max(numbers), min(numbers)] if numbers else [np.nan] * 3
-        np.testing.assert_array_equal(totals[:, person], measured)
+    assert log.offsets.tolist() == [0, 0, n, n]
+    assert list(zip(log.time, np.where(np.isnan(log.value), -np.inf, log.value), log.code, log.known)) == expected

@@ -192,7 +192,7 @@ def assert_nothing_kept(home: Path):
         (["city", "synth", "x/city", "--persons", "0"], "must be 1 or more"),
         (["judge", "--scores", "a", "--groups", "b", "--capacity", "3"], "not built yet"),
         (["week"], "not built yet"),
-        (["features", "plan"], "not built yet"),
+        (["features", "plan"], "required"),
     ],
 )
 def test_wrong_words_are_refused_in_one_line_of_json(words, wrong, tmp_path, monkeypatch):
