@@ -15,13 +15,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped]
-from numba import njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba import njit
 from numpy.typing import NDArray
 
 from features.arrays import DAY_US, frozen
+from features.prefetching import prefetch
 
 SLOTS = {
     "count": 0,
@@ -133,22 +131,6 @@ class Plan(NamedTuple):
     decay_columns: NDArray[np.uint32]
     decay_weight: NDArray[np.float64]
     empty_row: NDArray[np.float32]
-
-
-@intrinsic
-def _prefetch(_context: Any, array: Any, _index: Any) -> Any:
-    """Begin to fetch the cache line of ``array[index]``, which is to be written soon; changes nothing."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        place = builder.bitcast(builder.gep(data, [args[1]]), ir.IntType(8).as_pointer())
-        flag = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [place.type, flag, flag, flag])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(function, [place, flag(1), flag(3), flag(1)])  # to write, to be kept, data
-        return context.get_dummy_value()
-
-    return types.void(array, types.uint64), generate
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -368,7 +350,7 @@ def window_features(time, known, code, value, offsets, row_person, row_date, row
             end += _ONE
         ahead = out[row_out[min(r + _ONE, n_rows - _ONE)]]
         for k in range(np.uint64(0), n_columns, _LINE):
-            _prefetch(ahead, k)
+            prefetch(ahead, k)
         for k in range(n_columns):
             row_in_cache[k] = empty_row[k]
 

@@ -42,7 +42,7 @@ class PersonIndex:
         self._long: tuple[Any, Any, Any] | None = None
         views = _views(ids)
         is_short = (views[:, 0] & _LOW) <= _SHORT
-        self._any_long = not is_short.all()
+        self._any_long, self._any_short = not is_short.all(), bool(is_short.any())
         self._short = _table_of_pairs(views, is_short)
 
     @property
@@ -66,6 +66,8 @@ class PersonIndex:
             return place
         column = column.cast(pl.String)
         views = _views(column)
+        if not self._any_short:
+            return self._find_long(column, views, valid)
         longest = find_pairs(frozen(views), valid, *self._short, len(self._ids), True, place)
         if self._any_long and longest > _SHORT:
             return self._find_long(column, views, valid)
