@@ -19,7 +19,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from features.arrays import DAY_US, frozen
-from features.prefetching import prefetch
+from features.machine import prefetch
 
 SLOTS = {
     "count": 0,

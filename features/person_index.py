@@ -19,12 +19,13 @@ from numba import njit
 from numpy.typing import NDArray
 
 from features.arrays import frozen
+from features.machine import prefetch, word_at
 
 _SHORT = 12  # bytes that stand inside a string view
 _FIRST, _SECOND = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
-_PRIME, _BASIS = np.uint64(0x100000001B3), np.uint64(0xCBF29CE484222325)
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
+_TOGETHER = 32  # texts looked up in step
 
 
 class PersonIndex:
@@ -40,6 +41,7 @@ class PersonIndex:
         self._ids = ids
         self._numbers: dict[bool, tuple[Any, Any]] = {}
         self._long: tuple[Any, Any, Any] | None = None
+        self._views_recur = True
         views = _views(ids)
         is_short = (views[:, 0] & _LOW) <= _SHORT
         self._any_long, self._any_short = not is_short.all(), bool(is_short.any())
@@ -79,8 +81,14 @@ class PersonIndex:
         Equal views point at the same bytes. A file that keeps its texts in a dictionary gives every occurrence of a
         text the same view, so that few texts are left to be hashed.
         """
+        if not self._views_recur:
+            place = np.empty(len(column), dtype=np.uint32)
+            find_texts(*_bytes(column), valid, *self._long_table(), len(self._ids), place)
+            return place
         first, which = np.empty(len(column), dtype=np.uint32), np.empty(len(column), dtype=np.uint32)
         n_unlike = unlike_views(frozen(views), valid, _slots(len(column)), first, which)
+        # A file whose dictionary grew too large writes each text out, here and, as a rule, in what follows.
+        self._views_recur = 2 * n_unlike < len(column)
         first = first[:n_unlike]
         found = np.empty(n_unlike, dtype=np.uint32)
         find_texts(*_bytes(column.gather(first)), frozen(_ALL), *self._long_table(), len(self._ids), found)
@@ -151,12 +159,32 @@ def _mixed(first, second):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _hash_of(letters, start, stop):  # type: ignore[no-untyped-def]
-    """FNV-1a, 64 bits, mixed once more."""
-    hashed = _BASIS
-    for i in range(start, stop):
-        hashed = (hashed ^ np.uint64(letters[i])) * _PRIME
-    return _mixed(hashed, np.uint64(stop - start))
+def _last_word(letters, start, length):  # type: ignore[no-untyped-def]
+    """The last eight bytes of a text, or all bytes of a shorter one."""
+    if length >= 8:
+        return word_at(letters, start + length - 8)
+    word = np.uint64(0)
+    for k in range(length):
+        word = (word << np.uint64(8)) | np.uint64(letters[start + k])
+    return word
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _hash_of(letters, start, length):  # type: ignore[no-untyped-def]
+    """Eight bytes at a time; the last eight may overlap those before them."""
+    hashed = np.uint64(length)
+    for k in range(0, length - 8, 8):
+        hashed = _mixed(hashed, word_at(letters, start + k))
+    return _mixed(hashed, _last_word(letters, start, length))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _are_equal(letters, start, others, at, length):  # type: ignore[no-untyped-def]
+    """Whether two texts of one length are the same, byte by byte."""
+    for k in range(0, length - 8, 8):
+        if word_at(letters, start + k) != word_at(others, at + k):
+            return False
+    return _last_word(letters, start, length) == _last_word(others, at, length)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -277,7 +305,7 @@ def build_texts(start, letters, slots):  # type: ignore[no-untyped-def]
     """
     last = np.uint64(slots.size - 1)
     for i in range(start.size - 1):
-        hashed = _hash_of(letters, start[i], start[i + 1])
+        hashed = _hash_of(letters, start[i], start[i + 1] - start[i])
         slot = (hashed >> _HALF) & last
         while slots[slot] != 0:
             slot = (slot + np.uint64(1)) & last
@@ -286,27 +314,40 @@ def build_texts(start, letters, slots):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def find_texts(start, letters, valid, ids_start, ids_letters, slots, n_persons, place):  # type: ignore[no-untyped-def]
-    """Where each of some texts stands among the ids; as :func:`find_pairs`, for texts of any length."""
+    """Where each of some texts stands among the ids; as :func:`find_pairs`, for texts of any length.
+
+    In three steps for some texts at a time, each of which asks for the memory that the next will read: the ids of a
+    city lie all over it.
+    """
     last = np.uint64(slots.size - 1)
-    for i in range(start.size - 1):
-        length, found = start[i + 1] - start[i], n_persons
-        if (valid.size != 0 and valid[i] == 0) or length == 0:
-            found = n_persons + 1
-        else:
-            hashed = _hash_of(letters, start[i], start[i + 1])
-            slot = (hashed >> _HALF) & last
+    slot_of, n = np.empty(_TOGETHER, dtype=np.uint64), start.size - 1
+    for first in range(0, n, _TOGETHER):
+        stop = min(first + _TOGETHER, n)
+        for i in range(first, stop):
+            slot = (_hash_of(letters, start[i], start[i + 1] - start[i]) >> _HALF) & last
+            slot_of[i - first] = slot
+            prefetch(slots, slot)
+        for i in range(first, stop):
+            if slots[slot_of[i - first]] != 0:
+                prefetch(ids_start, np.uint64(slots[slot_of[i - first]] - np.uint32(1)))
+        for i in range(first, stop):
+            if slots[slot_of[i - first]] != 0:
+                prefetch(ids_letters, np.uint64(ids_start[slots[slot_of[i - first]] - np.uint32(1)]))
+        for i in range(first, stop):
+            length, found = start[i + 1] - start[i], n_persons
+            if (valid.size != 0 and valid[i] == 0) or length == 0:
+                place[i] = n_persons + 1
+                continue
+            slot = slot_of[i - first]
             while slots[slot] != 0:
                 at = np.int64(slots[slot]) - 1
-                same = ids_start[at + 1] - ids_start[at] == length
-                k = np.int64(0)
-                while same and k < length:
-                    same = letters[start[i] + k] == ids_letters[ids_start[at] + k]
-                    k += 1
-                if same:
+                if ids_start[at + 1] - ids_start[at] == length and _are_equal(
+                    letters, start[i], ids_letters, ids_start[at], length
+                ):
                     found = at
                     break
                 slot = (slot + np.uint64(1)) & last
-        place[i] = found
+            place[i] = found
 
 
 def warm_up() -> None:

@@ -10,10 +10,8 @@ import numpy as np
 from numba import njit
 
 from features.arrays import DAY_US, frozen
-from features.prefetching import prefetch
 
 _SMALL = 16  # up to here insertion beats merging
-_AHEAD = 16  # rows: far enough for memory to answer, near enough to be still in cache
 _MOVES_PER_EVENT = 4  # beyond, merging beats insertion
 
 
@@ -84,18 +82,6 @@ def place_rows(  # type: ignore[no-untyped-def]
     n_persons, start, stop, too_late = np.uint32(stops.size), bounds[0], bounds[1], bounds[2]
     nothing = np.float32(np.nan)
     for i in range(time.size):
-        # Persons come in any order: ask now for where the rows some steps ahead will be written.
-        if i + 2 * _AHEAD < time.size:
-            later, soon = place[i + 2 * _AHEAD], place[i + _AHEAD]
-            if later < n_persons:
-                prefetch(stops, np.uint64(later))
-            if soon < n_persons:
-                target = np.uint64(stops[soon])
-                prefetch(log_time, target)
-                prefetch(log_code, target)
-                prefetch(log_value, target)
-                if log_known is not None:
-                    prefetch(log_known, target)
         who, moment, seen, number = place[i], time[i], time[i], np.int32(-1)
         if known is not None:
             seen = known[i]

@@ -1,6 +1,6 @@
-"""Telling the processor which memory will be written next: a loop that jumps about then waits less for it.
+"""Instructions of the processor that numba does not offer by itself.
 
-Not a kernel but one instruction, so kernels of several files may use it.
+Not kernels but single instructions, so kernels of several files may use them.
 """
 
 from __future__ import annotations
@@ -27,3 +27,15 @@ def prefetch(_context: Any, array: Any, _index: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, types.uint64), generate
+
+
+@intrinsic
+def word_at(_context: Any, letters: Any, _index: Any) -> Any:
+    """The eight bytes that begin at ``letters[index]`` as one uint64, wherever they lie; all eight must be there."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        word = builder.bitcast(builder.gep(data, [args[1]]), ir.IntType(64).as_pointer())
+        return builder.load(word, align=1)
+
+    return types.uint64(letters, types.int64), generate
