@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -33,6 +34,22 @@ def test_rewriting_the_future_changes_no_byte(tiny_city, nobody_objects):
     # and of the history anna's move, which the city came to know on 5 February.
     assert check.n_rewritten == 6
     assert check.identical
+
+
+LIVES = FeatureSpec(
+    attribute="district", categories=["Kallio", "Vuosaari"], measures=["months_since_change", "n_changes"]
+)
+
+
+def test_rewriting_what_became_known_of_attributes_changes_no_byte(tiny_city, nobody_objects):
+    city = open_city(tiny_city)
+    keys, asked = city.cohort_table("all"), {"objections": nobody_objects, "need_id": "youth"}
+    assert leakcheck(city, [LIVES], keys, **asked).identical
+    # The check can fail: who believes beginnings alone sees anna's move before the city knew of it.
+    worlds = [open_city(tiny_city), poisoned(city, date(2024, 2, 1))[0]]
+    naive = [replace(w, history=w.history.with_columns(knowledge_date="from_date")) for w in worlds]
+    matrices = [build_matrix(world, [LIVES], keys, **asked) for world in naive]
+    assert matrices[0].digest != matrices[1].digest
 
 
 def test_a_build_that_ignores_knowledge_dates_is_caught(invented, nobody_objects):
