@@ -32,8 +32,12 @@ In a notebook::
 
 from __future__ import annotations
 
+import time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+LOADED_AT = time.time()
+"""When this process read the package: sources written later are not what runs."""
 
 if TYPE_CHECKING:
     from features.attributes import attribute_on

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -16,6 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ethics.whole_file import whole_file
 from features.arrays import frozen, read_only
 from features.city import City
 from features.columns import LaidOutFeatures, masked_persons
@@ -197,23 +196,15 @@ def write_blocks(
     ------
     ValueError
         There is no block; or they are not of one matrix, or not in order.
+    BadInput
+        Another process is writing the same file.
     OSError
         The file cannot be written; nothing is left of it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # readable by its owner alone
-    draft = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            written = _write(file, path, iter(blocks), threads, compression)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-    return written
+    with whole_file(path) as file:
+        return _write(file, path, iter(blocks), threads, compression)
 
 
 def _write(file: Any, path: Path, blocks: Iterator[Matrix], threads: int, compression: Compression) -> WrittenMatrix:

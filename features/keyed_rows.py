@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -44,7 +45,11 @@ class KeyedRows(NamedTuple):
 
 
 def keyed_rows(city: City, keys: pl.DataFrame, *, in_order: bool = False) -> KeyedRows:
-    """Check keys and find their persons; ``in_order`` sorts them by as-of date and person."""
+    """Check keys and find their persons.
+
+    ``in_order`` asks for rows as a matrix needs them: by as-of date and person, none after the extract date (a label
+    that far ahead is merely not known yet).
+    """
     wrong_types = [name for name, dtype in KEYS.items() if keys.schema.get(name) != dtype]
     if wrong_types:
         wrong = f"{', '.join(wrong_types)} is missing or of a wrong type"
@@ -59,7 +64,9 @@ def keyed_rows(city: City, keys: pl.DataFrame, *, in_order: bool = False) -> Key
         n_repeated = keys.height - keys.n_unique()
     else:
         n_repeated = int((_repeats(as_of[order]) & _repeats(person[order])).sum())
-    _refuse(city, keys.height, n_dateless, n_unknown, n_repeated)
+    today = (city.extract_date - date(1970, 1, 1)).days * DAY_US
+    n_later = int((as_of > today).sum()) if in_order else 0
+    _refuse(city, keys.height, n_dateless, n_unknown, n_repeated, n_later)
     if not in_order:
         return KeyedRows(keys, person, as_of)
     return KeyedRows(keys[order], person[order], as_of[order])
@@ -71,7 +78,7 @@ def _repeats(values: NDArray[np.int64] | NDArray[np.uint32]) -> NDArray[np.bool_
     return repeats
 
 
-def _refuse(city: City, n_rows: int, n_dateless: int, n_unknown: int, n_repeated: int) -> None:
+def _refuse(city: City, n_rows: int, n_dateless: int, n_unknown: int, n_repeated: int, n_later: int) -> None:
     faults = []
     if n_rows == 0:
         faults.append(Fault("keys", "hold no rows", "Give at least one person and as-of date"))
@@ -83,6 +90,10 @@ def _refuse(city: City, n_rows: int, n_dateless: int, n_unknown: int, n_repeated
     if n_repeated:
         wrong = f"{n_repeated:,} of {n_rows:,} rows repeat a person and as-of date"
         faults.append(Fault("keys", wrong, "Give each person one row per as-of date"))
+    if n_later:
+        wrong = f"{n_later:,} of {n_rows:,} rows look from a day after the extract date {city.extract_date}"
+        mend = f"The city does not know those days yet: look from {city.extract_date} or earlier"
+        faults.append(Fault("keys", wrong, mend))
     if faults:
         raise DataError(*faults)
 

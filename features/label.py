@@ -87,12 +87,13 @@ def _decide(label: LabelSpec, ahead: _Ahead) -> NDArray[np.float64]:
     if label.measure == "days":
         measured = ahead.days.astype(np.float64)
     else:
-        measured = ahead.totals[("sum", "max", "min").index(label.measure)]
+        # Values are float32, so the bound is rounded alike: a value of 0.7 reaches at_least = 0.7.
+        measured = ahead.totals[("sum", "max", "min").index(label.measure)].astype(np.float32)
     # A measure without any value is NaN, and reaches neither bound.
     if label.at_most is not None:
-        return (measured <= label.at_most).astype(np.float64)
+        return (measured <= measured.dtype.type(label.at_most)).astype(np.float64)
     assert label.at_least is not None  # a label is born with one of the two
-    return (measured >= label.at_least).astype(np.float64)
+    return (measured >= measured.dtype.type(label.at_least)).astype(np.float64)
 
 
 def _last_mature(city: City, label: LabelSpec) -> int:

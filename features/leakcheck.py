@@ -58,8 +58,11 @@ def leakcheck(
     Raises
     ------
     ValueError
-        The keys hold several dates: each date has a future of its own.
+        The keys hold several dates: each date has a future of its own; or the city is a part of one, whose other people
+        would keep their future.
     """
+    if city.whole is not None:
+        raise ValueError("the whole city, not a part of it")
     days = keys["as_of_date"].unique().to_list()
     if len(days) != 1:
         raise ValueError(f"one as-of date at a time, not {len(days)}")
@@ -118,9 +121,10 @@ def _poisoned_history(
     day = pl.lit(as_of_date).cast(pl.Datetime("us"))
     known_later = history.select(pl.col("knowledge_date") >= day).to_series().to_numpy()
     later = history.select((pl.col("knowledge_date") >= day) | (pl.col("from_date") >= day)).to_series().to_numpy()
-    value = history["value"].gather(
-        np.where(later, rng.integers(0, history.height, history.height), np.arange(history.height))
-    )
+    # Of the same attribute, so that a number stays a number: only what is known may say whether a matrix can be built.
+    mixed = history.with_columns(rank=pl.Series(rng.permutation(history.height)))
+    other = mixed.select(pl.col("value").sort_by("rank").over("attribute")).to_series()
+    value = pl.select(pl.when(pl.Series(later)).then(other).otherwise(history["value"])).to_series().alias("value")
     midnight = int(np.datetime64(as_of_date, "us").astype(np.int64))
     earlier = pl.Series(midnight - rng.integers(1, 3650, history.height) * DAY_US).cast(pl.Datetime("us"))
     begins = pl.when(pl.Series(known_later)).then(earlier).otherwise(pl.col("from_date"))
@@ -147,5 +151,13 @@ def _log_of(log: EventLog, columns: dict[str, NDArray[Any]]) -> EventLog:
 
 
 def by_event_date_only(city: City) -> City:
-    """The city as a naive build sees it: everything counts from the day it happened, known or not."""
-    return replace(city, events=replace(city.events, known=None))
+    """The city as a naive build sees it: everything counts from the day it happened or began, known or not."""
+    history = None if city.history is None else city.history.with_columns(knowledge_date="from_date")
+    return replace(city, events=replace(city.events, known=None), history=history)
+
+
+def is_all_known_at_once(city: City) -> bool:
+    """Whether the city came to know everything on the day it happened."""
+    history = city.history
+    late = history is not None and bool((history["knowledge_date"].dt.date() > history["from_date"].dt.date()).any())
+    return city.events.known is None and not late

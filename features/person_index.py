@@ -87,6 +87,8 @@ class PersonIndex:
             return place
         first, which = np.empty(len(column), dtype=np.uint32), np.empty(len(column), dtype=np.uint32)
         n_unlike = unlike_views(frozen(views), valid, _slots(len(column)), first, which)
+        if not n_unlike:
+            return np.full(len(column), self.no_id, dtype=np.uint32)
         # A file whose dictionary grew too large writes each text out, here and, as a rule, in what follows.
         self._views_recur = 2 * n_unlike < len(column)
         first = first[:n_unlike]

@@ -25,6 +25,9 @@ from features.sweep import Group, Layout, lay_out, log_arrays, sweep
 
 FEWEST_RESIDENTS = 20
 """Below so many residents a rate says too much about single persons, so there is none."""
+MOST_IN_A_HOME = 100
+"""A household in which more people have lived than this is a placeholder ("unknown", "0") or an institution: nobody's
+home. Without a bound, the work would grow with the square of it."""
 _EVENTS_AT_ONCE = 2**22
 _RESIDENTS_AT_ONCE = 2**16
 
@@ -60,7 +63,8 @@ class HouseholdEvents:
     """Measures over the events of the other members of the household in which a person lives on the as-of date.
 
     Each row gets a log of its own, into which the others' events are put in the order of the contract; that log is
-    swept like any person's. Who lives alone, or in no known household, is as one without events.
+    swept like any person's. Who lives alone, or in no known household, is as one without events; a household in which
+    more than 100 people have ever lived is none.
 
     Parameters
     ----------
@@ -74,6 +78,7 @@ class HouseholdEvents:
         assert home is not None  # refused before
         groups, self.n_columns = _groups(features)
         self._log, self._home, self._masked = city.events, home, frozen(masked)
+        self._members = _real_homes(*home.persons_ever)
         self._layout = lay_out(groups, city.events.codes, self.n_columns)
         self._wanted = frozen(_codes_read(city.events, features))
 
@@ -105,9 +110,17 @@ class HouseholdEvents:
         home = self._home
         time, known, code, value, offsets = log_arrays(self._log)
         events_of_others(
-            home.offsets, home.begins, home.known, home.value, *home.persons_ever, self._masked,
+            home.offsets, home.begins, home.known, home.value, *self._members, self._masked,
             offsets, time, known, code, value, self._wanted, frozen(rows.person), frozen(rows.as_of), starts, *targets,
         )  # fmt: skip
+
+
+def _real_homes(starts: NDArray[np.int64], persons: NDArray[np.uint32]) -> tuple[Any, Any]:
+    """The members of each home, of which those with too many have none."""
+    sizes = np.diff(starts)
+    is_real = sizes <= MOST_IN_A_HOME
+    kept = np.repeat(is_real, sizes)
+    return frozen(np.concatenate([[0], np.cumsum(np.where(is_real, sizes, 0))])), frozen(persons[kept])
 
 
 def _codes_read(log: EventLog, features: Sequence[FeatureSpec]) -> NDArray[np.bool_]:

@@ -6,10 +6,15 @@ Only the standard library is imported before a command is known, so ``ennakko --
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -31,6 +36,9 @@ NOT_BUILT = {
     "token": "access tokens",
 }
 
+_ANY_CITY = "a city folder, a MEDS folder, or the URL of a database"
+_CITY_WITH_GROUPS = "a city folder; the gate's groups lie in it"
+
 
 class _Parser(argparse.ArgumentParser):
     """An argument parser whose complaints are refusals like any other, also as JSON."""
@@ -48,15 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from ethics.refusals import Refusal
 
     try:
-        parser = _parser()
-        options, further = parser.parse_known_args(words)
-        if further and getattr(options, "run", "") != "not_built":
-            parser.error(f"unrecognized arguments: {' '.join(further)}")
-        if not hasattr(options, "run"):
-            parser.parse_args([*words, "--help"])
-        from serving import commands
-
-        return commands.run(options)
+        with _stopped_in_order():
+            code = _run(words)
+            sys.stdout.flush()
+        return code
     except Refusal as refusal:
         _say_no(refusal.faults, as_json)
         return refusal.exit_code
@@ -64,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("Stopped; nothing half-written was kept.", file=sys.stderr)
         return 130
     except BrokenPipeError:
+        _write_nowhere()
         return 1
     except OSError as error:
         _say_no([_file_fault(error)], as_json)
@@ -71,6 +75,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         _say_no([_own_fault(error)], as_json)
         return 1
+
+
+def _run(words: Sequence[str]) -> int:
+    parser = _parser()
+    options, further = parser.parse_known_args(words)
+    if further and getattr(options, "run", "") != "not_built":
+        parser.error(f"unrecognized arguments: {' '.join(further)}")
+    if not hasattr(options, "run"):
+        parser.parse_args([*words, "--help"])
+    from serving import commands
+
+    return commands.run(options)
+
+
+@contextmanager
+def _stopped_in_order() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does; a service sets a handler of its own."""
+
+    def interrupt(_number: int, _frame: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _write_nowhere() -> None:
+    """Nobody reads any more: what is still to be written at the end goes nowhere, and raises nothing again."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _file_fault(error: OSError) -> Fault:
@@ -104,7 +145,11 @@ def _show_traceback(error: BaseException) -> None:
         traceback.print_exception(error)
 
 
-def _say_no(faults: Sequence[Any], as_json: bool) -> None:
+def _say_no(faults: Sequence[Fault], as_json: bool) -> None:
+    """Say what was refused, and never a personal identity code that somebody typed."""
+    from serving.progress import masked
+
+    faults = [fault._replace(**{part: masked(str(text)) for part, text in fault._asdict().items()}) for fault in faults]
     if as_json:
         print(json.dumps({"errors": [fault._asdict() for fault in faults]}, ensure_ascii=False))
     for fault in faults:
@@ -136,7 +181,8 @@ def _add_looking(commands: Any) -> None:
 
     city = _group(commands, "city", "look at a city folder, or invent one")
     check = _command(city, "check", "persons, events, period, codes and rejects of a city folder", "city_check")
-    check.add_argument("folder", type=_city, help="a city folder, or the URL of a database")
+    check.add_argument("folder", type=_city, help=_ANY_CITY)
+    check.add_argument("--rejects", type=Path, help="a new CSV file for the rows rejected: file, row, column, reason")
     synth = _command(city, "synth", "write an invented city with known truth", "city_synth")
     synth.add_argument("folder", type=Path)
     synth.add_argument("--persons", type=_positive, default=10_000)
@@ -154,32 +200,32 @@ def _add_looking(commands: Any) -> None:
 def _add_features(commands: Any) -> None:
     features = _group(commands, "features", "the features of a need")
     build = _command(features, "build", "build the matrix into a Parquet file; what is cached stays", "features_build")
-    _city_and_need(build)
+    _city_and_need(build, _ANY_CITY)
     build.add_argument("--as-of", type=_day, help="one day, as 2026-06-01 (default: every as-of date of the cohort)")
     build.add_argument("--out", type=Path, help="a new Parquet file (default: in the home, named by its dates)")
     build.add_argument("--no-cache", action="store_true", help="neither read nor write the home's feature cache")
     build.add_argument("--threads", type=_positive, default=1, help="the bytes are the same with any number")
 
     plan = _command(features, "plan", "what a build would compute, what is cached, and why", "features_plan")
-    _city_and_need(plan)
+    _city_and_need(plan, _ANY_CITY)
     plan.add_argument("--as-of", type=_day, help="one day, as 2026-06-01 (default: every as-of date of the cohort)")
 
     explain = _command(features, "explain", "the events that made one cell", "features_explain")
     explain.add_argument("person", help="a person_id, which is a pseudonym")
     explain.add_argument("as_of", metavar="date", type=_day, help="the as-of date, as 2026-06-01")
     explain.add_argument("column", help="e.g. absence.count.30d")
-    _city_and_need(explain)
+    _city_and_need(explain, _ANY_CITY)
     purposes = ("not-said", "resident", "audit", "fault")
     explain.add_argument("--purpose", choices=purposes, default="not-said", help="why it is read, for the audit log")
 
     minimise = _command(
         features, "minimise", "what the need reads beside what the city hands over", "features_minimise"
     )
-    _city_and_need(minimise)
+    _city_and_need(minimise, _ANY_CITY)
     minimise.add_argument("--as-of", type=_day, help="the day looked at (default: the cohort's latest)")
 
     leak = _command(features, "leakcheck", "poison the future, prove that no byte changes", "leakcheck")
-    _city_and_need(leak)
+    _city_and_need(leak, _ANY_CITY)
     leak.add_argument("--seed", type=int, default=0)
 
 
@@ -191,7 +237,7 @@ def _add_models(commands: Any) -> None:
 
     judge = _command(commands, "judge", "let the ethics gate judge a run: verdict, cells and report", "judge")
     judge.add_argument("--run", dest="run_id", help="the run_id that train printed")
-    judge.add_argument("--city", type=Path, help="the city folder, if it has moved since training")
+    judge.add_argument("--city", type=_city, help="the city folder, if it has moved since training")
     judge.add_argument("--scores", type=Path, help="(not built yet) anybody's scores")
     judge.add_argument("--groups", type=Path, help="(not built yet) the groups for --scores")
     judge.add_argument("--capacity", type=_positive, help="(not built yet) the capacity for --scores")
@@ -249,7 +295,7 @@ def _add_use(commands: Any) -> None:
             command.add_argument("--unit", help="only this unit's list is written")
 
     serve = _command(commands, "serve", "answer POST /score over HTTP, on loopback unless told", "serve")
-    serve.add_argument("--city", type=_city, required=True, help="a city folder, or the URL of a database")
+    serve.add_argument("--city", type=_city, required=True, help=_CITY_WITH_GROUPS)
     serve.add_argument("--need", type=Path, action="append", help="a need file (default: every approved need)")
     serve.add_argument("--host", default=None)
     serve.add_argument("--port", type=_positive, default=None)
@@ -278,8 +324,8 @@ def _unbuilt_within(group: Any, name: str) -> None:
     _command(group, name.split()[-1], f"{what} (not built yet)", "not_built", unbuilt=f"ennakko {name}: {what}")
 
 
-def _city_and_need(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--city", type=_city, required=True, help="a city folder, or the URL of a database")
+def _city_and_need(command: argparse.ArgumentParser, city: str = _CITY_WITH_GROUPS) -> None:
+    command.add_argument("--city", type=_city, required=True, help=city)
     command.add_argument(
         "--need", type=Path, required=True, help="a need file, or the id of one that comes with Ennakko"
     )
@@ -291,7 +337,10 @@ def _city(text: str) -> str | Path:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number; give 1 or more") from None
     if number < 1:
         raise argparse.ArgumentTypeError(f"is {text}, but must be 1 or more")
     return number

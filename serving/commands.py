@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from ethics.refusals import BadInput, Fault
 from serving.home import Home
-from serving.saying import Result, count, home_of, interval, number, say, settings_of, steps, table
+from serving.saying import Result, count, counted, home_of, interval, number, say, settings_of, steps, table
 
 VERDICT_EXIT = {"PASS": 0, "PASS_ATTESTED": 0, "INCONCLUSIVE": 10, "BLOCK": 20, "ERROR": 30}
 
@@ -41,7 +41,7 @@ def city_check(options: argparse.Namespace) -> int:
     from serving import upkeep
 
     with steps(options) as step:
-        result = upkeep.look_at_city(home_of(options), options.folder, step)
+        result = upkeep.look_at_city(home_of(options), options.folder, step, rejects_to=options.rejects)
     return say(options, result, lambda: table(_city_rows(result), ("", "")))
 
 
@@ -58,7 +58,7 @@ def _city_rows(result: Result) -> list[tuple[str, str]]:
     if len(codes) > 15:
         rows.append(("  …", f"{len(codes) - 15} more (--json lists all)"))
     rows.append(("rejected rows", f"{result['rejected']:,}"))
-    rows.extend((f"  {reason}", f"{n:,}") for reason, n in result["rejects"].items())
+    rows.extend((f"  {reason}", f"{n:,}") for reason, n in result["rejects_by_reason"].items())
     return rows
 
 
@@ -92,7 +92,7 @@ def needs_check(options: argparse.Namespace) -> int:
         "columns": list(need.columns),
         "k": need.capacity.k,
     }
-    said = f"{need.id}: can be used. {len(need.columns)} columns, {need.capacity.k} attempts in a period."
+    said = f"{need.id}: can be used. {counted(len(need.columns), 'column')}, {need.capacity.k} attempts in a period."
     return say(options, result, lambda: print(said))
 
 
@@ -114,7 +114,8 @@ def features_build(options: argparse.Namespace) -> int:
             threads=options.threads,
             step=step,
         )
-    said = f"{result['rows']:,} rows × {result['columns']:,} columns in {result['path']}\ndigest {result['digest']}"
+    size = f"{counted(result['rows'], 'row')} × {counted(result['columns'], 'column')}"
+    said = f"{size} in {result['path']}\ndigest {result['digest']}"
     return say(options, result, lambda: print(said))
 
 
@@ -207,6 +208,9 @@ def judge(options: argparse.Namespace) -> int:
         raise BadInput(Fault("ennakko judge --scores", "not built yet: judging anybody's scores", "Give --run"))
     if not options.run_id:
         raise BadInput(Fault("ennakko judge", "--run is missing", "Give the run_id that ennakko train printed"))
+    if isinstance(options.city, str):  # a URL, which may hold a password: it is not said again
+        mend = "Give the path of the city folder, in which the groups of the gate lie"
+        raise BadInput(Fault("--city", "names a database, which has no place for the groups of the gate", mend))
     with steps(options) as step:
         result = flows.judge_run(home_of(options), options.run_id, options.city, step)
     say(options, result, lambda: _say_judged(result))

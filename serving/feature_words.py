@@ -30,7 +30,10 @@ def say_planned(result: Result) -> None:
     ]
     table(rows, ("feature", "as-of date", "columns", "persons", "to compute", "what", "why"))
     totals = result["totals"]
-    print(f"{totals['compute']:,} of {totals['cells']:,} cells are to be computed, {totals['cached']:,} are cached.")
+    print(
+        f"{totals['cells_to_compute']:,} of {totals['cells']:,} cells are to be computed, "
+        f"{totals['cells_cached']:,} are cached."
+    )
 
 
 def say_explained(result: Result) -> None:
@@ -66,13 +69,26 @@ def say_minimised(result: Result) -> None:
     rows = []
     for use in result["columns"]:
         share = "–" if use["share"] is None else f"{use['share']:.1%}"
-        quantiles = ["–" if value is None else f"{value:g}" for value in use["quantiles"].values()]
-        rows.append((use["column"], str(use["n_persons"]), share, *quantiles, use["sketch"]))
+        quantiles = [_figure(value) for value in use["quantiles"].values()]
+        rows.append((use["column"], _tally(use["n_persons"]), share, *quantiles, use["sketch"]))
     heads = [f"{float(q):.0%}" for q in result["columns"][0]["quantiles"]]
-    table(rows, ("column", "persons", "rows with a value", *heads, "spread"))
+    names = ("column", "persons", "rows with a value", *heads, "spread")
+    table(rows, names, unbroken=(0, len(names) - 1))  # blanks within a spread are bars that are not told
     if result["unread"]:
-        codes = [(code["code"], str(code["n_events"])) for code in result["unread"]]
+        codes = [(code["code"], _tally(code["n_events"])) for code in result["unread"]]
         if len(codes) > _MOST_CODES:
             codes = [*codes[:_MOST_CODES], ("…", f"{len(codes) - _MOST_CODES:,} more (--json lists all)")]
         table(codes, ("code that the need does not read", "events"))
     print("\n".join(result["story"]))
+
+
+def _tally(n: int | str) -> str:
+    """A number of persons or events to read; "fewer than 5" as it is."""
+    return n if isinstance(n, str) else f"{n:,}"
+
+
+def _figure(value: float | None) -> str:
+    """A quantile, which is told to three figures."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}"

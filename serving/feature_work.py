@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import hmac
-import os
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from ethics.refusals import BadInput, Fault
 from serving import flows
@@ -82,12 +79,14 @@ def build_features(
     """
     from features.cohort import build_cohort
 
+    if out is not None:
+        _refuse_target(out)
     opened, world = open_both(home, city, need, step)
     days = days_to_build(world, opened, as_of)
     path = out or home.root / "matrices" / opened.id / f"{days[0]}_{days[-1]}.parquet"
-    _refuse_target(path, out is not None)
     step(f"{opened.id}: who is eligible")
     keys = build_cohort(world, opened.cohort, days)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     build = _build_with_cache if use_cache else _build_in_blocks
     result = build(home, world, opened, keys, path, threads, step)
     home.audit_log.append("build features", "data scientist", need=opened.id, matrix=result["digest"], n=result["rows"])
@@ -100,13 +99,13 @@ def build_features(
     }
 
 
-def _refuse_target(path: Path, is_asked_for: bool) -> None:
-    """A file somebody asked for is new, and stands in a folder that exists."""
+def _refuse_target(path: Path) -> None:
+    """A file somebody asks for is new, and stands in a folder that exists."""
     if path.suffix != ".parquet":
         raise BadInput(Fault("--out", f"'{path.name}' does not end in .parquet", "Give the path of a Parquet file"))
-    if is_asked_for and path.exists():
+    if path.exists():
         raise BadInput(Fault(str(path), "exists already", "Give the path of a new file"))
-    if is_asked_for and not path.parent.is_dir():
+    if not path.parent.is_dir():
         raise BadInput(Fault(str(path.parent), "is not a folder", "Give a path in a folder that exists"))
 
 
@@ -120,13 +119,14 @@ def _build_in_blocks(
     written = write_matrix(
         path, city, need.features, keys, objections=home.objections, need_id=need.id, threads=threads
     )
-    return {"rows": written.n_rows, "digest": written.digest, "cached": None, "computed": None}
+    return {"rows": written.n_rows, "digest": written.digest, "columns_cached": None, "columns_computed": None}
 
 
 def _build_with_cache(
     home: Home, city: City, need: Need, keys: pl.DataFrame, path: Path, threads: int, step: Step
 ) -> dict[str, Any]:
     """Take from the cache what is there, compute the rest and keep it; some as-of dates at a time."""
+    from features.blocks import write_blocks
     from features.matrix import build_matrix
 
     cache = feature_cache(home, step)
@@ -150,8 +150,13 @@ def _build_with_cache(
             done += some.height
         step(f"{need.id}: computing features", done, keys.height)
 
-    n_rows, digest = _write_in_order(path, need.columns, matrices())
-    return {"rows": n_rows, "digest": digest, "cached": n_cached, "computed": n_computed}
+    written = write_blocks(path, matrices(), threads=threads)
+    return {
+        "rows": written.n_rows,
+        "digest": written.digest,
+        "columns_cached": n_cached,
+        "columns_computed": n_computed,
+    }
 
 
 def _dates_at_a_time(keys: pl.DataFrame, n_columns: int) -> Iterator[pl.DataFrame]:
@@ -167,44 +172,6 @@ def _dates_at_a_time(keys: pl.DataFrame, n_columns: int) -> Iterator[pl.DataFram
         days.append(day)
         n_cells += n_rows * n_columns
     yield keys.filter(pl.col("as_of_date").is_in(days))
-
-
-def _write_in_order(path: Path, names: Sequence[str], matrices: Iterator[Matrix]) -> tuple[int, str]:
-    """Write matrices that follow one another as one Parquet file, whole or not at all; its rows and its digest."""
-    import numpy as np
-    import polars as pl
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    from features.matrix import MatrixDigest, as_arrow
-
-    digest, all_keys = MatrixDigest(names), []
-    fields = [("person_id", pa.string()), ("as_of_date", pa.date32()), *((name, pa.float32()) for name in names)]
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _whole_file(path) as file, parquet.ParquetWriter(file, pa.schema(fields), compression="lz4") as writer:
-        for matrix in matrices:
-            columns = np.ascontiguousarray(matrix.X.T)
-            digest.update(columns)
-            all_keys.append(matrix.keys)
-            keys = [matrix.keys["person_id"].to_arrow().cast(pa.string()), matrix.keys["as_of_date"].to_arrow()]
-            writer.write_table(pa.Table.from_arrays([*keys, *map(as_arrow, columns)], schema=writer.schema))
-    keys_of_all = pl.concat(all_keys)
-    return keys_of_all.height, digest.of(keys_of_all)
-
-
-@contextmanager
-def _whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to fill that appears at ``path`` whole, or not at all; readable by its owner alone."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def plan_build(
@@ -238,7 +205,7 @@ def plan_build(
         "need": opened.id,
         "as_of_dates": [str(day) for day in days],
         "columns": columns,
-        "totals": {"cells": n_cells, "cached": n_cells - n_to_compute, "compute": n_to_compute},
+        "totals": {"cells": n_cells, "cells_cached": n_cells - n_to_compute, "cells_to_compute": n_to_compute},
     }
 
 
@@ -261,13 +228,28 @@ def explain_to_reader(
     Raises
     ------
     BadInput
-        The person objects to the need: nothing is computed for them, not even to explain it.
+        The person objects to the need: nothing is computed for them, not even to explain it; that it was asked is
+        recorded all the same.
+    SpecError
+        No such column; said before the city is opened.
     """
     from features.columns import masked_persons
-    from features.explanation import explain_cell
+    from features.explanation import _feature_of, explain_cell
 
-    opened, world = open_both(home, city, need, step)
+    opened = flows.open_need(home, need)
+    _feature_of(opened.features, column)
+    facts = {
+        "need": opened.id,
+        "column": column,
+        "as_of": str(as_of),
+        "purpose": purpose,
+        "person": hmac.digest(
+            home.settings.secret("audit-persons"), person_id.encode("utf-8", "surrogatepass"), "sha256"
+        ).hex(),
+    }
+    world = flows.open_city_for(home, city, opened, step)
     if home.objections.objecting([person_id], opened.id)[0]:
+        home.audit_log.append("explain", "data scientist", **facts, outcome="refused: objects")
         wrong = "objects to this need: nothing is computed for them, so there is nothing to explain"
         mend = "Tell the resident just that; whoever withdraws the objection can ask again"
         raise BadInput(Fault("person", wrong, mend))
@@ -281,15 +263,7 @@ def explain_to_reader(
         column,
         masked=masked_persons(world, asked, home.objections, opened.id),
     )
-    home.audit_log.append(
-        "explain",
-        "data scientist",
-        need=opened.id,
-        column=column,
-        as_of=str(as_of),
-        purpose=purpose,
-        person=hmac.digest(home.settings.secret("audit-persons"), person_id.encode(), "sha256").hex(),
-    )
+    home.audit_log.append("explain", "data scientist", **facts, outcome="told")
     return {"need": opened.id, **explanation.as_facts()}
 
 
@@ -321,7 +295,7 @@ def look_at_minimisation(
 def check_for_leaks(home: Home, city: str | Path, need: Path, seed: int = 0, step: Step = silent) -> dict[str, Any]:
     """Poison the future of a real city, and say how optimistic a build by event dates alone would be."""
     from features.cohort import build_cohort
-    from features.leakcheck import by_event_date_only, leakcheck
+    from features.leakcheck import by_event_date_only, is_all_known_at_once, leakcheck, poisoned
     from models.experiment import run_experiment
 
     opened, world = open_both(home, city, need, step)
@@ -330,18 +304,22 @@ def check_for_leaks(home: Home, city: str | Path, need: Path, seed: int = 0, ste
     step(f"rewriting all that became known from {day} on")
     keys = build_cohort(world, opened.cohort, [day])
     check = leakcheck(world, opened.features, keys, objections=home.objections, need_id=opened.id, seed=seed)
+    same_cohort = build_cohort(poisoned(world, day, seed)[0], opened.cohort, [day]).equals(keys)
+    identical = check.identical and same_cohort
+    told = "is the same to the byte" if identical else "CHANGES: the future leaks"
     story = [
         f"{check.n_rewritten:,} events and entries became known on or after {day}. With all of them rewritten the "
-        f"matrix of that day {'is the same to the byte' if check.identical else 'CHANGES: the future leaks'}.",
+        f"cohort of that day is {'the same' if same_cohort else 'ANOTHER'}, and its matrix {told}.",
     ]
     result: dict[str, Any] = {
-        "identical": check.identical,
+        "identical": identical,
+        "same_cohort": same_cohort,
         "as_of_date": str(day),
         "n_rewritten": check.n_rewritten,
         "before": check.before,
         "after": check.after,
     }
-    if opened.label is not None and world.events.known is not None:
+    if opened.label is not None and not is_all_known_at_once(world):
         naive = run_experiment(by_event_date_only(world), opened, home.objections, seed, step)
         honest_auc, naive_auc = known.metrics["auc"], naive.metrics["auc"]
         gap = naive_auc.value - honest_auc.value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from types import TracebackType
@@ -9,6 +10,23 @@ from typing import Any
 
 Step = Callable[..., None]
 """``step(what)`` begins a step; ``step(what, done, total)`` moves its bar."""
+
+# The pattern of features/explanation.py, with every sign of a century; that module is too heavy to say an error with.
+PERSONAL_IDENTITY_CODE = r"\d{6}[-+A-FU-Y]\d{3}[0-9A-Z]"
+# Digests and ids of runs and verdicts are told whole, though eleven of their characters in a row may look like a code.
+_TO_MASK = re.compile(
+    rf"(?<![0-9a-f])(?:[0-9a-f]{{16}}|[0-9a-f]{{20}}|[0-9a-f]{{32}}|[0-9a-f]{{64}})(?![0-9a-f])|((?i:{PERSONAL_IDENTITY_CODE}))"
+)
+_MASK = "[personal identity code]"
+
+
+def masked(text: str) -> str:
+    """A text to print, without anything that has the form of a personal identity code.
+
+    >>> masked("'010190-123A' is not a day")
+    "'[personal identity code]' is not a day"
+    """
+    return _TO_MASK.sub(lambda found: _MASK if found[1] else found[0], text)
 
 
 def silent(what: str, done: float | None = None, total: float | None = None) -> None:
@@ -31,7 +49,12 @@ class Steps:
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
         if sys.stderr.isatty():
-            columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+            columns = (
+                SpinnerColumn(),
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                TimeElapsedColumn(),
+            )
             self._progress = Progress(*columns, console=Console(stderr=True), transient=False)
             self._progress.start()
         return self._step
@@ -45,6 +68,7 @@ class Steps:
             self._progress.stop()
 
     def _step(self, what: str, done: float | None = None, total: float | None = None) -> None:
+        what = masked(what)
         if self._progress is None:
             if what != self._what:
                 print(f"· {what}", file=sys.stderr, flush=True)

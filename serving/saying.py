@@ -12,6 +12,7 @@ from serving.home import Home
 from serving.settings import Settings
 
 Result = Mapping[str, Any]
+_WIDEST = 100_000
 
 
 def settings_of(options: argparse.Namespace, **more: Any) -> Settings:
@@ -40,22 +41,42 @@ def steps(options: argparse.Namespace) -> Any:
     return Steps(quiet=options.json and not sys.stderr.isatty())
 
 
-def table(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> None:
-    """Print rows under their heads."""
+def table(rows: Sequence[Sequence[str]], heads: Sequence[str], unbroken: Sequence[int] = (0,)) -> None:
+    """Print rows under their heads, every character of them as it is: codes may hold brackets and colons.
+
+    Parameters
+    ----------
+    rows, heads
+    unbroken : columns, by number, of which no cell goes over several lines; the first unless said
+    """
     from rich import box
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
+    from rich.text import Text
 
-    printed = Table(*heads, box=box.SIMPLE, show_header=any(heads), pad_edge=False)
+    printed = Table(box=box.SIMPLE, show_header=any(heads), pad_edge=False)
+    for i, head in enumerate(heads):
+        cells = [Text(row[i]).cell_len for row in rows] if i in unbroken else []
+        least = max(cells, default=0) or None
+        printed.add_column(Text(head), no_wrap=i in unbroken, min_width=least, overflow="fold")
     for row in rows:
-        printed.add_row(*row)
-    # A file or a pipe has no width of its own; cutting words off there would only lose them.
-    Console(width=None if sys.stdout.isatty() else 160).print(printed)
+        printed.add_row(*map(Text, row))
+    console = Console(markup=False, emoji=False, highlight=False)
+    content = Measurement.get(console, console.options.update(width=_WIDEST), printed)
+    # A terminal breaks lines at its width, but no word; a file or a pipe has no width of its own.
+    console.width = max(console.width, content.minimum) if sys.stdout.isatty() else max(content.maximum, 1)
+    console.print(printed, crop=False)
 
 
 def count(value: float | None) -> str:
     """A whole number to read; a dash where there is none."""
     return "–" if value is None else f"{value:,.0f}"
+
+
+def counted(n: int, thing: str) -> str:
+    """So many things: ``1 row``, ``2 rows``."""
+    return f"{n:,} {thing}" if n == 1 else f"{n:,} {thing}s"
 
 
 def number(value: float | None) -> str:

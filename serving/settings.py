@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 
 _SECRET_BYTES = 32
 _BUSY_MS = 30_000
+_OWN_HOME = "Make the file and its folder writable for whoever runs Ennakko, or give another --home"
+_UNUSABLE = {
+    sqlite3.SQLITE_READONLY: ("cannot be written: it, its folder or its disk is read-only", _OWN_HOME),
+    sqlite3.SQLITE_CANTOPEN: ("cannot be opened or made", _OWN_HOME),
+    sqlite3.SQLITE_PERM: ("cannot be opened: access is denied", _OWN_HOME),
+    sqlite3.SQLITE_FULL: ("cannot be written: there is no room left", "Make room on its disk, or give another --home"),
+    sqlite3.SQLITE_IOERR: ("cannot be read or written: its disk fails", "Look at the disk, or give another --home"),
+}
+"""What SQLite says of a file that whoever runs Ennakko can mend, and how."""
 
 
 class Settings(BaseModel):
@@ -136,12 +145,12 @@ class Settings(BaseModel):
             try:
                 connection.execute("PRAGMA journal_mode = WAL")
             except sqlite3.DatabaseError as error:
-                _refuse_damaged(error, file)
+                _refuse_unusable(error, file)
                 raise
 
         @event.listens_for(engine, "handle_error")
-        def _say_what_is_damaged(context: Any) -> None:
-            _refuse_damaged(context.original_exception, file)
+        def _say_what_is_unusable(context: Any) -> None:
+            _refuse_unusable(context.original_exception, file)
 
         @event.listens_for(engine, "begin")
         def _begin_as_writer(connection: Any) -> None:
@@ -187,11 +196,14 @@ def shows_tracebacks() -> bool:
     return os.environ.get("ENNAKKO_DEBUG", "") not in ("", "0")
 
 
-def _refuse_damaged(error: BaseException, file: str) -> None:
-    """Refuse when SQLite says that the file is no database, or is damaged within."""
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+def _refuse_unusable(error: BaseException, file: str) -> None:
+    """Refuse when SQLite says that the file is no database or damaged within, or that it cannot be read or written."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
         mend = f"Restore it from the backup, together with {Path(file).name}-wal if the backup has one"
         raise NotTrusted(Fault(file, "is damaged: SQLite cannot read it", mend)) from None
+    if code in _UNUSABLE:
+        raise BadInput(Fault(file, *_UNUSABLE[code])) from None
 
 
 def _make_secret(path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ from serving.progress import Step, silent
 if TYPE_CHECKING:
     from ethics.fairness import FairnessTable
 
+_MOST_REJECTS_TOLD = 100
 DEMONSTRATION_NAMES = {
     "gate": "Demonstration gate",
     "auditor": "Demonstration auditor",
@@ -26,17 +29,29 @@ DEMONSTRATION_NAMES = {
 }
 
 
-def look_at_city(home: Home, place: str | Path, step: Step = silent) -> dict[str, Any]:
-    """Persons, events, period, codes, and what the door rejected for which reason."""
+def look_at_city(
+    home: Home, place: str | Path, step: Step = silent, *, rejects_to: Path | None = None
+) -> dict[str, Any]:
+    """Persons, events, period, codes, and what the door rejected for which reason.
+
+    ``rejects_to`` is a new CSV file for every row rejected (file, row, column, reason), written also where the city is
+    refused for them.
+    """
     import numpy as np
 
     from features.city import open_city
 
-    city = open_city(place, max_reject_share=home.policy.limits.max_reject_share, progress=step)
+    if rejects_to is not None:
+        _refuse_old_file(rejects_to)
+    with _telling_rejects(rejects_to):
+        city = open_city(place, max_reject_share=home.policy.limits.max_reject_share, progress=step)
+    if rejects_to is not None:
+        write_whole(rejects_to, city.rejects.write_csv().encode())
     log = city.events
     counts = np.bincount(log.code, minlength=len(log.codes)).tolist()
     days = (log.time.min(), log.time.max()) if log.time.size else (None, None)
-    rejects = city.rejects.group_by("file", "column", "reason").len().sort("len", descending=True).iter_rows(named=True)
+    reasons = city.rejects.group_by("file", "column", "reason").len()
+    reasons = reasons.sort("len", "file", "column", "reason", descending=[True, False, False, False])
     return {
         "city": city.name,
         "persons": city.persons.height,
@@ -50,9 +65,38 @@ def look_at_city(home: Home, place: str | Path, step: Step = silent) -> dict[str
         "codes": dict(sorted(zip(log.codes, counts, strict=True), key=lambda pair: -pair[1])),
         "cohorts": {name: table.height for name, table in city.cohorts.items()},
         "rejected": city.rejects.height,
-        "rejects": {f"{row['reason']} ({row['file']}: {row['column']})": row["len"] for row in rejects},
+        "rejects_by_reason": {
+            f"{row['reason']} ({row['file']}: {row['column']})": row["len"] for row in reasons.iter_rows(named=True)
+        },
+        "rejects": city.rejects.head(_MOST_REJECTS_TOLD).to_dicts(),
+        "rejects_path": None if rejects_to is None else str(rejects_to),
         "digest": city.digest,
     }
+
+
+@contextmanager
+def _telling_rejects(path: Path | None) -> Iterator[None]:
+    """Write the rejects also of a city that is refused for them; without a path, say how to see them."""
+    from features.city import DataError
+
+    try:
+        yield
+    except DataError as error:
+        if error.rejects.is_empty():
+            raise
+        if path is not None:
+            write_whole(path, error.rejects.write_csv().encode())
+        where = "`ennakko city check CITY --rejects FILE.csv` writes it" if path is None else f"it is in {path}"
+        faults = [fault._replace(mend=f"{fault.mend}: {where}") for fault in error.faults]
+        raise DataError(*faults, rejects=error.rejects) from None
+
+
+def _refuse_old_file(path: Path) -> None:
+    """A file somebody asks for is new, and stands in a folder that exists."""
+    if path.exists():
+        raise BadInput(Fault(str(path), "exists already", "Give the path of a new file"))
+    if not path.parent.is_dir():
+        raise BadInput(Fault(str(path.parent), "is not a folder", "Give a path in a folder that exists"))
 
 
 def _day(moment_us: int | None) -> str | None:

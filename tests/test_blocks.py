@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import features
+from ethics.refusals import BadInput
 from features.blocks import matrix_blocks, write_blocks, write_matrix
 from features.cache import FeatureCache
 from features.city import DataError, city_from_frames, open_city
@@ -253,6 +254,31 @@ def test_a_file_that_cannot_be_finished_leaves_what_was_there(blank, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_blocks(path, interrupted())
     assert [(found.name, found.read_bytes()) for found in tmp_path.iterdir()] == [("m.parquet", b"of yesterday")]
+
+
+def test_a_draft_left_behind_is_begun_anew_and_never_stays(blank, tmp_path):
+    draft = tmp_path / ".m.parquet.draft"
+    draft.write_bytes(b"half a file, longer than nothing" * 10_000)
+    keys = keys_of([(who, date(2024, 2, 1)) for who in PEOPLE])
+    city = city_of([], blank)
+    written = write_matrix(tmp_path / "m.parquet", city, FEATURES, keys, **NOBODY)
+    assert written.digest == build_matrix(city, FEATURES, keys, **NOBODY).digest
+    assert pl.read_parquet(written.path).height == len(PEOPLE)
+    assert [path.name for path in tmp_path.iterdir()] == ["m.parquet"]
+    assert written.path.stat().st_mode & 0o777 == 0o600
+
+
+def test_of_two_who_write_one_file_the_second_is_refused(blank, tmp_path):
+    path, city = tmp_path / "m.parquet", city_of([], blank)
+    keys = keys_of([(who, date(2024, 2, 1)) for who in PEOPLE])
+
+    def meanwhile():
+        yield build_matrix(city, FEATURES, keys, **NOBODY)
+        with pytest.raises(BadInput, match=r"m\.parquet: is being written by another process"):
+            write_matrix(path, city, FEATURES, keys, **NOBODY)
+
+    assert write_blocks(path, meanwhile()).n_rows == len(PEOPLE)
+    assert [found.name for found in tmp_path.iterdir()] == ["m.parquet"]
 
 
 def test_blocks_out_of_order_are_not_written(blank, tmp_path):

@@ -255,6 +255,40 @@ def test_a_move_changes_the_dates_that_know_of_it(tmp_path, city, cache):
     assert (again.columns, again.dates) == (set(DISTRICT.columns()), {DATES[2]})
 
 
+def test_two_moves_that_became_known_the_other_way_round_compute_again(tmp_path, cache):
+    def moved(name, *knowledge):
+        moves = [
+            {"person_id": "p007", "attribute": "district", "value": value, "from_date": date(2023, 12, 5)}
+            | {"knowledge_date": known}
+            for value, known in zip(("north", "south"), knowledge, strict=True)
+        ]
+        return city_of(tmp_path / name, held=[*history(), *moves])
+
+    early, late = date(2023, 12, 6), date(2023, 12, 7)
+    one, other = moved("one", early, late), moved("other", late, early)
+    cached(cache, one)
+    assert cached(cache, other).columns == set(DISTRICT.columns())
+
+
+def test_sources_changed_under_a_running_process_are_never_found_again(tmp_path):
+    """What such a process keeps was computed by the code it had loaded, under a key that no other process has."""
+    for package in ("features", "ethics"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    code = (
+        "import sys, time; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import features;"
+        "source = Path(sys.argv[1], 'features', 'sweep.py'); time.sleep(0.05);"
+        "source.write_text(source.read_text() + '# edited') if sys.argv[2] == 'edit' else None;"
+        "import features.cache_keys as k; print(k.engine_digest().hex())"
+    )
+
+    def digest(what):
+        command = [sys.executable, "-c", code, str(tmp_path), what]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.strip()
+
+    edited = digest("edit")
+    assert digest("look") == digest("look") != edited
+
+
 def test_categories_in_another_order_are_another_column(city, cache):
     cached(cache, city)
     other = DISTRICT.model_copy(update={"categories": ("south", "north")})

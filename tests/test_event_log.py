@@ -319,3 +319,17 @@ print(len(kernels) > 5 and before == [len(k.signatures) for k in kernels])
     folders = [str(tmp_path / name) for name in "abcdefg"]
     done = subprocess.run([sys.executable, "-c", script, *folders], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "True\n", done.stderr
+
+
+def test_a_file_without_any_id_among_long_ids_is_only_rejects(tmp_path):
+    who = "a person whose id is longer than a view"
+    folder = write_city(tmp_path / "city", [{"person_id": who}], [{"person_id": who, "event_date": START, "code": "x"}])
+    (folder / "events").mkdir()
+    (folder / "events.parquet").rename(folder / "events" / "a.parquet")
+    nobody = pl.DataFrame(
+        {"person_id": [None], "event_date": [START], "code": ["x"]}, schema_overrides={"person_id": str}
+    )
+    nobody.write_parquet(folder / "events" / "b.parquet")
+    city = open_city(folder, max_reject_share=0.5)
+    assert city.rejects.rows() == [("events/b.parquet", 1, "person_id", "no id")]
+    assert city.events.offsets.tolist() == [0, 1]

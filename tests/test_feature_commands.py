@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -19,7 +19,7 @@ from features.city import open_city
 from features.cohort import build_cohort
 from features.matrix import build_matrix
 from models.need import load_need
-from serving import cli, feature_work
+from serving import cli, feature_words, feature_work
 from serving.home import Home
 from serving.settings import Settings
 
@@ -72,13 +72,14 @@ def test_a_build_writes_the_matrix_and_a_second_one_computes_nothing(ask, city, 
     assert code == 0
     assert (built["digest"], built["rows"], built["columns"]) == (whole.digest, keys.height, len(opened.columns))
     assert built["as_of_dates"] == [str(TRAIN), str(AS_OF)]
-    assert built["cached"] == 0 and built["computed"] > 0
+    assert built["columns_cached"] == 0 and built["columns_computed"] > 0
     frame = pl.read_parquet(built["path"])
     assert frame.columns == ["person_id", "as_of_date", *opened.columns]
     assert frame.select("person_id", "as_of_date").equals(whole.keys)
     assert frame[COUNT].to_list() == whole.X[:, whole.names.index(COUNT)].tolist()
     code, again = ask("build")
-    assert (code, again["digest"], again["computed"], again["cached"]) == (0, whole.digest, 0, built["computed"])
+    assert (code, again["digest"], again["columns_computed"]) == (0, whole.digest, 0)
+    assert again["columns_cached"] == built["columns_computed"]
 
 
 def test_without_the_cache_the_digest_is_the_same(ask, tmp_path):
@@ -106,7 +107,7 @@ def test_an_objector_is_in_no_matrix_and_costs_no_new_computing(ask, city, need,
     who = eligible(city, need)[3]
     home.objections.object(who, "youth")
     code, after = ask("build")
-    assert (code, after["computed"]) == (0, 0)
+    assert (code, after["columns_computed"]) == (0, 0)
     ids = pl.read_parquet(after["path"])["person_id"]
     assert who not in ids
     n_rows = sum(who in eligible(city, need, day) for day in (TRAIN, AS_OF))
@@ -117,7 +118,8 @@ def test_an_objector_is_in_no_matrix_and_costs_no_new_computing(ask, city, need,
 def test_the_plan_says_what_a_build_then_does(ask):
     code, plan = ask("plan")
     assert code == 0
-    assert plan["totals"]["cached"] == 0 and plan["totals"]["compute"] == plan["totals"]["cells"] > 0
+    assert plan["totals"]["cells_cached"] == 0
+    assert plan["totals"]["cells_to_compute"] == plan["totals"]["cells"] > 0
     assert {column["action"] for column in plan["columns"]} == {"compute"}
     ask("build", "--as-of", AS_OF)
     _, plan = ask("plan")
@@ -125,9 +127,9 @@ def test_the_plan_says_what_a_build_then_does(ask):
     assert by_day == {str(TRAIN): {"compute"}, str(AS_OF): {"cached"}}
     _, words = ask("plan", as_json=False)
     assert "new as-of date" in words
-    assert f"{plan['totals']['compute']:,} of {plan['totals']['cells']:,} cells are to be computed" in words
+    assert f"{plan['totals']['cells_to_compute']:,} of {plan['totals']['cells']:,} cells are to be computed" in words
     ask("build")
-    assert ask("plan")[1]["totals"]["compute"] == 0
+    assert ask("plan")[1]["totals"]["cells_to_compute"] == 0
 
 
 @pytest.mark.parametrize(
@@ -155,7 +157,8 @@ def test_wrong_words_are_refused_and_leave_nothing(ask, home, tmp_path, words, s
     assert not list((home.root / "matrices").rglob("*"))
 
 
-def test_ctrl_c_stops_a_build_and_leaves_nothing_half_done(city, need, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_build_that_is_stopped_leaves_nothing_half_done(city, need, tmp_path, number):
     """The signal itself, sent to a process of its own once it says that it computes."""
     home = tmp_path / "interrupted"
     code = (
@@ -169,11 +172,51 @@ def test_ctrl_c_stops_a_build_and_leaves_nothing_half_done(city, need, tmp_path)
         [sys.executable, "-c", code, *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout.readline() == "BUILT\n"
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Stopped; nothing half-written was kept." in err
     assert not [path for path in (home / "matrices").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("cache", [[], ["--no-cache"]])
+def test_a_build_that_was_killed_leaves_nothing_after_the_next(ask, city, need, tmp_path, cache):
+    """SIGKILL while the draft is filled; the next build begins it anew, and the draft is gone with it."""
+    out = tmp_path / "out" / "m.parquet"
+    out.parent.mkdir()
+    code = (
+        "import sys, time, features.blocks as b\n"
+        "def slow(self):\n    print('WRITING', flush=True); time.sleep(60)\n"
+        "b._RowGroup.write = slow\n"
+        "from serving import cli; sys.exit(cli.main(sys.argv[1:]))"
+    )
+    words = ["--city", str(city), "--need", str(need), "--home", str(tmp_path / "other"), "--out", str(out), *cache]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "features", "build", *words], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "WRITING\n"
+    assert [path.name for path in out.parent.iterdir()] == [".m.parquet.draft"]
+    status, told = ask("build", "--out", out, *cache)  # while the first is still writing
+    assert (status, told["errors"][0]["wrong"]) == (2, "is being written by another process")
+    process.kill()
+    process.communicate(timeout=60)
+    assert [path.name for path in out.parent.iterdir()] == [".m.parquet.draft"]
+    status, again = ask("build", "--out", out, *cache)
+    assert status == 0
+    assert [path.name for path in out.parent.iterdir()] == ["m.parquet"]
+    assert again["digest"] == ask("build")[1]["digest"]
+
+
+def test_what_needs_no_city_is_refused_before_it_is_opened(need, home, tmp_path, capsys):
+    words = ["--city", str(tmp_path / "nowhere"), "--need", str(need), "--home", str(home.root), "--json"]
+    for asked, said in (
+        (["build", "--out", str(tmp_path / "x.csv")], "'x.csv' does not end in .parquet"),
+        (["explain", "000001", str(AS_OF), "absence.cout.90d"], "'absence.cout.90d' is no column of these features"),
+    ):
+        assert cli.main(["features", *asked, *words]) == 2
+        told = capsys.readouterr()
+        assert [error["wrong"] for error in json.loads(told.out)["errors"]] == [said]
+        assert "opening the city" not in told.err
 
 
 def test_a_city_in_a_database_gives_the_same_matrix(ask, city, need, home, tmp_path, capsys):
@@ -191,7 +234,7 @@ def test_a_city_in_a_database_gives_the_same_matrix(ask, city, need, home, tmp_p
     assert cli.main(words) == 0
     again = json.loads(capsys.readouterr().out)
     # The same people with the same events: not even the cache can tell where they came from.
-    assert (again["digest"], again["computed"]) == (built["digest"], 0)
+    assert (again["digest"], again["columns_computed"]) == (built["digest"], 0)
 
 
 # ---- explain ---------------------------------------------------------------------------------------------------
@@ -220,7 +263,7 @@ def test_a_cell_is_explained_as_json_and_in_words_and_the_reading_is_recorded(as
     assert home.audit_log.verify() == []
 
 
-def test_nothing_is_computed_or_recorded_for_who_objects(ask, city, need, home):
+def test_nothing_is_computed_for_who_objects_and_that_it_was_asked_is_recorded(ask, city, need, home):
     who = eligible(city, need)[0]
     home.objections.object(who, "youth")
     code, told = ask("explain", who, AS_OF, COUNT)
@@ -228,10 +271,13 @@ def test_nothing_is_computed_or_recorded_for_who_objects(ask, city, need, home):
     (error,) = told["errors"]
     assert error["wrong"].startswith("objects to this need: nothing is computed for them")
     assert who not in json.dumps(told)
-    assert not [row for row in home.audit_log.rows() if row["action"] == "explain"]
     home.objections.withdraw(who, "youth")
     home.objections.object(who, "another")
     assert ask("explain", who, AS_OF, COUNT)[0] == 0
+    log = [row for row in home.audit_log.rows() if row["action"] == "explain"]
+    refused, told = (json.loads(row["facts"]) for row in log)
+    assert (refused.pop("outcome"), told.pop("outcome")) == ("refused: objects", "told")
+    assert refused == told and not [row for row in log if who in row["facts"]]
 
 
 def test_a_personal_identity_code_is_never_repeated(ask):
@@ -250,6 +296,26 @@ def test_an_explanation_that_does_not_add_up_is_our_fault(ask, city, need, monke
     assert (code, "The rows below give -1: a fault of the program." in words) == (1, True)
 
 
+def test_codes_with_brackets_and_colons_are_told_as_they_are(need, home, tmp_path, capsys):
+    codes = ["lab[/x]", "LAB//50809//mg/[dL]", "a:id:b"]
+    city = write_city(tmp_path / "brackets", n=20)
+    events = pl.read_parquet(city / "events.parquet")
+    at = pl.Series([AS_OF - timedelta(days=5 + i) for i in range(3)])
+    more = pl.DataFrame({"person_id": ["000001"] * 3, "event_date": at, "code": codes, "value": [1.0] * 3})
+    pl.concat([events, more]).write_parquet(city / "events.parquet")
+    need.write_text(MODEL_NEED.replace('codes = ["school.absence.*"]', f"codes = {json.dumps(codes)}", 1))
+    feature = load_need(need).features[0]
+    assert feature.codes == tuple(codes)
+    assert cli.main(["city", "check", str(city), "--home", str(home.root)]) == 0
+    checked = capsys.readouterr().out
+    column = next(name for name in feature.columns() if name.startswith(f"{feature.name}.count"))
+    words = ["--city", str(city), "--need", str(need), "--home", str(home.root)]
+    assert cli.main(["features", "explain", "000001", str(AS_OF), column, *words]) == 0
+    explained = capsys.readouterr().out
+    for code in codes:
+        assert f"  {code} " in checked and f" {code} " in explained
+
+
 # ---- minimise and leakcheck --------------------------------------------------------------------------------------
 
 
@@ -263,6 +329,25 @@ def test_the_view_of_data_minimisation_compares_what_is_read_with_what_is_handed
     _, words = ask("minimise", as_json=False)
     assert "rows with a value" in words and COUNT in words
     assert told["story"][-1] in words
+
+
+def test_at_80_columns_the_view_of_data_minimisation_loses_nothing(ask, monkeypatch):
+    _, told = ask("minimise")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    _, words = ask("minimise", as_json=False)
+    assert "…" not in words
+    for use in told["columns"]:
+        (line,) = (line for line in words.splitlines() if line.strip().startswith(f"{use['column']} "))
+        assert f" {use['n_persons']} " in line and use["sketch"].rstrip() in line
+
+
+def test_numbers_of_data_minimisation_have_marks_at_thousands(capsys):
+    spread = {"column": "x.sum.90d", "n_persons": 12345, "share": 0.5, "quantiles": {"0.5": 67890.0}, "sketch": "▁"}
+    unread = [{"code": "a", "n_events": 4321}, {"code": "b", "n_events": "fewer than 5"}]
+    feature_words.say_minimised({"columns": [spread], "unread": unread, "story": []})
+    words = capsys.readouterr().out
+    assert all(number in words for number in ("12,345", "67,890", "4,321", "fewer than 5"))
 
 
 def test_a_leakcheck_passes(city, tmp_path, capsys):

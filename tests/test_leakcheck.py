@@ -1,12 +1,13 @@
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from features.city import open_city
 from features.cohort import build_cohort
-from features.leakcheck import by_event_date_only, leakcheck, poisoned
+from features.leakcheck import by_event_date_only, is_all_known_at_once, leakcheck, poisoned
 from features.matrix import build_matrix
 from features.spec import FeatureSpec
 from features.synthetic import synthetic_city
@@ -86,3 +87,32 @@ def test_the_gap_to_a_build_by_event_dates_is_said(invented, tmp_path):
     assert result["identical"]
     assert result["gap"] == pytest.approx(result["auc_by_event_date"]["value"] - result["auc"]["value"])
     assert f"would have promised {result['gap']:+.3f}" in result["story"][1]
+
+
+def test_a_number_stays_a_number_in_every_future(tiny_city, nobody_objects):
+    city = open_city(tiny_city)
+    income = {"person_id": "bo", "attribute": "income", "value": "1200"}
+    known = {"from_date": datetime(2024, 3, 1), "knowledge_date": datetime(2024, 3, 1)}
+    more = pl.DataFrame([income | known], schema=city.history.schema)
+    city = replace(city, history=pl.concat([city.history, more]))
+    for seed in range(4):
+        asked = {"objections": nobody_objects, "need_id": "youth", "seed": seed}
+        assert leakcheck(city, [FeatureSpec(attribute="income")], city.cohort_table("all"), **asked).identical
+
+
+def test_what_begins_before_it_is_known_makes_a_build_by_dates_alone_another(tiny_city, nobody_objects):
+    city = open_city(tiny_city)
+    asked = {"objections": nobody_objects, "need_id": "youth"}
+    honest, naive = (
+        build_matrix(c, [LIVES], city.cohort_table("all"), **asked) for c in (city, by_event_date_only(city))
+    )
+    assert honest.digest != naive.digest
+    assert not is_all_known_at_once(city)
+    assert not is_all_known_at_once(replace(city, events=replace(city.events, known=None)))
+    assert is_all_known_at_once(by_event_date_only(city))
+
+
+def test_a_part_of_a_city_is_refused(tiny_city, nobody_objects):
+    city = open_city(tiny_city)
+    with pytest.raises(ValueError, match="the whole city"):
+        leakcheck(city.only(["bo"]), [LIVES], city.cohort_table("all")[:1], objections=nobody_objects, need_id="youth")

@@ -254,6 +254,15 @@ def test_every_label_agrees_with_the_oracle(blank, found, day, label, extract):
     np.testing.assert_array_equal(y, [naive.label(found, who, day, label, known_until) for who in PEOPLE])
 
 
+@pytest.mark.parametrize("measure", ["max", "min", "sum"])
+def test_a_bound_is_reached_by_the_value_that_it_names(blank, measure):
+    """0.1 and 0.7 are no binary fractions: values are kept as float32, and the bound is rounded alike."""
+    for bound in (0.1, 0.7):
+        found = [("anna", START + timedelta(days=21), START + timedelta(days=21), "c", bound)]
+        assert label_days(found, blank, measure=measure, at_least=bound) == [1]
+        assert label_days(found, blank, measure=measure, at_most=bound) == [1]
+
+
 def label_days(found, blank, **label):
     spec = LabelSpec(**{"codes": ["c"], "horizon_days": 10, **label})
     return build_label(city_of(found, blank), keys_of(("anna", START.date() + timedelta(days=20))), spec).tolist()

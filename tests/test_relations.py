@@ -16,7 +16,7 @@ from features.blocks import matrix_blocks
 from features.city import DataError, city_from_frames, open_city
 from features.leakcheck import leakcheck
 from features.matrix import build_matrix
-from features.relations import FEWEST_RESIDENTS
+from features.relations import FEWEST_RESIDENTS, MOST_IN_A_HOME
 from features.spec import FeatureSpec
 
 START = datetime(2024, 1, 1)
@@ -178,6 +178,18 @@ def test_a_household_counted_by_hand(blank):
     assert dict(zip(objected.keys["person_id"], objected.X[:, 0], strict=True)) == {
         "anna": 1, "cai": 0, "dora": 0, "eva": 1
     }  # fmt: skip
+
+
+def test_a_home_of_too_many_is_nobodys(blank):
+    people = [f"p{i:03}" for i in range(MOST_IN_A_HOME + 3)]
+    for n in (MOST_IN_A_HOME, MOST_IN_A_HOME + 1):
+        history = [(who, "home", "0", date(2023, 1, 1), date(2023, 1, 1)) for who in people[:n]]
+        history += [(who, "home", "h1", date(2023, 1, 1), date(2023, 1, 1)) for who in people[-2:]]
+        found = [(who, START, START, "a", 1.0) for who in people]
+        city = city_of(found, history, blank, people)
+        count = matrix_of(city, of("household", ["count"], ["ever"])[:1], date(2024, 1, 25), people=people).X[:, 0]
+        assert count[0] == (n - 1 if n <= MOST_IN_A_HOME else 0)
+        assert count[-1] == 1
 
 
 # -- districts

@@ -95,6 +95,25 @@ def test_a_damaged_database_is_not_trusted_and_named(tmp_path):
         assert str(refusal.value) == wrong
 
 
+def test_a_database_that_cannot_be_used_is_named_with_what_to_do(tmp_path):
+    """SQLite's own answers: a file opened for reading alone, a folder in its place, a file that may not grow."""
+    (tmp_path / "ennakko.db").mkdir()
+    with pytest.raises(BadInput) as refusal, Settings(home=tmp_path).engine().connect():
+        pass
+    assert str(refusal.value).startswith(f"{tmp_path}/ennakko.db: cannot be opened or made. Make the file and its")
+    with Settings(home=tmp_path, database_url=f"sqlite:///{tmp_path}/old.db").engine().begin() as connection:
+        connection.execute(text("CREATE TABLE counts (n TEXT)"))
+    read_only = Settings(home=tmp_path, database_url=f"sqlite:///file:{tmp_path}/old.db?mode=ro&uri=true").engine()
+    wrong = "cannot be written: it, its folder or its disk is read-only"
+    with pytest.raises(BadInput, match=wrong), read_only.begin() as connection:
+        connection.execute(text("INSERT INTO counts VALUES ('1')"))
+    full = Settings(home=tmp_path, database_url=f"sqlite:///{tmp_path}/old.db").engine()
+    wrong = r"old\.db: cannot be written: there is no room left"
+    with pytest.raises(BadInput, match=wrong), full.begin() as connection:
+        connection.execute(text("PRAGMA max_page_count = 1"))
+        connection.execute(text("INSERT INTO counts VALUES (:long)"), {"long": "x" * 100_000})
+
+
 @pytest.mark.parametrize(("value", "shown"), [(None, False), ("", False), ("0", False), ("1", True)])
 def test_tracebacks_are_shown_only_when_asked_for(monkeypatch, value, shown):
     monkeypatch.delenv("ENNAKKO_DEBUG", raising=False)

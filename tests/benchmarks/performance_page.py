@@ -33,7 +33,10 @@ def _machine() -> str:
 
 
 def _table(lines: list[dict[str, Any]]) -> str:
-    rows = ["| what | size | beside | ours, s | theirs, s | ratio, or figure | equal | demand | met |", "|---" * 9 + "|"]
+    rows = [
+        "| what | size | beside | ours, s | theirs, s | ratio, or figure | equal | demand | met |",
+        "|---" * 9 + "|",
+    ]
     for found in lines:
         equal = {None: "", True: "yes", False: "NO"}[found["equal"]]
         if found.get("to_the_bit"):
