@@ -6,6 +6,7 @@ In a notebook::
 
     from ethics import ObjectionRegister
     from features import CohortSpec, FeatureSpec, build_cohort, build_matrix, matrix_blocks, open_city, write_matrix
+    from models import load_need  # features of a need file: load_need("need.toml").features
     from sqlalchemy import create_engine
 
     city = open_city("city")
@@ -118,3 +119,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'features' has no attribute '{name}'")
     return getattr(import_module(f"features.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """Also what is not loaded yet, so that a notebook completes it."""
+    return sorted({*globals(), *__all__})

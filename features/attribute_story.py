@@ -160,7 +160,7 @@ def _changes(entries: list[Entry], measure: str, as_of_date: date) -> Story:
         return Story(math.nan, f"no entry was {known}", tuple(told))
     last = changes[-1].begins.date()
     months = (as_of_date.year - last.year) * 12 + as_of_date.month - last.month - (as_of_date.day < last.day)
-    how = (
-        f"the latest entry with another value, {known}, begins on {day_in_words(last)}: {counted(months, 'month')} ago"
-    )
+    # The first entry is no change, and the only one of many persons: what was before it nobody knows.
+    length = counted(months, "month") if months else "less than a month"
+    how = f"the same since {day_in_words(last)}, for {length}, by the entries {known}"
     return Story(float(months), how, tuple(told))

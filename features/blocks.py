@@ -20,7 +20,7 @@ from features.city import City
 from features.columns import LaidOutFeatures, masked_persons
 from features.csr_kernels import copy_transposed
 from features.keyed_rows import KeyedRows, keyed_rows, without_objectors
-from features.matrix import Matrix, MatrixDigest, as_arrow
+from features.matrix import Matrix, MatrixDigest, as_arrow, refuse_wrong_types
 from features.spec import FeatureSpec, column_names, require_built
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ def _prepare(
     need_id: str,
     threads: int,
 ) -> _Work:
+    refuse_wrong_types(features, keys)
     names = column_names(features)
     require_built(features)
     place, n_objectors = without_objectors(keyed_rows(city, keys, in_order=True), objections, need_id)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ethics.refusals import Fault, did_you_mean, read_toml
 from features.arrays import read_only
+from features.city_file import without_password
 from features.door import Checked, CityFile, DataError, Door, EventsSection, PersonsSection, Source, add_reason
 from features.event_log import EventLog, matches, read_events
 from features.meds import check_by_subject, is_meds, meds_codes, meds_events, subjects
@@ -54,6 +55,11 @@ class City:
     relations: Mapping[str, str] = field(default_factory=dict)
     invented: bool = False
     whole: City | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        """Name and sizes, and nothing of a person: a notebook shows what its last line gives."""
+        n_events = f"{len(self.events.time):,} events of {len(self.events.codes):,} codes"
+        return f"<City '{self.name}': {self.persons.height:,} persons, {n_events}, up to {self.extract_date}>"
 
     @property
     def fixed(self) -> tuple[str, ...]:
@@ -198,7 +204,8 @@ def _open_database(url: str, max_reject_share: float, progress: Callable[[str], 
     from features.sql import cohort_name, is_url, parse_url, read_settings, read_tables, reading
 
     if not is_url(url):
-        raise DataError(Fault(url, "is not a folder", "Give the path of a city folder, or a database URL"))
+        mend = "Give the path of a city folder, or a database URL"
+        raise DataError(Fault(without_password(url), "is not a folder", mend))
     parsed = parse_url(url)
     with reading(parsed) as database:
         door = Door(read_settings(database), max_reject_share, progress)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import unquote_plus
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -48,13 +49,26 @@ def columns_of(table: str, fixed: tuple[str, ...]) -> tuple[dict[str, str], dict
 
 
 def holds_password(url: str) -> bool:
-    """Whether a database URL carries a password, as user:password@ or among its options.
+    """Whether a database URL carries a password, as user:password@ or among its options, or theirs (odbc_connect).
 
     >>> holds_password("postgresql://reader@db/city"), holds_password("postgresql://reader:x@db/city?y=1")
     (False, True)
+    >>> holds_password("mssql+pyodbc:///?odbc_connect=UID%3Dreader%3BPWD%3Dx")
+    True
     """
-    named = (option.partition("=")[0].lower() for option in url.partition("?")[2].split("&"))
-    return bool(re.match(r"[^:/]+://[^:/@]*:[^@]+@", url)) or any("pass" in name or "pwd" in name for name in named)
+    options = unquote_plus(url.partition("?")[2])
+    named = re.search(r"(?:pass|pwd)[^=&;]*=", options, re.IGNORECASE)
+    return bool(re.match(r"[^:/]+://[^:/@]*:[^@]+@", url) or named)
+
+
+def without_password(text: str) -> str:
+    """What was meant as a city's path or URL and is neither, as a message may show it: no password, no options.
+
+    >>> without_password("reader:secret@db/city"), without_password("x?password=secret"), without_password("var/city")
+    ('reader:***@db/city', 'x', 'var/city')
+    """
+    hidden = re.sub(r":.+@", ":***@", text, flags=re.DOTALL)
+    return re.split(r"[?;].*=", hidden, maxsplit=1, flags=re.DOTALL)[0]
 
 
 class _Section(BaseModel):

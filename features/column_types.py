@@ -35,9 +35,9 @@ def typed(raw: pl.Expr, kind: str, dtype: pl.DataType, zone: str) -> pl.Expr | N
     if dtype == pl.Null:
         return raw.cast(_OURS.get(kind, pl.String()))
     if kind == "id" and (is_text or dtype.is_integer()):
-        return _not_blank(raw.cast(pl.String))
+        return _not_empty(raw.cast(pl.String))
     if kind == "text" and (is_text or dtype.is_integer() or dtype == pl.Boolean):
-        return _not_blank(raw.cast(pl.String))
+        return _not_empty(raw.cast(pl.String))
     if kind == "texts":
         if dtype == pl.List(pl.String):
             return raw
@@ -56,7 +56,13 @@ def typed(raw: pl.Expr, kind: str, dtype: pl.DataType, zone: str) -> pl.Expr | N
 
 
 def from_text(raw: pl.Expr, kind: str, zone: str) -> pl.Expr:
-    """A column of text as ours; a cell that cannot be read is null."""
+    """A column of text as ours; a cell that cannot be read is null.
+
+    Ids, codes and other texts stay as they are written, blanks around them too: in a Parquet file they are read so,
+    and the same rows are the same city in every format.
+    """
+    if kind in {"id", "text"}:
+        return _not_empty(raw)
     text = raw.str.strip_chars()
     if kind == "number":
         return text.cast(pl.Float64, strict=False).cast(pl.Float32)
@@ -71,7 +77,7 @@ def from_text(raw: pl.Expr, kind: str, zone: str) -> pl.Expr:
         moment = pl.coalesce(day, clock, short, zoned.dt.convert_time_zone(zone).dt.replace_time_zone(None))
         moment = _on_calendar(moment, _PER_DAY["us"])
         return moment if kind == "moment" else _midnight_only(moment)
-    return _split(text) if kind == "texts" else _not_blank(text)
+    return _split(text)
 
 
 def _on_calendar(time: pl.Expr, per_day: int | None) -> pl.Expr:
@@ -82,7 +88,7 @@ def _on_calendar(time: pl.Expr, per_day: int | None) -> pl.Expr:
     return pl.when((number >= _FIRST_DAY * per_day) & (number < (_LAST_DAY + 1) * per_day)).then(time)
 
 
-def _not_blank(text: pl.Expr) -> pl.Expr:
+def _not_empty(text: pl.Expr) -> pl.Expr:
     return pl.when(text != "").then(text)
 
 

@@ -120,6 +120,8 @@ class Door:
     def _open(self, path: Path, folder: Path) -> Source | None:
         label, is_csv = path.relative_to(folder).as_posix(), path.suffix.lower() == ".csv"
         try:
+            with path.open("rb"):  # polars calls what may not be read damaged
+                pass
             if path.stat().st_size == 0:
                 self.fault(label, "is an empty file", "Export it again")
                 return None
@@ -129,6 +131,9 @@ class Door:
             else:
                 rows = pl.scan_parquet(path, glob=False)
             rows.collect_schema()
+        except PermissionError:
+            self.fault(label, "may not be read by this user", "Give the user that runs Ennakko the right to read it")
+            return None
         except _UNREADABLE:
             self.unreadable(label)
             return None

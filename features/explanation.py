@@ -37,7 +37,8 @@ _MOST_COLUMNS_NAMED = 20
 class ShownEvent:
     """One event of the person (or one entry of an attribute's history), and whether the cell counts it.
 
-    ``why_not`` is None for what counts. Days are written as 2024-01-31, with the clock where there is one.
+    ``why_not`` is None for what counts. Days are written as 2024-01-31, with the clock where there is one. ``plain`` is
+    the city's English name of the code, None without one.
     """
 
     event_date: str
@@ -46,6 +47,7 @@ class ShownEvent:
     value: float | str | None
     counted: bool
     why_not: str | None
+    plain: str | None = None
 
 
 @dataclass(frozen=True)
@@ -211,6 +213,7 @@ def _of_events(city: City, asked: _Asked) -> CellExplanation:
     counting = [event for event, _, why_not in judged if why_not is None]
     recounted = recount(measure, counting, asked.as_of_date)
     how = measured(measure, value, counting, stretch(days, asked.as_of_date))
+    plain = {code: _plain(city, code) for code in {event.code for event, _, _ in judged}}
     return CellExplanation(
         column=asked.column,
         as_of_date=asked.as_of_date,
@@ -222,7 +225,15 @@ def _of_events(city: City, asked: _Asked) -> CellExplanation:
         last_day=days[1],
         n_counted=len(counting),
         events=tuple(
-            ShownEvent(_written(event.at), _written(known), event.code, event.value, why_not is None, why_not)
+            ShownEvent(
+                _written(event.at),
+                _written(known),
+                event.code,
+                None if event.value is None else _number(event.value),
+                why_not is None,
+                why_not,
+                plain[event.code],
+            )
             for event, known, why_not in judged
         ),
         sentence=f"{asked.column} is {amount(value)}: {how}.",
@@ -245,6 +256,16 @@ def _events_with_codes(alone: City, patterns: Sequence[str]) -> list[tuple[Happe
         )
         for i in np.flatnonzero(np.isin(log.code, wanted))
     ]
+
+
+def _plain(city: City, code: str) -> str | None:
+    """What the city calls a code in English: by itself, else by the longest pattern with a star that it begins with."""
+    if city.codes is None or "en" not in city.codes.columns:
+        return None
+    named = dict(city.codes.select("code", "en").drop_nulls().iter_rows())
+    fitting = [pattern for pattern in named if matches(code, [pattern])]
+    best = max(fitting, key=lambda pattern: (pattern == code, len(pattern)), default=None)
+    return None if best is None else named[best]
 
 
 def _why_not(
@@ -339,4 +360,8 @@ def _written(moment: datetime) -> str:
 
 
 def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value
+    """A float32 by the shortest decimal that is it: 8.4, and not the nearest float64, 8.399999618530273."""
+    if math.isnan(value):
+        return None
+    with np.errstate(over="ignore"):  # a recount beyond float32 is infinite, as the cell is
+        return float(str(np.float32(value)))

@@ -98,5 +98,5 @@ _HOW = {
     "std": "the standard deviation of {values}",
     "trend": "the slope per day of a straight line through {values}",
     "decay": "each weighing half after {days}, {events}",
-    "quantile": "{number} % of the values lie at or below it, of {values}",
+    "quantile": "the {number} % point of {values}",
 }

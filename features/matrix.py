@@ -25,7 +25,16 @@ from features.csr_kernels import copy_transposed
 from features.keyed_rows import KeyedRows, keyed_rows, objector_rows
 from features.label import label_of, look_ahead, refuse_empty_label
 from features.sparse_block import SparseBlock, empty_cells
-from features.spec import CohortSpec, FeatureSpec, IndicatorSpec, LabelSpec, Spec, column_names, require_built
+from features.spec import (
+    CohortSpec,
+    FeatureSpec,
+    IndicatorSpec,
+    LabelSpec,
+    Spec,
+    SpecError,
+    column_names,
+    require_built,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,6 +70,11 @@ class Matrix:
     y: NDArray[np.float64] | None = None
     indicators: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     n_objectors: int = 0
+
+    def __repr__(self) -> str:
+        """Sizes alone: a notebook shows what its last line gives."""
+        label = "without a label" if self.y is None else "with a label"
+        return f"<Matrix: {self.X.shape[0]:,} rows × {self.X.shape[1]:,} columns, {label}>"
 
     @cached_property
     def digest(self) -> str:
@@ -182,6 +196,9 @@ def build_matrix(
     SpecError
         Column names that clash, or a part that is not built yet.
     """
+    refuse_wrong_types(features, keys)
+    if threads < 1:
+        raise ValueError(f"threads ({threads}) are 1 or more")
     names = column_names(features)
     require_built([*features, *indicators, *([label] if label else [])])
     if indicators and label is None:
@@ -207,6 +224,24 @@ def build_matrix(
         indicators={name: read_only(found) for name, found in seen.items()},
         n_objectors=n_objectors,
     )
+
+
+def refuse_wrong_types(features: object, keys: object) -> None:
+    """Refuse what a notebook easily gives instead: one feature for a sequence of them, a pandas frame for keys.
+
+    Raises
+    ------
+    SpecError, DataError
+    """
+    if isinstance(features, str | Spec) or not isinstance(features, Sequence):
+        wrong = f"is one {type(features).__name__}, not a sequence of FeatureSpec"
+        raise SpecError(Fault("features", wrong, "Put it into a list: [feature]"))
+    if others := [type(feature).__name__ for feature in features if not isinstance(feature, FeatureSpec)]:
+        raise SpecError(Fault("features", f"hold a {others[0]}", "Give FeatureSpec only"))
+    if not isinstance(keys, pl.DataFrame):
+        wrong = f"are a {type(keys).__module__.partition('.')[0]} {type(keys).__name__}, not a polars DataFrame"
+        mend = "Give pl.from_pandas(keys).cast({'as_of_date': pl.Date}), or pl.DataFrame(keys)"
+        raise DataError(Fault("keys", wrong, mend))
 
 
 def _with_cache(
@@ -248,6 +283,7 @@ def _only_rows(X: NDArray[np.float32], keep: NDArray[np.bool_]) -> NDArray[np.fl
     for start in range(0, rows.size, _DIGEST_ROWS):
         some = rows[start : start + _DIGEST_ROWS]
         X[start : start + some.size] = X[some]  # a row only ever moves up, onto rows that were read
+    X[rows.size :] = np.nan  # what is left over may be an objector's
     return X[: rows.size]
 
 

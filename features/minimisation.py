@@ -44,8 +44,8 @@ class ColumnUse:
         Of the values, at :data:`QUANTILES`, to three figures; None where fewer than five persons lie on a side.
     sketch : str
         A small histogram between the outermost quantiles told; bars of fewer than five persons are left blank.
-    constant : bool
-        Whether every row holds the same, or nothing.
+    constant : bool or None
+        Whether every row holds the same; None where fewer than five persons have a value, be it nobody.
     """
 
     column: str
@@ -54,7 +54,7 @@ class ColumnUse:
     share: float | None
     quantiles: tuple[float | None, ...]
     sketch: str
-    constant: bool
+    constant: bool | None
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Minimisation:
     constant : tuple of str
         Features of which every column is constant: they tell nobody from anybody.
     identical : tuple of tuple of str
-        Columns that hold the same bytes, together.
+        Columns that hold the same bytes, together; those of fewer than five persons are left aside.
     """
 
     n_rows: int
@@ -128,6 +128,9 @@ class Minimisation:
         told += [f"'{feature}' names '{code}', which no event has." for feature, code in self.unseen]
         told += [f"'{feature}' is the same for everybody: it can be left out." for feature in self.constant]
         told += [f"{' and '.join(names)} hold the same: one is enough." for names in self.identical]
+        if silent := sum(use.n_persons is None for use in self.columns):
+            columns = "one column" if silent == 1 else f"{silent:,} columns"
+            told.append(f"Of {columns} nothing more is told, because {FEWER} persons, or nobody, have a value.")
         return told or ["Every code handed over is read, and every column tells something of its own."]
 
 
@@ -160,11 +163,13 @@ def minimisation(
     columns, same = [], dict[str, list[str]]()
     for j, name in enumerate(matrix.names):
         values = np.ascontiguousarray(matrix.X[:, j])
-        same.setdefault(hashlib.sha256(values.data).hexdigest(), []).append(name)
-        columns.append(_use(name, feature_of[name], values, person, n_persons))
+        use = _use(name, feature_of[name], values, person, n_persons)
+        columns.append(use)
+        if use.n_persons is not None:
+            same.setdefault(hashlib.sha256(values.data).hexdigest(), []).append(name)
     flat = {feature.name: True for feature in features}
     for use in columns:
-        flat[use.feature] &= use.constant
+        flat[use.feature] &= bool(use.constant)
     unread, share = _unread(city.events, [*features, *also_read])
     return Minimisation(
         n_rows=matrix.X.shape[0],
@@ -185,7 +190,7 @@ def _use(
     column: str, feature: FeatureSpec, values: NDArray[np.float32], person: NDArray[np.int64], n_persons: int
 ) -> ColumnUse:
     is_empty = np.isnan(values)
-    constant = bool(is_empty.all() or (not is_empty.any() and (values == values[0]).all()))
+    constant = bool((values == values[0]).all())
     if feature.attribute is None and column.split(".")[1] in ZERO_WHEN_EMPTY:
         is_empty |= values == 0
     n_with, n_without = _n_persons(person[~is_empty], n_persons), _n_persons(person[is_empty], n_persons)
@@ -199,7 +204,7 @@ def _use(
         share=round(told.size / values.size, 4) if is_open else None,
         quantiles=quantiles,
         sketch=_sketch(told, owners, n_persons, [value for value in quantiles if value is not None]),
-        constant=constant,
+        constant=constant if n_with >= FEWEST else None,
     )
 
 

@@ -34,6 +34,11 @@ class SparseBlock:
     data: NDArray[np.float32]
     empty: NDArray[np.float32]
 
+    def __repr__(self) -> str:
+        """Sizes alone: a notebook shows what its last line gives."""
+        n, p = self.shape
+        return f"<SparseBlock: {n:,} rows × {p:,} columns, {self.data.size:,} cells filled>"
+
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""

@@ -29,6 +29,8 @@ _CHUNK_ROWS = 200_000
 _CONNECT_SECONDS = 10
 _NEEDED = ("persons", "events")
 _COHORT = "cohorts_"
+_NO_RIGHT = "42501"
+"""PostgreSQL's SQLSTATE of an insufficient privilege."""
 _UNREADABLE = (sa.exc.SQLAlchemyError, OSError, ValueError, OverflowError)
 _HOW_URLS_LOOK = "Write it as dialect+driver://user@host/database, e.g. postgresql+psycopg://reader@localhost/city"
 
@@ -106,7 +108,11 @@ def _connect(url: URL) -> Connection:
             connection.exec_driver_sql("BEGIN")
         return connection
     except (sa.exc.NoSuchModuleError, ModuleNotFoundError):
-        wrong, mend = f"there is no driver '{url.drivername}' here", "Install it, e.g. pip install 'psycopg[binary]'"
+        wrong, mend = f"there is no driver '{url.drivername}' here", "Install the driver that the URL names"
+        if url.drivername == "postgresql+psycopg":
+            mend = "Install it: pip install 'psycopg[binary]'"
+        elif url.get_backend_name() == "postgresql":
+            mend = "Begin the URL with postgresql+psycopg://, or install that driver"
     except (sa.exc.SQLAlchemyError, TypeError, ValueError, OSError) as error:
         wrong = f"cannot be reached ({_said(error, url)})"
         mend = "See that the server runs, the database exists and you may read it; a password belongs in ~/.pgpass"
@@ -137,7 +143,10 @@ def read_settings(database: Database) -> CityFile:
     if missing := {"key", "value"} - columns:
         raise DataError(Fault(where, f"has no column '{min(missing)}'", "Give it the columns key and value"))
     table = sa.table("city", sa.column("key"), sa.column("value"), schema=database.schema)
-    rows = [(str(row.key), str(row.value)) for row in database.connection.execute(sa.select(table))]
+    try:
+        rows = [(str(row.key), str(row.value)) for row in database.connection.execute(sa.select(table))]
+    except sa.exc.SQLAlchemyError as error:
+        raise DataError(Fault(where, *_why_unread(error))) from None
     if any(re.match(r"\s*['\"]?sql\b", key) for key, _ in rows):
         raise DataError(Fault(where, "has the key sql", "Take it out; a database does not name another"))
     text = "\n".join(f"{key} = {_toml_value(value)}" for key, value in sorted(rows))
@@ -165,6 +174,8 @@ def read_tables(door: Door, database: Database) -> dict[str, list[Source]]:
             door.fault(database.shown, f"has no table '{table}'", "Make the table, or a view of that name")
     inspector = sa.inspect(database.connection)
     names = {*inspector.get_table_names(database.schema), *inspector.get_view_names(database.schema)}
+    if database.connection.dialect.name == "postgresql":
+        names |= {*inspector.get_materialized_view_names(database.schema)}
     found = [_read(door, database, name, "cohorts") for name in sorted(names) if name.startswith(_COHORT)]
     sources["cohorts"] = [source for sources_of_one in found for source in sources_of_one]
     return sources
@@ -198,11 +209,20 @@ def _read(door: Door, database: Database, name: str, table: str) -> list[Source]
         door.fault(name, *error.args)
         return []
     except _UNREADABLE as error:
-        mend = "A cell may be out of range, such as the date 'infinity', or no UTF-8; look at it in the database"
-        door.fault(name, f"cannot be read ({type(error).__name__})", mend)
+        door.fault(name, *_why_unread(error))
+        if isinstance(error, sa.exc.SQLAlchemyError):  # PostgreSQL answers nothing more in a transaction that failed
+            database.connection.rollback()
         return []
     columns = [_together(column, [part[column] for part in parts], forms[column].dtype) for column in wanted]
     return [Source(name, pl.DataFrame(columns).lazy(), parses_text=True)]
+
+
+def _why_unread(error: Exception) -> tuple[str, str]:
+    """What is wrong with a table that a driver could not read, and how to mend it."""
+    if getattr(getattr(error, "orig", None), "sqlstate", None) == _NO_RIGHT:
+        return "may not be read by this user", "Grant the user of the URL the right SELECT on it"
+    mend = "A cell may be out of range, such as the date 'infinity', or no UTF-8; look at it in the database"
+    return f"cannot be read ({type(error).__name__})", mend
 
 
 class _WrongCellError(Exception):
@@ -247,6 +267,8 @@ def _form(kind: str, declared: Any, is_loose: bool) -> _Form:
         return _Form(pl.Date())
     if isinstance(declared, sa.ARRAY):
         return _Form(pl.List(pl.String()))
+    if isinstance(declared, sa.CHAR):  # padded to its length by the database
+        return _Form(pl.String(), _without_padding)
     return _Form(pl.Binary()) if isinstance(declared, sa.LargeBinary) else _Form(pl.String(), str)
 
 
@@ -255,6 +277,10 @@ def _text_of_loose(value: Any) -> str:
         return str(value)
     wrong = "holds numbers with a fraction" if isinstance(value, float) else "holds bytes"
     raise _WrongCellError(wrong, "Store ids and codes as text or whole numbers, days and moments as text")
+
+
+def _without_padding(value: Any) -> str:
+    return str(value).rstrip(" ")
 
 
 def _text_of_whole(value: Decimal) -> str:

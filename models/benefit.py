@@ -238,6 +238,11 @@ def _effects_of(
         known = sorted({name for effect in table.effects for name in effect.needs})
         wrong = f"has no effect for need '{need.id}' in city '{city}'"
         return (), [Fault(where, wrong, f"Speak of risk or need, or add an effect with its source. Needs: {known}")]
+    if need.label is not None and need.label.at_most is not None:
+        wrong = f"says that an outcome grows rarer, and the need's label is at_most = {need.label.at_most:g}"
+        return (), [
+            Fault(where, wrong, "Speak of risk or need; or use a label with at_least, which is the outcome itself")
+        ]
     usable, why_not = [], []
     for effect in here:
         place = f"{where}: {effect.id}"

@@ -166,6 +166,15 @@ def test_evidence_that_is_none_is_refused_with_why(need, change, wrong):
     assert wrong in refusal(lambda: benefit_grounds(need, "Testby", today=TODAY, table=table(change)))[0]
 
 
+def test_an_effect_is_no_ground_where_the_label_is_that_there_is_little_of_its_outcome(need):
+    label = need.label.model_copy(update={"at_least": None, "at_most": 1.0})
+    rare = need.model_copy(update={"label": label})
+    assert refusal(lambda: benefit_grounds(rare, "Testby", today=TODAY, table=table())) == [
+        "benefit: evidence table test-1: says that an outcome grows rarer, and the need's label is "
+        "at_most = 1. Speak of risk or need; or use a label with at_least, which is the outcome itself"
+    ]
+
+
 def trial(effect_of_help, n=4000):
     rng = np.random.default_rng(1)
     treated = rng.random(n) < 0.5

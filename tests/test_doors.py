@@ -1,18 +1,26 @@
 """The doors of a city: MEDS, SQL, Parquet and CSV tell the same, and each says clearly what is wrong with it."""
 
+import os
+import shutil
 import sqlite3
+import tempfile
 from datetime import date, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+import test_full_stores
 from conftest import write_city
 from test_city import events_of
 
 from features.city import DataError, open_city
+from features.city_file import holds_password
 from features.matrix import build_matrix
 from features.spec import FeatureSpec
 from features.sql import parse_url, shown_url
+
+server, engine = test_full_stores.server, test_full_stores.engine
 
 EXTRACT = date(2024, 6, 30)
 TOML = f"extract_date = {EXTRACT}\n"
@@ -108,6 +116,31 @@ def refusal(city):
 
 
 # -- the same city through every door
+
+
+def test_blanks_around_texts_are_the_same_city_in_csv_and_parquet(tmp_path):
+    persons = pl.DataFrame({"person_id": ["a", " a", "b "], "language": ["fi", " fi", " "]})
+    events = pl.DataFrame(
+        {"person_id": ["a", " a", "b ", "b ", " "], "event_date": [DAY] * 5, "code": ["x", " x", "x ", " ", "x"]}
+    )
+    history = pl.DataFrame(
+        {"person_id": ["a", " a"], "attribute": ["d", " d "], "value": [" K", "K "], "from_date": [DAY] * 2}
+    )
+    units = pl.DataFrame({"unit_id": [" 1"], "name": ["West "], "districts": [" K; L"]})
+    toml = TOML + '[persons]\nfixed = ["language"]\n'
+    tables = {"history": history, "units": units, "toml": toml}
+    csv = ("persons", "events", "history", "units")
+    parquet, text = (
+        open_city(write_city(tmp_path / str(len(as_csv)), persons, events, **tables, csv=as_csv), max_reject_share=0.3)
+        for as_csv in ((), csv)
+    )
+    assert text.digest == parquet.digest
+    assert events_of(text) == events_of(parquet) and len(events_of(text)) == 4
+    assert text.rejects["reason"].to_list() == parquet.rejects["reason"].to_list() == ["person not in persons"]
+    blank = pl.DataFrame({"person_id": ["a", " "]})
+    for as_csv in ((), ("persons",)):
+        folder = write_city(tmp_path / f"blank {len(as_csv)}", blank, events.head(1), toml=TOML, csv=as_csv)
+        assert open_city(folder, max_reject_share=1).rejects["reason"].to_list() == ["no id"]
 
 
 def test_every_door_gives_the_same_matrix(tmp_path, nobody_objects):
@@ -310,6 +343,95 @@ def test_a_database_that_cannot_be_reached_is_one_refusal_without_its_password(u
         pytest.importorskip("psycopg")
     found = refusal(url)
     assert len(found) == 1 and ("hunter2" not in found[0] or url.startswith("sqlite"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "reader:hunter2@db/city",
+        "reader:hun/ter2@db/city",
+        "://reader:hunter2@db/city",
+        "reader@db/city?password=hunter2",
+        "db;UID=reader;PWD=hunter2",
+    ],
+)
+def test_what_is_neither_folder_nor_url_is_refused_without_its_password(text):
+    (found,) = refusal(text)
+    assert "is not a folder. Give the path of a city folder, or a database URL" in found and "ter2" not in found
+    assert refusal("var/no city")[0].startswith("var/no city: is not a folder")
+
+
+@pytest.mark.parametrize(
+    ("options", "holds"),
+    [
+        ("odbc_connect=DRIVER%3DX%3BUID%3Dreader%3BPWD%3Dhunter2", True),
+        ("odbc_connect=Password%3dhunter2", True),
+        ("odbc_connect=DRIVER%3DX%3BUID%3Dreader", False),
+        ("application_name=passenger&mode=ro", False),
+    ],
+)
+def test_a_password_among_the_options_of_an_option_is_found(options, holds):
+    assert holds_password(f"mssql+pyodbc:///?{options}") == holds
+
+
+@pytest.mark.parametrize(
+    ("driver", "mend"),
+    [
+        ("postgresql+nosuch", "Begin the URL with postgresql+psycopg://, or install that driver"),
+        ("nosuch+driver", "Install the driver that the URL names"),
+    ],
+)
+def test_only_the_driver_that_is_missing_is_asked_for(driver, mend):
+    url = f"{driver}://reader@127.0.0.1/city"
+    assert refusal(url) == [f"{url}: there is no driver '{driver}' here. {mend}"]
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path):
+    persons, events = invented()
+    folder = write_city(tmp_path / "city", persons, events, csv=("persons",))
+    for name in ("persons.csv", "events.parquet"):
+        (folder / name).chmod(0)
+    is_root = os.geteuid() == 0  # who may read everything
+    if is_root:
+        folder = Path(shutil.copytree(folder, Path(tempfile.mkdtemp()) / "city"))
+        folder.parent.chmod(0o755)
+        os.seteuid(65534)
+    try:
+        found = refusal(folder)
+    finally:
+        if is_root:
+            os.seteuid(0)
+            shutil.rmtree(folder.parent)
+    mend = "Give the user that runs Ennakko the right to read it"
+    assert found == [f"{name}: may not be read by this user. {mend}" for name in ("persons.csv", "events.parquet")]
+
+
+@pytest.mark.full
+def test_postgresql_tells_which_table_may_not_be_read_and_gives_materialised_views(server, engine):
+    import sqlalchemy as sa
+
+    with engine.begin() as connection:
+        for line in (
+            "create table persons (person_id char(5))",
+            "insert into persons values ('a'), ('b')",
+            "create table events (person_id text, event_date date, code char(3), value real)",
+            "insert into events values ('a', '2024-01-01', 'x', 1)",
+            "create materialized view cohorts_all as select person_id, date '2024-02-01' as as_of_date from persons",
+        ):
+            connection.execute(sa.text(line))
+    city = open_city(server)
+    assert city.cohorts["all"]["person_id"].to_list() == ["a", "b"]
+    assert [(e[0], e[3]) for e in events_of(city)] == [("a", "x")]
+    with engine.begin() as connection:
+        connection.execute(sa.text("drop role if exists stranger"))
+        connection.execute(sa.text("create role stranger login"))
+        connection.execute(sa.text("grant usage on schema public to stranger"))
+        connection.execute(sa.text("grant select on persons to stranger"))
+    mend = "Grant the user of the URL the right SELECT on it"
+    tables = ("events", "cohorts_all")
+    assert refusal(server.replace("ennakko@", "stranger@")) == [
+        f"{table}: may not be read by this user. {mend}" for table in tables
+    ]
 
 
 def test_a_url_is_shown_without_password_and_options():

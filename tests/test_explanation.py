@@ -216,6 +216,34 @@ def test_each_kind_of_cell_has_its_sentence(city, person, column, sentence):
     assert told.sentence == sentence
 
 
+def test_numbers_are_shown_as_they_were_written_and_not_as_float64_sees_them(like):
+    city = city_of(like, [((5, 0), 0, "visit.nurse", 8.4), ((6, 0), 0, "visit.nurse", 0.1)])
+    told = explain_cell(city, [VISITS], "anna", AS_OF, "visits.max.30d")
+    assert [event.value for event in told.events] == [0.1, 8.4]
+    assert (told.value, told.recounted) == (8.4, 8.4)
+    assert explain_cell(city, [VISITS], "anna", AS_OF, "visits.sum.30d").value == 8.5
+    quantile = explain_cell(city, [VISITS], "anna", AS_OF, "visits.quantile_90.30d").sentence
+    assert ": the 90 % point of two values between 1 March and 30 March 2024, known before" in quantile
+
+
+def test_an_event_bears_what_the_city_calls_its_code(like):
+    city = city_of(like, [((5, 0), 0, "visit.doctor", 1.0), ((6, 0), 0, "visit.nurse", 1.0)])
+
+    def plain(codes):
+        named = replace(city, codes=codes)
+        return [
+            event["plain"]
+            for event in explain_cell(named, [VISITS], "anna", AS_OF, "visits.count.30d").as_facts()["events"]
+        ]
+
+    names = {"*": "anything", "visit.*": "a visit", "visit.doctor": "a visit to a doctor", "visit.d*": "a visit to d"}
+    codes = pl.DataFrame({"code": list(names), "en": list(names.values())})
+    assert plain(codes) == ["a visit", "a visit to a doctor"]
+    assert plain(codes.filter(pl.col("code") == "visit.doctor")) == [None, "a visit to a doctor"]
+    assert plain(codes.with_columns(en=pl.lit(None, pl.String))) == plain(codes.rename({"en": "fi"})) == [None, None]
+    assert plain(None) == [None, None]
+
+
 # ---- attributes ----------------------------------------------------------------------------------------------------
 
 HOME = FeatureSpec(attribute="district", categories=["Vuosaari", "Kallio"], measures=ATTRIBUTE_MEASURES)
@@ -233,6 +261,28 @@ def test_an_attribute_shows_the_entries_that_were_known_and_those_that_were_not(
     moved = explain_cell(city, [HOME], "anna", date(2024, 4, 1), "district")
     assert [event.why_not for event in moved.events] == ["replaced by a later entry", None]
     assert moved.value == 0.0
+
+
+@pytest.mark.parametrize(
+    ("as_of", "sentence"),
+    [
+        # Of one entry nobody knows whether it was a change.
+        (date(2022, 1, 1), "district.months_since_change is 0: the same since 5 December 2021, for less than a month, "
+         "by the entries known before 1 January 2022."),
+        (date(2022, 3, 4), "district.months_since_change is 2: the same since 5 December 2021, for two months, by the "
+         "entries known before 4 March 2022."),
+        (date(2022, 5, 20), "district.months_since_change is 1: the same since 1 April 2022, for one month, by the "
+         "entries known before 20 May 2022."),
+    ],
+)  # fmt: skip
+def test_time_without_a_change_is_told_without_claiming_one(like, as_of, sentence):
+    people = pl.DataFrame({"person_id": ["anna"]})
+    events = pl.DataFrame({"person_id": ["anna"], "event_date": [date(2020, 1, 1)], "code": ["x"]})
+    begins = [datetime(2021, 12, 5), datetime(2022, 4, 1)]
+    frame = pl.DataFrame({"person_id": ["anna"] * 2, "attribute": "district", "value": ["Kallio", "Vuosaari"],
+                          "from_date": begins, "knowledge_date": begins})  # fmt: skip
+    city = replace(city_from_frames(people, events, like=like, extract_date=date(2024, 1, 1)), history=frame)
+    assert explain_cell(city, [HOME], "anna", as_of, "district.months_since_change").sentence == sentence
 
 
 entries = st.lists(

@@ -357,7 +357,7 @@ def test_a_leakcheck_passes(city, tmp_path, capsys):
     assert cli.main(["features", "leakcheck", *words, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["identical"] and told["before"] == told["after"]
-    assert told["story"][0].endswith("the matrix of that day is the same to the byte.")
+    assert told["story"][0].endswith("the cohort of that day is the same, and its matrix is the same to the byte.")
 
 
 def test_the_days_built_are_those_that_the_city_knows(city, need):

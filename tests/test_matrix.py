@@ -498,6 +498,39 @@ def test_what_cannot_be_computed_is_refused_in_words(tiny_city, blank):
     assert [refusal(make) for make in cases] == list(cases.values())
 
 
+def test_what_a_notebook_easily_gives_instead_is_refused_in_words(tiny_city, nobody_objects):
+    city, about = open_city(tiny_city), {"objections": nobody_objects, "need_id": "x"}
+    keys = pl.DataFrame({"person_id": ["anna"], "as_of_date": [date(2024, 2, 1)]})
+    age = FeatureSpec(attribute="age")
+    for features in (age, "age"):
+        with pytest.raises(
+            SpecError, match=r"^features: is one \w+, not a sequence of FeatureSpec. Put it into a list"
+        ):
+            build_matrix(city, features, keys, **about)
+    with pytest.raises(SpecError, match=r"^features: hold a str. Give FeatureSpec only$"):
+        build_matrix(city, ["age"], keys, **about)
+    with pytest.raises(DataError, match=r"^keys: are a pandas DataFrame, not a polars DataFrame. Give pl.from_pandas"):
+        build_matrix(city, [age], keys.to_pandas(), **about)
+    mended = pl.from_pandas(keys.to_pandas()).cast({"as_of_date": pl.Date})
+    assert build_matrix(city, [age], mended, **about).digest == build_matrix(city, [age], keys, **about).digest
+
+
+def test_what_a_notebook_shows_names_nobody(tiny_city, nobody_objects):
+    city = open_city(tiny_city)
+    keys = pl.DataFrame({"person_id": ["anna", "bo"], "as_of_date": [date(2024, 2, 1)] * 2})
+    matrix = build_matrix(city, [FeatureSpec(attribute="age")], keys, objections=nobody_objects, need_id="x")
+    assert repr(matrix) == "<Matrix: 2 rows × 1 columns, without a label>"
+    assert repr(matrix.to_csr()).startswith("<SparseBlock: 2 rows × 1 columns, ")
+    n, codes = city.events.time.size, len(city.events.codes)
+    assert repr(city) == f"<City 'tiny': 4 persons, {n} events of {codes} codes, up to 2024-12-31>"
+
+
+def test_names_not_loaded_yet_are_completed():
+    import features
+
+    assert set(features.__all__) <= set(dir(features)) and "build_matrix" in dir(features)
+
+
 def test_what_is_not_built_yet_is_refused_in_use(blank):
     ipcw = LabelSpec(codes=["c"], horizon_days=1, censoring="ipcw")
     message = refusal(lambda: matrix_of(blank, everyone_on(START.date()), ONE_EACH, label=ipcw), SpecError)

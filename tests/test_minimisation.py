@@ -47,7 +47,12 @@ def city(tmp_path_factory):
         ),
     )
     return open_city(
-        write_city(tmp_path_factory.mktemp("small") / "city", rows(("person_id",), *((i,) for i in ids)), events)
+        write_city(
+            tmp_path_factory.mktemp("small") / "city",
+            rows(("person_id",), *((i,) for i in ids)),
+            events,
+            toml="extract_date = 2024-12-31",
+        )
     )
 
 
@@ -171,11 +176,31 @@ def test_columns_that_never_differ_or_say_the_same_are_named(city):
     same = list(range(12))
     matrix = matrix_of({"a.count.ever": [3.0] * 12, "b.sum.ever": same, "c.sum.30d": [np.nan] * 12, "c.sum.ever": same})
     found = minimisation(city, [COUNT, SUM, two], matrix)
-    assert [use.constant for use in found.columns] == [True, False, True, False]
+    assert [use.constant for use in found.columns] == [True, False, None, False]
     assert found.constant == ("a",)  # of c, one column tells people apart
     assert found.identical == (("b.sum.ever", "c.sum.ever"),)
     assert "'a' is the same for everybody: it can be left out." in found.sentences()
     assert "b.sum.ever and c.sum.ever hold the same: one is enough." in found.sentences()
+
+
+@pytest.mark.parametrize("spec", [COUNT, SUM])
+def test_nobody_and_one_to_four_persons_look_alike(city, spec):
+    def told(n):
+        empty = 0.0 if spec is COUNT else np.nan
+        (column,) = spec.columns()
+        return minimisation(city, [spec], matrix_of({column: [1.0] * n + [empty] * (20 - n)})).as_facts()
+
+    assert told(0) == told(1) == told(FEWEST - 1) != told(FEWEST)
+    assert (told(0)["columns"][0]["constant"], told(0)["constant"]) == (None, ())
+
+
+def test_columns_and_cohorts_of_few_persons_are_neither_constant_nor_identical(city):
+    two = FeatureSpec(name="c", codes=["b"], windows=["ever"], measures=["sum"])
+    for cells in ([1.0] * (FEWEST - 1), [1.0] * (FEWEST - 1) + [np.nan] * 10):
+        found = minimisation(city, [SUM, two], matrix_of({"b.sum.ever": cells, "c.sum.ever": cells}))
+        assert (found.constant, found.identical) == ((), ())
+        said = "Of 2 columns nothing more is told, because fewer than 5 persons, or nobody, have a value."
+        assert found.sentences()[-1] == said
 
 
 def test_a_column_partly_empty_is_not_constant(city):

@@ -211,9 +211,16 @@ CASES = [
         ("person not in persons",),
     ),
     Rubbish(
-        "spaces around an id go in CSV",
-        lay(csv=HEADER + " a ,2024-01-10, x ,1\nb b,2024-01-10,x,1\n", persons=("a", "b b")),
-        {"a": ONE, "b b": ONE},
+        "spaces around an id and a code stay in CSV, and go around what is no text",
+        lay(csv=HEADER + " a ,2024-01-10, x ,1\nb b, 2024-01-10 ,x, 1 \na, 2024-01-10,x,1\n", persons=(" a ", "b b")),
+        {" a ": NONE, "b b": ONE},
+        ("person not in persons",),
+    ),
+    Rubbish(
+        "a blank id in events in CSV",
+        lay(csv=HEADER + "  ,2024-01-10,x,1\n" + "a,2024-01-10,x,1\n"),
+        {"a": ONE, "b": NONE},
+        ("person not in persons",),
     ),
     Rubbish("texts here and numbers there", lay(table("7", "-1"), persons=(7, -1)), {"7": ONE, "-1": ONE}),
     Rubbish(
