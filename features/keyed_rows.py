@@ -55,8 +55,9 @@ def keyed_rows(city: City, keys: pl.DataFrame, *, in_order: bool = False) -> Key
         wrong = f"{', '.join(wrong_types)} is missing or of a wrong type"
         raise DataError(Fault("keys", wrong, "Give person_id as text and as_of_date as a day"))
     keys = keys.select(*KEYS)
-    person = PersonIndex(city.events.person_ids).find(keys["person_id"])
-    n_dateless, n_unknown = keys["as_of_date"].null_count(), int((person >= len(city.events.person_ids)).sum())
+    index = PersonIndex(city.events.person_ids)
+    person = index.find(keys["person_id"])
+    n_dateless, n_unknown = keys["as_of_date"].null_count(), int((person >= index.stranger).sum())
     as_of = keys["as_of_date"].cast(pl.Int64).fill_null(0).to_numpy() * DAY_US
     # By number, which orders persons as their ids do, and costs a third of ordering by text.
     order = np.lexsort((person, as_of))

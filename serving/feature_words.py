@@ -56,7 +56,7 @@ def _shown(events: list[Result], why_not: str | None) -> list[tuple[str, ...]]:
         (
             event["event_date"],
             event["knowledge_date"],
-            event["code"],
+            f"{event['plain']} ({event['code']})" if event["plain"] else event["code"],
             "–" if event["value"] is None else str(event["value"]),
             "yes" if why_not is None else f"no: {why_not}",
         )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -371,3 +372,15 @@ def test_the_days_built_are_those_that_the_city_knows(city, need):
         "cohort.as_of: is 2023-06-05, after the extract date 2023-01-01: the city does not know that day yet. "
         "Give 2023-01-01 or earlier"
     )
+
+
+def test_a_code_that_the_city_has_a_name_for_is_told_by_name(city, need, home, tmp_path, capsys):
+    named = tmp_path / "named"
+    shutil.copytree(city, named)
+    (named / "codes.csv").write_text("code,en\nschool.absence*,absence from school\n")
+    world = open_city(named)
+    person = next(who for who in eligible(named, need) if len(world.only([who]).events.time))
+    words = ["features", "explain", person, str(AS_OF), COUNT, "--city", str(named), "--need", str(need)]
+    assert cli.main([*words, "--home", str(home.root)]) == 0
+    told = capsys.readouterr().out
+    assert "absence from school (school.absence" in told
