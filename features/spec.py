@@ -294,6 +294,7 @@ class AsOfSpec(Spec):
     every_days: Annotated[StrictInt, Field(ge=1, le=LONGEST_DAYS)] | None = None
     on: Code | None = None
     after_days: Annotated[StrictInt, Field(ge=0, le=LONGEST_DAYS)] | None = None
+    period_days: Annotated[StrictInt, Field(ge=1, le=LONGEST_DAYS)] | None = None
 
     @model_validator(mode="after")
     def _dates_or_event(self) -> AsOfSpec:
@@ -339,6 +340,8 @@ age = [16, 28]
     where: tuple[AttributeRule, ...] = ()
     with_: Annotated[tuple[EventRule, ...], Field(alias="with")] = ()
     without: tuple[EventRule, ...] = ()
+    washout_days: Annotated[StrictInt, Field(ge=1, le=LONGEST_DAYS)] | None = None
+    prior_outcome: AnyWindow | None = None
     as_of: AsOfSpec | None = None
 
     @field_validator("age")
@@ -396,6 +399,8 @@ look ahead, e.g. horizon_days = 180
     at_most: float | None = Field(default=None, allow_inf_nan=False, strict=True)
     at_least: float | None = Field(default=None, allow_inf_nan=False, strict=True, validate_default=True)
     reporting_delay_days: Annotated[StrictInt, Field(ge=0, le=LONGEST_DAYS)] = 0
+    starts_after_days: StrictInt = 0
+    min_days_at_risk: StrictInt | None = None
     censored_by: tuple[Code, ...] = ()
     censoring: Literal["drop", "negative", "ipcw"] = "drop"
     plausible_auc_max: float = Field(default=None, validate_default=True)

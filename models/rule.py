@@ -11,7 +11,8 @@ import numpy as np
 from ethics.digests import canonical_json, sha256
 from ethics.refusals import BadInput, Fault, did_you_mean
 from models.artefact import manifest_of, write_artefact
-from models.need import Need, OrderTerm, parse_order
+from models.need import Need
+from models.written_order import OrderTerm, parse_order
 
 
 def rule_order(columns: Sequence[str], X: np.ndarray, order: Sequence[OrderTerm | str] | str) -> np.ndarray:

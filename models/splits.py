@@ -11,7 +11,7 @@ delay, and an extract that ends on 2014-12-31::
 
 >>> from datetime import date
 >>> from features.spec import LabelSpec
->>> from models.need import Splits
+>>> from models.need_parts import Splits
 >>> days = [date(2013, 4, 2), date(2013, 11, 30), date(2014, 4, 2)]
 >>> label = LabelSpec(codes=["edu.result.fail:*"], horizon_days=215)
 >>> split = split_periods(days, label, date(2014, 12, 31), Splits(kind="temporal", tests=1, judged=1))
@@ -31,7 +31,7 @@ import numpy as np
 
 from ethics.refusals import BadInput, Fault
 from features.spec import LabelSpec
-from models.need import Splits
+from models.need_parts import Splits
 
 TEST_SHARE_OF_PERSONS = 0.25
 

@@ -15,7 +15,8 @@ from scipy.special import expit
 from ethics.digests import canonical_json, decimal, sha256
 from ethics.refusals import BadInput, Fault, NotTrusted
 from models.artefact import manifest_of, read_artefact, write_artefact
-from models.need import SMALLEST_LEAF, Need, parse_need
+from models.need import Need, parse_need
+from models.need_parts import SMALLEST_LEAF
 from models.rule import RuleModel
 from models.splits import hash_share
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from ethics.refusals import BadInput, Fault, did_you_mean
 from models.metrics import Estimate
-from models.need import SMALLEST_LEAF, ModelSettings
+from models.need_parts import SMALLEST_LEAF, ModelSettings
 from models.uplift_measures import RankingEffects, average_effect, effect_scores, rank_effects
 from models.uplift_trial import Floats, Integers, Trial
 

@@ -17,7 +17,7 @@ from scoring.reasons import Reason, Words, source_of
 if TYPE_CHECKING:
     from jinja2 import Template
 
-    from models.need import Responsible
+    from models.need_parts import Responsible
     from scoring.outreach import ListRow, OutreachList, UnitPart
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")

@@ -82,9 +82,9 @@ def needs_list(options: argparse.Namespace) -> int:
 
 def needs_check(options: argparse.Namespace) -> int:
     """Read a need file; everything that is wrong is said at once."""
-    from serving import flows
+    from serving.opening import open_need
 
-    need = flows.open_need(home_of(options), options.need)
+    need = open_need(home_of(options), options.need)
     result = {
         "id": need.id,
         "kind": need.kind,
@@ -171,10 +171,10 @@ def leakcheck(options: argparse.Namespace) -> int:
 
 def train(options: argparse.Namespace) -> int:
     """Train and measure a need."""
-    from serving import flows
+    from serving.training_flow import train_need
 
     with steps(options) as step:
-        result = flows.train_need(home_of(options), options.city, options.need, options.seed, step, options.by)
+        result = train_need(home_of(options), options.city, options.need, options.seed, step, options.by)
     return say(options, result, lambda: _say_trained(result))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from ethics.verdict import OPEN_STATES
 from serving import approval, flows, upkeep
 from serving.home import Home
+from serving.opening import open_city_for, open_need
 from serving.progress import Step
 
 NEEDS = ("youth_exclusion", "health_benefit", "health_by_cost", "cervical_screening")
@@ -64,7 +65,7 @@ def take_through(home: Home, city: Path, need: Path, seed: int, step: Step) -> d
         verdict = Path(judged["verdict_path"])
         approval.sign_verdict(home, verdict)
         approval.approve_verdict(home, verdict)
-        as_of = flows.open_city_for(home, city, flows.open_need(home, need), step).extract_date
+        as_of = open_city_for(home, city, open_need(home, need), step).extract_date
         outcome["scored"], outcome["listed"] = flows.score_and_list(home, city, need, as_of, step)
     return outcome
 

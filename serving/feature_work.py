@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ethics.refusals import BadInput, Fault
-from serving import flows
 from serving.home import Home
+from serving.opening import open_city_for, open_need
 from serving.progress import Step, silent
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ _CELLS_AT_ONCE = 2**27
 
 def open_both(home: Home, city: str | Path, need: Path, step: Step) -> tuple[Need, City]:
     """The need, nothing in it unbuilt, and the city as its limits allow."""
-    opened = flows.open_need(home, need)
-    return opened, flows.open_city_for(home, city, opened, step)
+    opened = open_need(home, need)
+    return opened, open_city_for(home, city, opened, step)
 
 
 def feature_cache(home: Home, step: Step = silent) -> FeatureCache:
@@ -236,7 +236,7 @@ def explain_to_reader(
     from features.columns import masked_persons
     from features.explanation import _feature_of, explain_cell
 
-    opened = flows.open_need(home, need)
+    opened = open_need(home, need)
     _feature_of(opened.features, column)
     facts = {
         "need": opened.id,
@@ -247,7 +247,7 @@ def explain_to_reader(
             home.settings.secret("audit-persons"), person_id.encode("utf-8", "surrogatepass"), "sha256"
         ).hex(),
     }
-    world = flows.open_city_for(home, city, opened, step)
+    world = open_city_for(home, city, opened, step)
     if home.objections.objecting([person_id], opened.id)[0]:
         home.audit_log.append("explain", "data scientist", **facts, outcome="refused: objects")
         wrong = "objects to this need: nothing is computed for them, so there is nothing to explain"

@@ -1,230 +1,23 @@
-"""The stories that command line and service share: train, judge, score, list. Each reads top to bottom."""
+"""The stories that command line and service share: judge, score, list, serve. Each reads top to bottom."""
 
 from __future__ import annotations
 
-import json
-import math
-import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ethics.digests import code_digest, environment_digest, sha256
-from ethics.refusals import BadInput, Fault, NotTrusted, did_you_mean
+from ethics.refusals import BadInput, Fault, NotTrusted
 from ethics.whole_file import write_whole
 from serving.approval import open_champion, verdict_chain
 from serving.home import CELLS, REPORT, VERDICT, Home, whole_folder
+from serving.opening import folder_of, need_path, open_city_for
 from serving.progress import Step, silent
+from serving.training_flow import number_or_null, train_need
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from features.city import City
-    from models.experiment import Experiment
-    from models.need import Need
-
-
-# ---- a need and a city -----------------------------------------------------------------------------------------
-
-
-def open_need(home: Home, need: Path) -> Need:
-    """A need file, or the id of one that comes with Ennakko; within the policy's limits, and nothing in it unbuilt."""
-    from models.need import load_need
-
-    opened = load_need(need_path(need))
-    opened.check_against(home.policy.limits.model_dump())
-    opened.require_built()
-    if overdue := opened.review_fault(datetime.now(UTC).date()):
-        raise BadInput(overdue)
-    return opened
-
-
-def need_path(need: Path) -> Path:
-    """The file that a path or a bundled need's id means."""
-    from models.need import NEEDS
-
-    if need.is_file():
-        return need
-    bundled = sorted(path.stem for path in NEEDS.glob("*.toml"))
-    if str(need) in bundled:
-        return NEEDS / f"{need}.toml"
-    raise BadInput(
-        Fault(
-            f"need '{need}'", "is neither a file nor a need that comes with Ennakko", did_you_mean(str(need), bundled)
-        )
-    )
-
-
-def open_city_for(home: Home, place: str | Path, need: Need, step: Step) -> City:
-    """The city, with no more rejects than policy and need allow; the last one opened is kept while its files rest.
-
-    A city in a database is read anew each time: nothing tells whether its rows rest.
-    """
-    from features.city import open_city
-
-    share = min(home.policy.limits.max_reject_share, need.limits.max_reject_share or 1.0)
-    if isinstance(place, str) or _lies_in_a_database(place):
-        step("opening the city")
-        return open_city(place, max_reject_share=share)
-    files = sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else []
-    stamps = tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size, path.stat().st_ino) for path in files)
-    return _open_folder(place, share, stamps, step)
-
-
-def _lies_in_a_database(folder: Path) -> bool:
-    toml = folder / "city.toml"
-    return toml.is_file() and b"sql" in toml.read_bytes()  # a false hit only reads the city anew
-
-
-def _folder_of(place: str | Path) -> Path:
-    """The city folder where one is needed: the gate's groups lie in a folder, never in the city's database."""
-    if isinstance(place, str):
-        mend = "Make a folder with groups.parquet and a city.toml that says [sql] url, and give that folder"
-        raise BadInput(Fault("--city", "names a database, which has no place for the groups of the gate", mend))
-    if not place.is_dir():
-        raise BadInput(Fault(str(place), "is not a folder", "Give the path of a city folder"))
-    return place
-
-
-_last_opened: dict[tuple[Any, ...], City] = {}
-
-
-def _open_folder(folder: Path, share: float, stamps: tuple[Any, ...], step: Step) -> City:
-    from features.city import open_city
-
-    key = (folder, share, stamps)
-    if key not in _last_opened:
-        step("opening the city")
-        _last_opened.clear()
-        _last_opened[key] = open_city(folder, max_reject_share=share)
-    return _last_opened[key]
-
-
-# ---- train -----------------------------------------------------------------------------------------------------
-
-
-def train_need(
-    home: Home, city_folder: str | Path, need: Path, seed: int = 0, step: Step = silent, by: str = "data scientist"
-) -> dict[str, Any]:
-    """Train a need's model (or write a rule), measure it, gather the gate's evidence and log the run.
-
-    ``by`` is the role of whoever trains: the gate refuses an auditor who audits a model of her own.
-    """
-    from models.evidence import evidence_digest, gather_evidence, write_evidence
-    from models.experiment import run_experiment
-    from models.registry import log_run
-
-    opened = open_need(home, need)
-    city_folder = _folder_of(city_folder)
-    city = open_city_for(home, city_folder, opened, step)
-    experiment = run_experiment(city, opened, home.objections, seed, step)
-    step(f"{opened.id}: gathering evidence")
-    recorded = {"policy": home.policy.digest, "code": code_digest(), "environment": environment_digest()}
-    gathered = gather_evidence(
-        experiment.model,
-        experiment.judged,
-        training=experiment.train_matrix,
-        seen_in_training=experiment.seen_in_training,
-        secret=home.tie_secret(opened.id),
-        recorded=recorded,
-        seed=seed,
-        trained_by=by,
-        households=_households(city, experiment.split.judged_dates[-1]),
-    )
-    step(f"{opened.id}: logging the run")
-    with tempfile.TemporaryDirectory(dir=home.root) as scratch:
-        draft = Path(scratch)
-        write_evidence(draft, gathered)
-        run_id = log_run(
-            home.registry,
-            experiment.model,
-            figures={"test": experiment.metrics, "by_date": {str(day): f for day, f in experiment.by_date.items()}},
-            parameters={"seed": seed, "split": experiment.split.kind, "judged": _days(experiment.split.judged_dates)},
-            digests={
-                **recorded,
-                "city": city.digest,
-                "test_matrix": experiment.judged.digest,
-                "evidence": evidence_digest(draft),
-            },
-        )
-        result = _trained(run_id, experiment, gathered.rows)
-        record = {**result, **_whereabouts(city, city_folder, opened, need)}
-        (draft / "run.json").write_text(json.dumps(record, ensure_ascii=False, indent=1), "utf-8")
-        with whole_folder(home.runs / run_id) as folder:
-            for file in draft.iterdir():
-                file.rename(folder / file.name)
-    home.audit_log.append("train", by, need=opened.id, run=run_id, model=experiment.model.digest)
-    return result
-
-
-def _households(city: City, day: date) -> pl.DataFrame | None:
-    """Who lives with whom on a day, where the city says so: intervals widen by it, no feature reads it."""
-    from features.attributes import attribute_on
-
-    found = attribute_on(city, "household_id", day)
-    return None if found is None else found.rename({"value": "household"})
-
-
-def _whereabouts(city: City, city_folder: Path, need: Need, need_file: Path) -> dict[str, Any]:
-    """What judging and approving will look for again."""
-    groups = city.groups_path
-    return {
-        "city": str(city_folder.resolve()),
-        "need_id": need.id,
-        "need_file": str(need_path(need_file).resolve()),
-        "units": [] if city.units is None else city.units["unit_id"].to_list(),
-        "invented": city.invented,
-        "groups_sha256": None if groups is None else sha256(groups.read_bytes()),
-    }
-
-
-def _trained(run_id: str, experiment: Experiment, rows: Any) -> dict[str, Any]:
-    from models.evidence import duels
-
-    need, split = experiment.need, experiment.split
-    test: dict[str, Any] = {name: _estimate(figure) for name, figure in experiment.metrics.items()}
-    test["by_date"] = {
-        str(day): {name: _estimate(figure) for name, figure in figures.items()}
-        for day, figures in experiment.by_date.items()
-    }
-    fought = [] if need.label is None else duels(rows, (need.capacity.k,), 0)
-    return {
-        "run_id": run_id,
-        "need": need.id,
-        "model_digest": experiment.model.digest,
-        "train_as_of_dates": [str(day) for day in split.train_dates],
-        "test_as_of_dates": [str(day) for day in split.test_dates],
-        "judged_as_of_dates": [str(day) for day in split.judged_dates],
-        "n_train": 0 if experiment.train_matrix is None else len(experiment.train_matrix.keys),
-        "n_judged": len(experiment.judged.keys),
-        "test": test,
-        "duel": [
-            {
-                "rival": duel.rival,
-                "k": duel.cut,
-                "ours": _number(duel.ours.value),
-                "theirs": _number(duel.theirs.value),
-                "difference": _number(duel.difference.value),
-                "low": _number(duel.difference.low),
-                "high": _number(duel.difference.high),
-            }
-            for duel in fought
-        ],
-    }
-
-
-def _estimate(figure: Any) -> dict[str, float | None]:
-    return {part: _number(value) for part, value in figure._asdict().items()}
-
-
-def _number(value: float | None) -> float | None:
-    """A figure as JSON can hold it: what was not measured is null."""
-    return value if value is not None and math.isfinite(value) else None
-
-
-def _days(days: tuple[date, ...]) -> str:
-    return ", ".join(map(str, days))
 
 
 # ---- judge -----------------------------------------------------------------------------------------------------
@@ -301,7 +94,7 @@ def judge_run(
 def _check(check: Any) -> dict[str, Any]:
     words = ("id", "version", "severity", "state", "statistic", "group", "needs", "attested_by")
     numbers = {name: getattr(check, name) for name in ("value", "low", "high", "threshold")}
-    return {**{name: getattr(check, name) for name in words}, **{k: _number(v) for k, v in numbers.items()}}
+    return {**{name: getattr(check, name) for name in words}, **{k: number_or_null(v) for k, v in numbers.items()}}
 
 
 def _subject_of(model: Any, logged: Mapping[str, str]) -> dict[str, str]:
@@ -425,7 +218,7 @@ def _scored(home: Home, city_folder: str | Path, need: Path, as_of: date, step: 
     from scoring.scorer import Scorer
 
     file = need_path(need)
-    city_folder = _folder_of(city_folder)
+    city_folder = folder_of(city_folder)
     step(f"{file.stem}: verifying the verdict")
     champion = open_champion(home, file.stem, file)
     city = open_city_for(home, city_folder, champion.need, step)
@@ -452,7 +245,7 @@ def serve_champions(home: Home, city_folder: str | Path, needs: Sequence[Path] =
     ids = list(files or approved_needs(home.registry))
     if not ids:
         raise NotTrusted(Fault("serve", "no need has an approved model", "Train, judge, sign and approve one"))
-    return serve(home.settings, _folder_of(city_folder), ids)
+    return serve(home.settings, folder_of(city_folder), ids)
 
 
 def score_and_list(

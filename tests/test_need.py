@@ -5,18 +5,10 @@ import pytest
 
 from ethics.digests import sha256
 from ethics.refusals import BadInput
-from models.need import (
-    NEEDS,
-    Capacity,
-    ModelSettings,
-    OrderTerm,
-    Splits,
-    _overlap,
-    list_needs,
-    load_need,
-    parse_need,
-    parse_order,
-)
+from models.need import NEEDS, list_needs, load_need, parse_need
+from models.need_misfits import _overlap
+from models.need_parts import Capacity, ModelSettings, Splits
+from models.written_order import OrderTerm, parse_order
 
 TESTS = Path(__file__).parent
 TEXT = '{ fi = "yksi", sv = "ett", en = "one" }'

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ethics.refusals import BadInput
 from features.spec import LabelSpec
-from models.need import Splits
+from models.need_parts import Splits
 from models.splits import Origin, Split, hash_share, is_test_person, split_periods
 
 OULAD = [date(2013, 4, 2), date(2013, 11, 30), date(2014, 4, 2)]

@@ -1,0 +1,113 @@
+"""What does not fit together between the parts of a need file, each of which may be right by itself."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from ethics.refusals import BadInput, Fault, did_you_mean
+from features.spec import FeatureSpec, IndicatorSpec, LabelSpec, column_names
+from models.need_parts import Baseline, ModelSettings, Rule
+
+Part = TypeVar("Part")
+
+
+def _readable(kind: type[Part], value: Any) -> Part | None:
+    """A part of the file read on its own, so that a mistake in one part does not hide one in another."""
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError:
+        return None  # the schema has said why
+
+
+def _entries(kind: type[Part], value: Any) -> list[Part | None]:
+    return [_readable(kind, entry) for entry in value] if isinstance(value, list) else []
+
+
+def misfits(raw: Mapping[str, Any]) -> list[Fault]:
+    """What is wrong between the parts of a need file."""
+    features = _entries(FeatureSpec, raw.get("features"))
+    faults = _kind_misfits(raw)
+    if "features" in raw and not features:
+        faults.append(Fault("features", "holds no feature", "Add at least one [[features]] table"))
+    faults += _indicator_misfits(raw, [f for f in features if f])
+    if None in features:
+        return faults  # which columns there are is not known, so nothing can be said about their use
+    try:
+        columns = column_names([f for f in features if f])
+    except BadInput as refusal:
+        return faults + list(refusal.faults)
+    return faults + _order_misfits(raw, columns) + _monotone_misfits(raw, columns)
+
+
+def _kind_misfits(raw: Mapping[str, Any]) -> list[Fault]:
+    needed, refused = {
+        "model": (("label", "splits", "baseline"), ("rule",)),
+        "rule": (("rule",), ("model", "splits", "baseline")),
+    }.get(str(raw.get("kind")), ((), ()))
+    kind = f'a need of kind "{raw.get("kind")}"'
+    faults = [Fault(key, "is missing", f"Add it: {kind} has one") for key in needed if key not in raw]
+    faults += [Fault(key, f"has no meaning in {kind}", "Leave it out, or change kind") for key in refused if key in raw]
+    if raw.get("kind") == "rule" and raw.get("indicators") and "label" not in raw:
+        faults.append(Fault("indicators", "look at the window of a label, and there is none", "Add [label]"))
+    return faults
+
+
+def _indicator_misfits(raw: Mapping[str, Any], features: list[FeatureSpec]) -> list[Fault]:
+    label = _readable(LabelSpec, raw.get("label"))
+    taken = [("the label", label.codes)] if label else []
+    taken += [(f"feature '{feature.name}'", feature.codes) for feature in features]
+    faults: list[Fault] = []
+    names: Counter[str] = Counter()
+    for i, indicator in enumerate(_entries(IndicatorSpec, raw.get("indicators"))):
+        if indicator is None:
+            continue
+        names[indicator.name] += 1
+        if names[indicator.name] == 2:
+            faults.append(Fault(f"indicators[{i}].name", f"'{indicator.name}' comes twice", "Give each its own name"))
+        for whose, codes in taken:
+            for code, other in ((a, b) for a in indicator.codes for b in codes if _overlap(a, b)):
+                wrong = f"'{code}' overlaps '{other}' of {whose}, so '{indicator.name}' is not an independent sign"
+                faults.append(Fault(f"indicators[{i}].codes", wrong, "Use codes that nothing else in the need uses"))
+    return faults
+
+
+def _overlap(a: str, b: str) -> bool:
+    """Whether some code matches both patterns, of which only the last sign may be a star."""
+    stem_a, stem_b = a.removesuffix("*"), b.removesuffix("*")
+    if a.endswith("*"):
+        return stem_b.startswith(stem_a) or (b.endswith("*") and stem_a.startswith(stem_b))
+    return a == b or (b.endswith("*") and a.startswith(stem_b))
+
+
+def _order_misfits(raw: Mapping[str, Any], columns: Iterable[str]) -> list[Fault]:
+    rule, baseline = _readable(Rule, raw.get("rule")), _readable(Baseline, raw.get("baseline"))
+    written = [("rule.order", rule.order)] if rule else []
+    written += [("baseline.rule", baseline.rule)] if baseline else []
+    return [
+        Fault(where, f"'{term.column}' is not a column of the features", did_you_mean(term.column, columns))
+        for where, order in written
+        for term in order
+        if term.column not in columns
+    ]
+
+
+def _monotone_misfits(raw: Mapping[str, Any], columns: Iterable[str]) -> list[Fault]:
+    table = raw.get("model")
+    settings = _readable(ModelSettings, {"monotone": table.get("monotone", {})}) if isinstance(table, dict) else None
+    patterns = settings.monotone if settings else {}
+    faults = [
+        Fault(f"model.monotone.'{pattern}'", "matches no column of the features", did_you_mean(pattern, columns))
+        for pattern in patterns
+        if not any(fnmatchcase(column, pattern) for column in columns)
+    ]
+    for column in columns:
+        matching = {pattern: sign for pattern, sign in patterns.items() if fnmatchcase(column, pattern)}
+        if len(set(matching.values())) > 1:
+            wrong = f"{' and '.join(map(repr, matching))} send '{column}' both ways"
+            faults.append(Fault("model.monotone", wrong, "Let one column match patterns of one direction"))
+    return faults

@@ -1,0 +1,182 @@
+"""The parts of a need file beside cohort, label and features: who answers, splits, capacity, list, model, limits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from fractions import Fraction
+from math import ceil
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, StrictInt, StrictStr, model_validator
+
+from features.spec import Said, Spec
+from models.written_order import Order
+
+SMALLEST_LEAF = 20
+"""Persons a leaf holds at least: fewer, and a leaf could describe one of them (policy ``min_data_in_leaf``)."""
+
+Positive = Annotated[StrictInt, Field(ge=1, le=10_000_000)]
+Share = Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+
+
+def _email(value: str) -> str:
+    if not re.fullmatch(r"[^@\s]+@[^@\s]+", value):
+        raise ValueError("not an address | Give an e-mail address that somebody reads")
+    return value
+
+
+def _monotone_pattern(value: str) -> str:
+    if not value.strip():
+        raise ValueError("empty | Give a column or a pattern such as 'absence.*'")
+    return value
+
+
+class Responsible(Spec):
+    """Somebody who answers for the need, by role."""
+
+    where_in_file = "owner"
+    name: Said
+    email: Annotated[StrictStr, AfterValidator(_email)]
+    phone: Said
+
+
+class Splits(Spec):
+    """How past dates are divided into learning and judging (see :mod:`models.splits`)."""
+
+    where_in_file = "splits"
+    kind: Literal["temporal", "person"]
+    tests: Positive = 1
+    judged: Positive = 1
+    hold_out: Said | None = None
+
+    @model_validator(mode="after")
+    def _judged_are_tests(self) -> Splits:
+        if self.kind == "person" and (given := sorted({"tests", "judged"} & self.model_fields_set)):
+            raise ValueError(f"{' and '.join(given)} say nothing in a split of persons | Leave them out")
+        if self.judged > self.tests:
+            raise ValueError(f"judged ({self.judged}) is above tests ({self.tests}) | Judge at most those")
+        return self
+
+
+class Baseline(Spec):
+    """What the unit does, or would do, today."""
+
+    where_in_file = "baseline"
+    rule: Order
+
+
+class Rule(Spec):
+    """The written order of a rule need."""
+
+    where_in_file = "rule"
+    order: Order
+
+
+class Capacity(Spec):
+    """How many people the whole service can try to reach in a period.
+
+    >>> Capacity(workers=4, attempts_per_worker_per_period=15, contact_success=0.6, period_days=7).k
+    60
+    >>> Capacity(workers=4, attempts_per_worker_per_period=15, contact_success=0.6, period_days=7, slots=12).k
+    20
+    """
+
+    where_in_file = "capacity"
+    workers: Positive
+    attempts_per_worker_per_period: Positive
+    contact_success: Share
+    period_days: Positive
+    slots: Positive | None = None
+
+    @property
+    def k(self) -> int:
+        """People on the list of one period: what the workers can try, or fewer if ``slots`` are filled before."""
+        attempts = self.workers * self.attempts_per_worker_per_period
+        if self.slots is None:
+            return attempts
+        return min(attempts, ceil(Fraction(self.slots) / Fraction(str(self.contact_success))))
+
+    @property
+    def expected_reached(self) -> float:
+        """People that the attempts of one period are expected to reach: k × ``contact_success``."""
+        return self.reached_in(self.k)
+
+    def reached_in(self, attempts: int) -> float:
+        """People that so many attempts are expected to reach.
+
+        >>> Capacity(workers=1, attempts_per_worker_per_period=9, contact_success=0.1, period_days=7).reached_in(3)
+        0.3
+        """
+        return float(attempts * Fraction(str(self.contact_success)))
+
+    def periods(self, days: int) -> int:
+        """Periods begun in so many days."""
+        return ceil(days / self.period_days)
+
+
+class ListSettings(Spec):
+    """What the unit's list shows, and whom it leaves in peace."""
+
+    where_in_file = "list"
+    columns: tuple[Literal["rank_band", "reasons", "action", "who_helps"], ...] = (
+        "rank_band",
+        "reasons",
+        "action",
+        "who_helps",
+    )
+    cooldown_days: Annotated[StrictInt, Field(ge=0)] = 0
+    merge: Literal["none", "guardian"] = "none"
+
+    def _unbuilt(self) -> Iterator[tuple[str, str, str]]:
+        if self.merge != "none":
+            yield "merge", repr(self.merge), "Built: none"
+
+
+class Notice(Spec):
+    """How a person is told, and where to call."""
+
+    where_in_file = "notice"
+    phone: Said
+    letter: Said
+
+
+class ModelSettings(Spec):
+    """Parameters of LightGBM that a need may set; what is left out depends on how much there is to learn from."""
+
+    where_in_file = "model"
+    num_leaves: Annotated[StrictInt, Field(ge=2, le=1024)] | None = None
+    max_depth: Annotated[StrictInt, Field(ge=1, le=64)] | None = None
+    learning_rate: Share | None = None
+    n_estimators: Annotated[StrictInt, Field(ge=1, le=10_000)] | None = None
+    min_data_in_leaf: Annotated[StrictInt, Field(ge=SMALLEST_LEAF)] | None = None
+    feature_fraction: Share | None = None
+    bagging_fraction: Share | None = None
+    bagging_freq: Annotated[StrictInt, Field(ge=0, le=1000)] | None = None
+    imbalance: Literal["none", "balanced"] = "none"
+    recency_half_life_days: Positive | None = None
+    lambda_l1: NotNegative | None = None
+    lambda_l2: NotNegative | None = None
+    monotone: Mapping[Annotated[StrictStr, AfterValidator(_monotone_pattern)], Literal[-1, 1]] = Field(
+        default_factory=dict
+    )
+
+    def parameters(self) -> dict[str, int | float]:
+        """Parameters of LightGBM that are set; ``monotone`` and what is done to the rows' weights apart."""
+        return self.model_dump(exclude={"monotone", "imbalance", "recency_half_life_days"}, exclude_none=True)
+
+    def constraints(self, columns: Iterable[str]) -> list[int]:
+        """-1, 0 or 1 per column: the direction in which the score may go when the column grows."""
+        return [
+            next((sign for pattern, sign in self.monotone.items() if fnmatchcase(column, pattern)), 0)
+            for column in columns
+        ]
+
+
+class Limits(Spec):
+    """Limits of this need, stricter than the policy's."""
+
+    where_in_file = "limits"
+    max_reject_share: Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)] | None = None
