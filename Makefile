@@ -40,9 +40,11 @@ lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY) ## timings, as ratios where there is a rival: the command, then bench-features
+bench: $(READY) ## timings, as ratios where there is a rival: the command, features, measures, training
 	$(BIN)/python tests/benchmarks/run.py
 	$(BIN)/python tests/benchmarks/bench_features.py
+	$(BIN)/python tests/benchmarks/bench_metrics.py
+	$(BIN)/python tests/benchmarks/bench_training.py
 
 bench-features: $(READY) ## features beside polars, DuckDB and pandas; writes the table of docs/performance.md
 	$(BIN)/python tests/benchmarks/bench_features.py
@@ -50,10 +52,15 @@ bench-features: $(READY) ## features beside polars, DuckDB and pandas; writes th
 bench-city-features: $(READY) ## 100 million events to 480 columns in Parquet (needs 4 GB of memory, 3 GB of disk)
 	$(BIN)/python tests/benchmarks/bench_city_features.py
 
-trials: $(READY) ## 20 invented worlds through the gate, 20 kills of a cached build, uplift under a shuffled draw
+bench-training: $(READY) ## training beside bare LightGBM on 200 000 rows x 500 columns, and the measures on a million
+	$(BIN)/python tests/benchmarks/bench_metrics.py
+	$(BIN)/python tests/benchmarks/bench_training.py
+
+trials: $(READY) ## invented worlds with known truth: the gate, intervals, leaks, censoring, kills, uplift (an hour)
 	$(BIN)/python tests/benchmarks/worlds.py
 	$(BIN)/python tests/benchmarks/kills.py
 	$(BIN)/python tests/benchmarks/uplift_trials.py
+	$(BIN)/python tests/benchmarks/model_trials.py
 
 lock: ## pin the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile pyproject.toml --extra dev --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --upgrade -o requirements.lock
@@ -61,4 +68,4 @@ lock: ## pin the newest versions that pyproject.toml allows (needs uv)
 clean: ## remove the virtual environment, the state and the caches
 	rm -rf $(VENV) var .hypothesis .mypy_cache .ruff_cache
 
-.PHONY: help setup demo test setup-full test-full lint bench bench-features bench-city-features trials lock clean
+.PHONY: help setup demo test setup-full test-full lint bench bench-features bench-city-features bench-training trials lock clean

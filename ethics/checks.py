@@ -452,7 +452,7 @@ def _bucket(n: int) -> str:
 
 
 def _is_founded(feature: Mapping[str, Any]) -> bool:
-    return all(str(feature.get(name, "")).strip() for name in ("feature", "source", "purpose", "basis"))
+    return all(str(feature.get(name) or "").strip() for name in ("feature", "source", "purpose", "basis"))
 
 
 def _whole(n: object) -> int:

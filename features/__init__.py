@@ -42,13 +42,14 @@ LOADED_AT = time.time()
 
 if TYPE_CHECKING:
     from features.attributes import attribute_on
+    from features.attrition import Attrition
     from features.blocks import WrittenMatrix, matrix_blocks, write_blocks, write_matrix
     from features.cache import FeatureCache
     from features.city import City, DataError, EventLog, city_from_frames, open_city
-    from features.cohort import as_of_dates, build_cohort
+    from features.cohort import as_of_dates, build_cohort, cohort_with_attrition
     from features.columns import compute_columns
     from features.compiled import warm_up
-    from features.label import build_label
+    from features.label import Outcome, build_label, outcome_of
     from features.matrix import Matrix, build_matrix, unseen_codes
     from features.sparse_block import SparseBlock
     from features.spec import (
@@ -69,19 +70,21 @@ _HOME = {
     "Window": "windows",
     **dict.fromkeys(("City", "DataError", "EventLog", "city_from_frames", "open_city"), "city"),
     **dict.fromkeys(("Matrix", "build_matrix", "unseen_codes"), "matrix"),
-    **dict.fromkeys(("as_of_dates", "build_cohort"), "cohort"),
+    **dict.fromkeys(("as_of_dates", "build_cohort", "cohort_with_attrition"), "cohort"),
     "attribute_on": "attributes",
     **dict.fromkeys(("WrittenMatrix", "matrix_blocks", "write_blocks", "write_matrix"), "blocks"),
     "FeatureCache": "cache",
     "compute_columns": "columns",
     "SparseBlock": "sparse_block",
-    "build_label": "label",
+    **dict.fromkeys(("Outcome", "build_label", "outcome_of"), "label"),
+    "Attrition": "attrition",
     **dict.fromkeys(("CohortSpec", "FeatureSpec", "IndicatorSpec", "LabelSpec", "SpecError"), "spec"),
     **dict.fromkeys(("column_names", "require_built"), "spec"),
     **dict.fromkeys(("Truth", "synthetic_city"), "synthetic"),
 }
 
 __all__ = [
+    "Attrition",
     "City",
     "CohortSpec",
     "DataError",
@@ -91,6 +94,7 @@ __all__ = [
     "IndicatorSpec",
     "LabelSpec",
     "Matrix",
+    "Outcome",
     "SparseBlock",
     "SpecError",
     "Truth",
@@ -102,10 +106,12 @@ __all__ = [
     "build_label",
     "build_matrix",
     "city_from_frames",
+    "cohort_with_attrition",
     "column_names",
     "compute_columns",
     "matrix_blocks",
     "open_city",
+    "outcome_of",
     "require_built",
     "synthetic_city",
     "unseen_codes",

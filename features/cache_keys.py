@@ -35,8 +35,8 @@ from features.windows import Window
 LEFT_OUT_OF_ENGINE = frozenset(
     {
         "cohort", "column_types", "door", "explanation", "explanation_words", "label", "leakcheck", "meds",
-        "minimisation", "plan", "recount", "sql", "synthetic", "synthetic_events", "synthetic_residents",
-        "synthetic_world",
+        "attrition", "minimisation", "plan", "recount", "sql", "synthetic", "synthetic_events", "synthetic_preschool",
+        "synthetic_recorder", "synthetic_residents", "synthetic_world", "synthetic_youth",
     }
 )  # fmt: skip
 """Modules of this package that cannot change a cell of which the content is the same. Every other one, and any new

@@ -254,11 +254,11 @@ class _Reading:
 
     def log(self) -> EventLog:
         """What is left, in its one order."""
-        from features.regrouping import any_known_on_a_later_day, sort_within_persons
+        from features.regrouping import any_known_on_another_day, sort_within_persons
 
         self._close_gaps(_NEVER)
         n, known = self.offsets[-1], self.known
-        if known is not None and not any_known_on_a_later_day(frozen(self.time[:n]), frozen(known[:n])):
+        if known is not None and not any_known_on_another_day(frozen(self.time[:n]), frozen(known[:n])):
             known = self.known = None
         columns = (self.time, known, self.code, self.value)
         for column in columns:

@@ -1,4 +1,8 @@
-"""What followed after each as-of date, under the knowledge and censoring rules of the contract."""
+"""What followed after each as-of date, under the knowledge and censoring rules of the contract.
+
+Features end at the as-of date, and the label is looked for from ``starts_after_days`` later: the *time at risk*. Who
+leaves the city within it has not been followed to the end, which is another thing than not being in need.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +18,40 @@ from ethics.refusals import Fault
 from features.arrays import DAY_US, frozen
 from features.city import City, DataError, matches
 from features.keyed_rows import KeyedRows, keyed_rows
-from features.label_kernels import EVER, label_windows
+from features.label_kernels import DAYS, EVER, MAX, MIN, SUM, label_windows, measured_until
 from features.spec import LabelSpec, require_built
 from features.sweep import log_arrays
 
 _EPOCH = date(1970, 1, 1)
+_MEASURES = {"days": DAYS, "sum": SUM, "max": MAX, "min": MIN}
+
+
+class Outcome(NamedTuple):
+    """What followed, row by row.
+
+    Attributes
+    ----------
+    y : float64 (n,)
+        1, 0, or NaN where it is not known under the label's ``censoring``.
+    followed_days : float64 (n,)
+        Days from the as-of date until the label was decided, the person left, or the horizon ended, whichever came
+        first; what happened on the as-of date itself is at 0. NaN where the row is not mature.
+    censored : bool (n,)
+        The person left before the label was decided, whatever ``censoring`` makes of that; False where not mature.
+    """
+
+    y: NDArray[np.float64]
+    followed_days: NDArray[np.float64]
+    censored: NDArray[np.bool_]
+
+    @property
+    def is_mature(self) -> NDArray[np.bool_]:
+        """Whether the window and its reporting delay had passed by the extract date: bool (n,)."""
+        return ~np.isnan(self.followed_days)
 
 
 def build_label(city: City, keys: pl.DataFrame, label: LabelSpec) -> NDArray[np.float64]:
     """Whether the need appeared after each key's as-of date: 1, 0, or NaN where that is not known.
-
-    Not known: the window and its reporting delay reach past the extract date; or, where ``censoring`` is ``drop``, a
-    censoring event came on an earlier day than the label was decided. What happened up to the day of the first
-    censoring event is taken into account: ``at_least`` reached by then is 1, ``at_most`` exceeded by then is 0.
 
     Parameters
     ----------
@@ -35,9 +60,85 @@ def build_label(city: City, keys: pl.DataFrame, label: LabelSpec) -> NDArray[np.
     Returns
     -------
     float64 (n,)
+        ``y`` of :func:`outcome_of`.
     """
     require_built([label])
-    return label_of(city, keyed_rows(city, keys), label)
+    return outcome_of(city, keyed_rows(city, keys), label).y
+
+
+def outcome_of(city: City, place: KeyedRows, label: LabelSpec) -> Outcome:
+    """Whether the need appeared, how long each row was followed, and who left before it was decided.
+
+    Not known: the window and its reporting delay reach past the extract date; or a censoring event came between the
+    as-of date and the end of the horizon, on an earlier day than the label was decided, and ``censoring`` is ``drop``
+    or ``ipcw``. The label is *decided* once no further event could undo it: as many days, or as large a maximum, as
+    ``at_least`` asks for, more than ``at_most`` allows; a minimum below ``at_least``, or one that is low enough for
+    ``at_most``. A sum of values that may be negative is taken as it stood at the end of the day of leaving. What
+    happened on that day still counts: which came first within a day is not known.
+
+    Parameters
+    ----------
+    place : KeyedRows (n,)
+
+    Examples
+    --------
+    A label of 30 days; the person leaves on the tenth day after the as-of date, and nothing had happened by then::
+
+        censoring   min_days_at_risk   y     followed_days   censored
+        drop        not given          NaN   10              yes
+        negative    not given          0     10              yes
+        drop        10                 0     10              no: followed for long enough
+
+    Source: time at risk and minimum time at risk as in Reps et al. 2018, JAMIA 25: 969-975.
+    """
+    n = place.person.size
+    end = place.as_of + label.horizon_days * DAY_US
+    leaves = np.full(n, EVER)
+    if label.censored_by:
+        leaves = look_ahead(city, place, label, label.censored_by, starts_after_days=0).first_time
+    leaves_day = np.where(leaves < EVER, leaves // DAY_US * DAY_US, EVER)
+    state, decided_on = _measured(city, place, label, np.minimum(end, leaves_day + DAY_US))
+    decided, left = decided_on < EVER, leaves < EVER
+    until = np.where(decided, decided_on // DAY_US * DAY_US, np.minimum(leaves_day, end))
+    followed_days = (until - place.as_of) / DAY_US
+    censored = left & ~decided
+    if label.min_days_at_risk is not None:
+        censored &= followed_days - label.starts_after_days < label.min_days_at_risk
+    mature = place.as_of <= _last_mature(city, label)
+    known = mature if label.censoring == "negative" else mature & ~censored
+    return Outcome(
+        y=np.where(known, state & ~censored, np.nan),
+        followed_days=np.where(mature, followed_days, np.nan),
+        censored=censored & mature,
+    )
+
+
+def _measured(
+    city: City, place: KeyedRows, label: LabelSpec, stop: NDArray[np.int64]
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Whether the label holds by what happened until ``stop``, and µs on the day that decided it (``EVER``: none)."""
+    n = place.person.size
+    beyond_since, has_value = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.bool_)
+    bound = label.at_most if label.at_least is None else label.at_least
+    assert bound is not None  # a label is born with one of the two
+    measured_until(
+        *log_arrays(city.events),
+        frozen(place.person),
+        frozen(place.as_of + label.starts_after_days * DAY_US),
+        frozen(stop),
+        frozen(_told_by(place, label)),
+        _wanted(city, label.codes),
+        _MEASURES[label.measure],
+        label.at_least is not None,
+        bound,
+        beyond_since,
+        has_value,
+    )
+    beyond = beyond_since < EVER
+    # Going beyond the bound is reaching at_least for what rises, and breaking it for a minimum, which falls. A measure
+    # without any value reaches neither bound.
+    reaches = (label.at_least is not None) == (label.measure != "min")
+    return (beyond if reaches else has_value & ~beyond), beyond_since
 
 
 class _Ahead(NamedTuple):
@@ -49,51 +150,31 @@ class _Ahead(NamedTuple):
 
 
 def look_ahead(
-    city: City, place: KeyedRows, label: LabelSpec, codes: Sequence[str], stop: NDArray[np.int64] | None = None
+    city: City, place: KeyedRows, label: LabelSpec, codes: Sequence[str], starts_after_days: int | None = None
 ) -> _Ahead:
-    """Events of some codes in the label's window, or until ``stop`` if that comes first, under its knowledge rule."""
-    wanted = np.array([matches(code, codes) for code in city.events.codes], dtype=np.bool_)
-    end = place.as_of + label.horizon_days * DAY_US
-    n = place.person.size
+    """Events of some codes in the label's time at risk, or from so many days after the as-of date, as it is known."""
+    n, wait = place.person.size, label.starts_after_days if starts_after_days is None else starts_after_days
     ahead = _Ahead(np.empty(n, dtype=np.int64), np.empty((3, n)), np.empty(n, dtype=np.int64))
     label_windows(
         *log_arrays(city.events),
         frozen(place.person),
-        frozen(place.as_of),
-        frozen(end if stop is None else np.minimum(end, stop)),
-        frozen(end + label.reporting_delay_days * DAY_US),
-        frozen(wanted),
+        frozen(place.as_of + wait * DAY_US),
+        frozen(place.as_of + label.horizon_days * DAY_US),
+        frozen(_told_by(place, label)),
+        _wanted(city, codes),
         *ahead,
     )
     return ahead
 
 
-def label_of(city: City, place: KeyedRows, label: LabelSpec) -> NDArray[np.float64]:
-    """See :func:`build_label`; for rows that are already placed."""
-    y = _decide(label, look_ahead(city, place, label, label.codes))
-    if label.censored_by:
-        leaves = look_ahead(city, place, label, label.censored_by).first_time
-        censored = leaves < EVER
-        # Which came first within one day is not known, so the day of leaving still counts.
-        day_after = np.where(censored, (leaves // DAY_US + 1) * DAY_US, EVER)
-        by_then = _decide(label, look_ahead(city, place, label, label.codes, stop=day_after))
-        decided = by_then == (0.0 if label.at_least is None else 1.0)
-        y = np.where(censored & decided, by_then, y)
-        y = np.where(censored & ~decided, np.nan if label.censoring == "drop" else 0.0, y)
-    return np.where(place.as_of <= _last_mature(city, label), y, np.nan)
+def _told_by(place: KeyedRows, label: LabelSpec) -> NDArray[np.int64]:
+    """µs by which an event must have become known to count."""
+    return place.as_of + (label.horizon_days + label.reporting_delay_days) * DAY_US
 
 
-def _decide(label: LabelSpec, ahead: _Ahead) -> NDArray[np.float64]:
-    if label.measure == "days":
-        measured = ahead.days.astype(np.float64)
-    else:
-        # Values are float32, so the bound is rounded alike: a value of 0.7 reaches at_least = 0.7.
-        measured = ahead.totals[("sum", "max", "min").index(label.measure)].astype(np.float32)
-    # A measure without any value is NaN, and reaches neither bound.
-    if label.at_most is not None:
-        return (measured <= measured.dtype.type(label.at_most)).astype(np.float64)
-    assert label.at_least is not None  # a label is born with one of the two
-    return (measured >= measured.dtype.type(label.at_least)).astype(np.float64)
+def _wanted(city: City, codes: Sequence[str]) -> NDArray[np.bool_]:
+    wanted: NDArray[np.bool_] = frozen(np.array([matches(code, codes) for code in city.events.codes], dtype=np.bool_))
+    return wanted
 
 
 def _last_mature(city: City, label: LabelSpec) -> int:
@@ -101,16 +182,23 @@ def _last_mature(city: City, label: LabelSpec) -> int:
     return ((city.extract_date - _EPOCH).days - label.horizon_days - label.reporting_delay_days) * DAY_US
 
 
-def refuse_empty_label(city: City, place: KeyedRows, label: LabelSpec, y: NDArray[np.float64]) -> None:
+def refuse_empty_label(city: City, place: KeyedRows, label: LabelSpec, outcome: Outcome) -> None:
     """DataError when a label is known for no row, or occurs in none."""
-    known = ~np.isnan(y)
-    if not known.any():
+    n, known = outcome.y.size, ~np.isnan(outcome.y)
+    if not outcome.is_mature.any():
         last = _EPOCH + timedelta(days=_last_mature(city, label) // DAY_US)
         wrong = (
-            f"is known for none of {y.size:,} rows; as-of dates up to {last} are mature by {city.extract_date}, and "
+            f"is known for none of {n:,} rows; as-of dates up to {last} are mature by {city.extract_date}, and "
             f"the first is {place.keys['as_of_date'].to_list()[0]}"
         )
         raise DataError(Fault("label", wrong, "Look from earlier days, or shorten horizon_days or the delay"))
-    if not (y[known] == 1).any():
+    if not known.any():
+        n_mature = int(outcome.is_mature.sum())
+        wrong = (
+            f"is known for none of {n_mature:,} mature rows: everyone left ({', '.join(label.censored_by)}) before it "
+            "was decided"
+        )
+        raise DataError(Fault("label", wrong, "Mend censored_by, shorten horizon_days, or give min_days_at_risk"))
+    if not (outcome.y[known] == 1).any():
         wrong = f"never occurs: {', '.join(label.codes)} in none of {int(known.sum()):,} rows whose label is known"
         raise DataError(Fault("label", wrong, "Mend its codes or its bound, or look from other days"))

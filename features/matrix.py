@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from ethics.digests import canonical_json
 from ethics.refusals import Fault
 from features.arrays import frozen, read_only
+from features.attrition import after_label, attrition_of_keys
 from features.city import City, DataError, hash_table, matches
 from features.columns import compute_columns, masked_persons, refuse_uncomputable
 from features.csr_kernels import copy_transposed
 from features.keyed_rows import KeyedRows, keyed_rows, objector_rows
-from features.label import label_of, look_ahead, refuse_empty_label
+from features.label import look_ahead, outcome_of, refuse_empty_label
 from features.sparse_block import SparseBlock, empty_cells
 from features.spec import (
     CohortSpec,
@@ -62,6 +63,14 @@ class Matrix:
         Whether the independent sign of need appeared; meaningless where ``y`` is NaN.
     n_objectors : int
         Persons left out because they object.
+    followed_days, censored : float64 (n,), bool (n,), or None without a label
+        How long each row was followed, and who left before the label was decided; see
+        :class:`features.label.Outcome`.
+    attrition : pl.DataFrame or None
+        What the steps of the cohort, objections and the label left; see :class:`features.attrition.Attrition`. It
+        tells of the matrix as it was built, and stays with its parts. None without a label or steps to go on with.
+
+    The digest is of keys, cells, label and indicators alone.
     """
 
     keys: pl.DataFrame
@@ -70,6 +79,9 @@ class Matrix:
     y: NDArray[np.float64] | None = None
     indicators: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     n_objectors: int = 0
+    followed_days: NDArray[np.float64] | None = None
+    censored: NDArray[np.bool_] | None = None
+    attrition: pl.DataFrame | None = None
 
     def __repr__(self) -> str:
         """Sizes alone: a notebook shows what its last line gives."""
@@ -94,6 +106,8 @@ class Matrix:
             X=read_only(self.X[mask]),
             y=None if self.y is None else read_only(self.y[mask]),
             indicators={name: read_only(seen[mask]) for name, seen in self.indicators.items()},
+            followed_days=None if self.followed_days is None else read_only(self.followed_days[mask]),
+            censored=None if self.censored is None else read_only(self.censored[mask]),
         )
 
     def to_polars(self) -> pl.DataFrame:
@@ -176,6 +190,7 @@ def build_matrix(
     indicators: Sequence[IndicatorSpec] = (),
     cache: FeatureCache | None = None,
     threads: int = 1,
+    attrition: pl.DataFrame | None = None,
 ) -> Matrix:
     """Features, and with ``label`` what followed, for every key whose person does not object to the need.
 
@@ -187,6 +202,8 @@ def build_matrix(
         depend on who objects, and are computed each time.
     threads : int
         How many threads compute; the bytes are the same.
+    attrition : pl.DataFrame, optional
+        Steps by which the keys came about (:func:`features.cohort.cohort_with_attrition`), to be gone on with.
 
     Raises
     ------
@@ -212,17 +229,22 @@ def build_matrix(
         X = compute_columns(city, features, place, masked=masked, threads=threads)
     else:
         X = _with_cache(cache, city, features, everyone, keep, masked, threads)
-    y = None if label is None else label_of(city, place, label)
-    if y is not None and label is not None:
-        refuse_empty_label(city, place, label, y)
-    seen = {} if label is None else {i.name: look_ahead(city, place, label, i.codes).days > 0 for i in indicators}
-    return Matrix(
-        keys=place.keys,
-        X=read_only(X),
-        names=names,
-        y=None if y is None else read_only(y),
-        indicators={name: read_only(found) for name, found in seen.items()},
-        n_objectors=n_objectors,
+    matrix = Matrix(place.keys, read_only(X), names, n_objectors=n_objectors)
+    if attrition is None and label is None:
+        return matrix
+    table = attrition_of_keys(attrition, everyone.person.size, np.unique(everyone.person).size)
+    table = table.then("objection", "does not object to the need", place.person.size, np.unique(place.person).size)
+    if label is None:
+        return replace(matrix, attrition=table.steps)
+    outcome = outcome_of(city, place, label)
+    refuse_empty_label(city, place, label, outcome)
+    return replace(
+        matrix,
+        y=read_only(outcome.y),
+        indicators={i.name: read_only(look_ahead(city, place, label, i.codes).days > 0) for i in indicators},
+        followed_days=read_only(outcome.followed_days),
+        censored=read_only(outcome.censored),
+        attrition=after_label(table, label, place.person, outcome.is_mature, outcome.censored).steps,
     )
 
 
@@ -310,5 +332,7 @@ def _codes_of(spec: Spec) -> list[tuple[str, Sequence[str]]]:
         return [("label.codes", spec.codes), ("label.censored_by", spec.censored_by)]
     if isinstance(spec, CohortSpec):
         rules = (("with", spec.with_), ("without", spec.without))
-        return [(f"cohort.{key}[{i}].codes", rule.codes) for key, entries in rules for i, rule in enumerate(entries)]
+        followed = None if spec.as_of is None else spec.as_of.on
+        named: list[tuple[str, Sequence[str]]] = [] if followed is None else [("cohort.as_of.on", (followed,))]
+        return named + [(f"cohort.{key}[{i}].codes", r.codes) for key, entries in rules for i, r in enumerate(entries)]
     return []

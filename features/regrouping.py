@@ -176,14 +176,14 @@ def renumber(code, number_of):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def any_known_on_a_later_day(time, known):  # type: ignore[no-untyped-def]
-    """Whether any event became known on a later day than it happened."""
-    later = False
+def any_known_on_another_day(time, known):  # type: ignore[no-untyped-def]
+    """Whether any event became known on another day than it happened; a place lost may be known before it is."""
+    other = False
     for i in range(time.size):
-        later = later or (known[i] > time[i] and known[i] // DAY_US > time[i] // DAY_US)
-        if later:
+        other = other or (known[i] != time[i] and known[i] // DAY_US != time[i] // DAY_US)
+        if other:
             break
-    return later
+    return other
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -317,7 +317,7 @@ def warm_up() -> None:
     count_persons(place, np.zeros(1, dtype=np.int64))
     bytes_, numbers, bounds = (np.zeros(n, dtype=t) for n, t in ((8, np.uint8), (2, np.float32), (3, np.int64)))
     time, offsets, stops = np.array([1, 0]), np.array([0, 2]), np.array([2])
-    any_known_on_a_later_day(frozen(time), frozen(time))
+    any_known_on_another_day(frozen(time), frozen(time))
     count_days(frozen(offsets), frozen(stops), frozen(time), 0, np.zeros(1, dtype=np.int64))
     for dtype in (np.uint16, np.uint32):
         code, value = np.zeros(2, dtype=dtype), np.zeros(2, dtype=np.float32)

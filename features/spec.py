@@ -1,34 +1,66 @@
 """What to compute, as frozen values: cohort, label, indicators and features of a need (contracts.md §2 and §3).
 
-Everything the contracts name is recognised here. What is impossible is refused when a spec is born; what is possible
-but not built yet is refused when it is to be used, by :func:`require_built`, so that no setting is ever ignored.
+Everything the contracts name is recognised here. What is impossible is refused when a spec is born; see
+:mod:`features.spec_base`.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import date, datetime
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     StrictBool,
     StrictInt,
     StrictStr,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from ethics.refusals import BadInput, Fault, did_you_mean, faults_of
-from features.windows import LONGEST_DAYS, MEASURES, Window, is_whole, numbered
+from ethics.refusals import Fault, did_you_mean
+from features.spec_base import (
+    AnyWindow,
+    Code,
+    Codes,
+    Day,
+    Said,
+    Spec,
+    SpecError,
+    Texts,
+    Value,
+    require_built,
+    some,
+)
+from features.windows import LONGEST_DAYS, MEASURES, Window, numbered
+
+__all__ = [
+    "ATTRIBUTE_MEASURES",
+    "MOST_AS_OF_DATES",
+    "PERIOD_DAYS",
+    "RATE",
+    "AnyWindow",
+    "AsOfSpec",
+    "AttributeRule",
+    "Code",
+    "Codes",
+    "CohortSpec",
+    "Day",
+    "EventRule",
+    "FeatureSpec",
+    "IndicatorSpec",
+    "LabelSpec",
+    "Said",
+    "Spec",
+    "SpecError",
+    "Texts",
+    "column_names",
+    "require_built",
+]
 
 ATTRIBUTE_MEASURES = ("months_since_change", "n_changes")
 """What an attribute's history is measured by, besides its value on the day."""
@@ -36,63 +68,10 @@ RATE = "rate"
 """Events per resident: the one measure of a district."""
 _ALL_MEASURES = (*MEASURES, RATE, *ATTRIBUTE_MEASURES)
 _OLDEST_YEARS = 130
-_FIRST_YEAR, _LAST_YEAR = 1900, 2200
 MOST_AS_OF_DATES = 10_000
 """As-of dates of one cohort at most: every one is computed for the whole city."""
-
-
-class SpecError(BadInput):
-    """A definition of cohort, label or features that cannot be used."""
-
-
-class Spec(BaseModel):
-    """A frozen value that refuses to be born wrong.
-
-    Made directly it raises :class:`SpecError`; read inside a larger schema it leaves its faults to that schema, so
-    that a need file is refused with everything that is wrong in it at once.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-    where_in_file: ClassVar[str] = "spec"
-
-    def __init__(self, **values: Any) -> None:
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            raise SpecError(*faults_of(error, type(self).where_in_file, type(self))) from None
-
-    # Tells pydantic that nested values need not pass through this method (BaseModel marks its own likewise).
-    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
-
-    def not_built(self, where: str = "") -> list[Fault]:
-        """What this value asks for that is recognised but not built yet; empty when it can be used."""
-        place = where or type(self).where_in_file
-        return [Fault(f"{place}.{key}", f"not built yet: {wanted}", mend) for key, wanted, mend in self._unbuilt()]
-
-    def _unbuilt(self) -> Iterator[tuple[str, str, str]]:
-        yield from ()
-
-
-def require_built(specs: Iterable[Spec], where: str = "") -> None:
-    """Refuse every part of the given specs that is recognised but not built yet, all at once.
-
-    Raises
-    ------
-    SpecError
-        One fault each, e.g. ``features 'absence'.measures: not built yet: 'trend'. …``.
-    """
-    prefix = f"{where}: " if where else ""
-    faults = [fault for spec in specs for fault in spec.not_built()]
-    if faults:
-        raise SpecError(*(fault._replace(where=prefix + fault.where) for fault in faults))
-
-
-def _code_pattern(value: str) -> str:
-    if not value.strip() or value != value.strip():
-        raise ValueError("not a code | Give the code as the event log writes it, without blanks around it")
-    if "*" in value[:-1]:
-        raise ValueError("a star may only end a code | Write 'care.psychiatry.*' for every code beginning so")
-    return value
+PERIOD_DAYS = 91
+"""Days of a period, unless a cohort that follows an event says otherwise: a quarter of a year in whole weeks."""
 
 
 def _measure(value: str) -> str:
@@ -112,49 +91,6 @@ def _table_name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", value):
         raise ValueError("not a cohort's name | Give the file's name without folder and ending, e.g. 'enrolled'")
     return value
-
-
-def _said(value: str) -> str:
-    if not value.strip():
-        raise ValueError("empty | Say it in words, or leave the key out")
-    return value
-
-
-def _some(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    if not values:
-        raise ValueError("nothing to look for | Give at least one")
-    return values
-
-
-def _plain_date(value: Any) -> date:
-    if isinstance(value, date) and not isinstance(value, datetime):
-        if _FIRST_YEAR <= value.year <= _LAST_YEAR:
-            return value
-        raise ValueError(f"outside the years {_FIRST_YEAR}-{_LAST_YEAR} | Give a day such as 2024-01-31")
-    raise ValueError("not a day | Give a day such as 2024-01-31, without quotes or a clock")
-
-
-def _value(value: Any) -> Any:
-    if isinstance(value, str) or is_whole(value):
-        return value
-    raise ValueError('neither text nor a whole number | Give values as the city has them, e.g. "Kallio" or 4')
-
-
-Value = Annotated[str | int, BeforeValidator(_value)]
-Code = Annotated[StrictStr, AfterValidator(_code_pattern)]
-Codes = Annotated[tuple[Code, ...], AfterValidator(_some)]
-AnyWindow = Annotated[Window, BeforeValidator(Window.parse)]
-Day = Annotated[date, BeforeValidator(_plain_date)]
-Said = Annotated[StrictStr, AfterValidator(_said)]
-
-
-class Texts(Spec):
-    """One text in the three languages of the city."""
-
-    where_in_file = "text"
-    fi: Said
-    sv: Said
-    en: Said
 
 
 class FeatureSpec(Spec):
@@ -273,7 +209,7 @@ class AttributeRule(Spec):
 
     where_in_file = "cohort.where"
     attribute: Said
-    one_of: Annotated[tuple[Value, ...], AfterValidator(_some), Field(alias="in")]
+    one_of: Annotated[tuple[Value, ...], AfterValidator(some), Field(alias="in")]
 
 
 class EventRule(Spec):
@@ -286,15 +222,30 @@ class EventRule(Spec):
 
 
 class AsOfSpec(Spec):
-    """Which days to look from: every so many days from first to last, or after an event becomes known."""
+    """Which days to look from: every so many days from first to last, or after an event becomes known.
+
+    With ``on`` everyone is looked at from a day of their own: the day after the city came to know of such an event,
+    and ``after_days`` more. ``period_days`` then says how many days together make one period of validation, of which
+    each date is one where the days are fixed.
+
+    >>> AsOfSpec(on="school.place_lost").period_days
+    91
+    """
 
     where_in_file = "cohort.as_of"
     first: Day | None = None
     last: Day | None = None
     every_days: Annotated[StrictInt, Field(ge=1, le=LONGEST_DAYS)] | None = None
     on: Code | None = None
-    after_days: Annotated[StrictInt, Field(ge=0, le=LONGEST_DAYS)] | None = None
-    period_days: Annotated[StrictInt, Field(ge=1, le=LONGEST_DAYS)] | None = None
+    after_days: Annotated[StrictInt, Field(ge=0, le=LONGEST_DAYS)] | None = Field(default=None, validate_default=True)
+    period_days: Annotated[StrictInt, Field(ge=1, le=LONGEST_DAYS)] | None = Field(default=None, validate_default=True)
+
+    @field_validator("after_days", "period_days")
+    @classmethod
+    def _usual_for_events(cls, days: int | None, info: ValidationInfo) -> int | None:
+        if days is not None or info.data.get("on") is None:
+            return days
+        return {"after_days": 0, "period_days": PERIOD_DAYS}[str(info.field_name)]
 
     @model_validator(mode="after")
     def _dates_or_event(self) -> AsOfSpec:
@@ -304,6 +255,11 @@ class AsOfSpec(Spec):
             raise ValueError(f"needs either fixed days or an event to follow, and not both | {how}")
         if self.on is None and (self.first is None or self.last is None or self.every_days is None):
             raise ValueError(f"lacks a part | {how}")
+        if self.on is None and self.period_days is not None:
+            raise ValueError(
+                "period_days groups days that follow an event, and these days are fixed, each a period of its own | "
+                "Leave it out, or give on and after_days"
+            )
         if self.first is not None and self.last is not None and self.last < self.first:
             raise ValueError(f"last ({self.last}) comes before first ({self.first}) | Give the earlier day as first")
         if self.n_days > MOST_AS_OF_DATES:
@@ -320,18 +276,21 @@ class AsOfSpec(Spec):
             return 0
         return (self.last - self.first).days // self.every_days + 1
 
-    def _unbuilt(self) -> Iterator[tuple[str, str, str]]:
-        if self.on is not None:
-            yield "on", "as-of dates that follow an event", "Give first, last and every_days"
-
 
 class CohortSpec(Spec):
     """Who is eligible at which as-of dates: a ready-made table, or rules that must all hold.
 
+    ``washout_days`` and ``prior_outcome`` also narrow a table. Washout: an event of any code at least so many days
+    before the as-of date, known before it, shows that the person was under observation by then. Prior outcome: nobody
+    for whom an event of the label's codes lies in that window before the as-of date, as known then.
+    Source: the OHDSI settings ``washoutPeriod`` and ``removeSubjectsWithPriorOutcome`` (Reps et al. 2018, JAMIA 25:
+    969-975).
+
+    >>> from datetime import date
     >>> CohortSpec(age=[28, 16], as_of={"first": date(2024, 1, 1), "last": date(2024, 6, 1), "every_days": 30})
     Traceback (most recent call last):
-    features.spec.SpecError: cohort: age: is [28, 16]: nobody is that old. Give whole years, the younger first, e.g. \
-age = [16, 28]
+    features.spec_base.SpecError: cohort: age: is [28, 16]: nobody is that old. Give whole years, the younger first, \
+e.g. age = [16, 28]
     """
 
     where_in_file = "cohort"
@@ -366,30 +325,23 @@ age = [16, 28]
             )
         return self
 
-    def _unbuilt(self) -> Iterator[tuple[str, str, str]]:
-        if self.as_of is not None:
-            yield from _within("as_of", self.as_of)
-        for key, entries in (("with", self.with_), ("without", self.without)):
-            for i, entry in enumerate(entries):
-                yield from _within(f"{key}[{i}]", entry)
-
-
-def _within(key: str, spec: Spec) -> Iterator[tuple[str, str, str]]:
-    for inner, wanted, mend in spec._unbuilt():
-        yield f"{key}.{inner}", wanted, mend
-
 
 class LabelSpec(Spec):
     """What counts as the need having appeared after the as-of date.
 
-    An event counts if it happened in [as_of, as_of + horizon) and was known before as_of + horizon + delay. Of the
-    measures, ``days`` (distinct days) is 0 when nothing counts; ``sum``, ``max`` and ``min`` then have no value, which
-    reaches neither ``at_least`` nor ``at_most``. ``days`` without either means ``at_least = 1``.
+    An event counts if it happened in [as_of + ``starts_after_days``, as_of + horizon), the time at risk, and was known
+    before as_of + horizon + delay. Of the measures, ``days`` (distinct days) is 0 when nothing counts; ``sum``, ``max``
+    and ``min`` then have no value, which reaches neither ``at_least`` nor ``at_most``. ``days`` without either means
+    ``at_least = 1``.
+
+    Who leaves (``censored_by``) before the label is decided has none (``drop``; ``ipcw`` also weighs those who stayed
+    for those who left), or counts as not in need (``negative``); but who left after ``min_days_at_risk`` days at risk
+    is taken as followed to the end. See :func:`features.label.outcome_of`.
 
     >>> LabelSpec(codes=["status.neet"], horizon_days=0)
     Traceback (most recent call last):
-    features.spec.SpecError: label: horizon_days: is 0: no day lies after the as-of date. Give the number of days to \
-look ahead, e.g. horizon_days = 180
+    features.spec_base.SpecError: label: horizon_days: is 0: no day lies after the as-of date. Give the number of days \
+to look ahead, e.g. horizon_days = 180
     """
 
     where_in_file = "label"
@@ -400,8 +352,8 @@ look ahead, e.g. horizon_days = 180
     at_least: float | None = Field(default=None, allow_inf_nan=False, strict=True, validate_default=True)
     reporting_delay_days: Annotated[StrictInt, Field(ge=0, le=LONGEST_DAYS)] = 0
     starts_after_days: StrictInt = 0
-    min_days_at_risk: StrictInt | None = None
     censored_by: tuple[Code, ...] = ()
+    min_days_at_risk: StrictInt | None = None
     censoring: Literal["drop", "negative", "ipcw"] = "drop"
     plausible_auc_max: float = Field(default=None, validate_default=True)
 
@@ -411,6 +363,32 @@ look ahead, e.g. horizon_days = 180
         if not 1 <= days <= LONGEST_DAYS:
             wrong = "no day lies after the as-of date" if days < 1 else "longer than a century"
             raise ValueError(f"{wrong} | Give the number of days to look ahead, e.g. horizon_days = 180")
+        return days
+
+    @field_validator("starts_after_days")
+    @classmethod
+    def _begins_after_the_features(cls, days: int, info: ValidationInfo) -> int:
+        if days < 0:
+            raise ValueError(
+                "the label would begin inside the feature window, where the model could read it | "
+                "Give 0, or the days to wait after the as-of date"
+            )
+        horizon_days = info.data.get("horizon_days")
+        if horizon_days is not None and days >= horizon_days:
+            raise ValueError(f"no day of the horizon ({horizon_days} days) is left | Give fewer than horizon_days")
+        return days
+
+    @field_validator("min_days_at_risk")
+    @classmethod
+    def _can_leave_so_late(cls, days: int | None, info: ValidationInfo) -> int | None:
+        known = {"horizon_days", "starts_after_days", "censored_by"} <= info.data.keys()
+        if days is None or not known:
+            return days
+        at_risk = info.data["horizon_days"] - info.data["starts_after_days"]
+        if not 1 <= days <= at_risk:
+            raise ValueError(f"the time at risk is {at_risk} days | Give 1 to {at_risk}, or leave it out for all")
+        if not info.data["censored_by"]:
+            raise ValueError("is about those who leave, and censored_by names no event | Add it, or leave this out")
         return days
 
     @field_validator("at_least")
@@ -446,10 +424,6 @@ look ahead, e.g. horizon_days = 180
         if self.at_least is None and self.at_most is None:
             raise ValueError(f"the {self.measure} of values is compared with nothing | Give at_least or at_most")
         return self
-
-    def _unbuilt(self) -> Iterator[tuple[str, str, str]]:
-        if self.censoring == "ipcw":
-            yield "censoring", "'ipcw'", "Built: drop, negative"
 
 
 class IndicatorSpec(Spec):

@@ -1,7 +1,8 @@
 """An invented city whose needs, effects and unfairness are known, so that everything built on it can be checked.
 
-The effects are in :mod:`features.synthetic_world`, the people in :mod:`features.synthetic_residents`, and what happens
-to them in :mod:`features.synthetic_events`; this module writes the city folder and the truth behind it.
+The effects are in :mod:`features.synthetic_world`, the people in :mod:`features.synthetic_residents`, what happens to
+them in :mod:`features.synthetic_events` and its neighbours, and how the city hears of it in
+:mod:`features.synthetic_recorder`; this module writes the city folder and the truth behind it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ethics.refusals import BadInput, Fault
-from features.synthetic_events import Events, Lives, live
+from features.synthetic_events import Lives, live
+from features.synthetic_recorder import Events
 from features.synthetic_residents import DISTRICTS, LANGUAGES, YEAR_DAYS, History, Residents, settle
 from features.synthetic_world import CODES, EXTRACT_DATE, EXTRACT_DAY, MONTHS, Ints, World
 
@@ -30,6 +32,7 @@ BLOCK_PERSONS = 5_000
 # The periods for which the truth is kept: the last whole ones that an early as-of date could be judged on.
 HEALTH_YEAR_FROM = date(2025, 6, 1)
 YOUTH_HALF_YEAR_FROM = date(2025, 12, 1)
+PRESCHOOL_YEAR = 2025
 
 UNITS = (
     ("unit-1", "Southern service area", ("west", "south", "centre")),
@@ -88,7 +91,8 @@ class Truth:
         barred) · `watched` · `health_need` and `health_probability` (of an avoidable admission, by the true rates, in
         the 12 months from June 2025; null for who was not in the city throughout) · `youth_need` and
         `youth_probability` (of falling out of school and work in the 6 months from December 2025; null likewise, and
-        outside ages 16 to 28).
+        outside ages 16 to 28) · `preschool_need` (how hard the family is to reach) and `preschool_probability` (of
+        neither reply nor enrolment by the August of 2025; null but for the children offered a place that year).
         """
         return pl.read_parquet(self.folder / TRUTH_FILE)
 
@@ -193,8 +197,8 @@ def _write_blocks(
             n = min(BLOCK_PERSONS, n_persons - first)
             rng = np.random.default_rng([seed, block])
             ids = [f"{number:0{width}d}" for number in range(first + 1, first + n + 1)]
-            residents, history = settle(rng, n, world)
-            lives = live(rng, residents, world, density)
+            residents, history, moves = settle(rng, n, world)
+            lives = live(rng, residents, moves, world, density)
             n_events += lives.events.day.size
             n_late += int((lives.events.known > lives.events.day).sum())
             for name, table in _tables(ids, first, residents, history, lives, facts):
@@ -269,6 +273,8 @@ def _truth(residents: Residents, lives: Lives) -> dict[str, Any]:
     half = _months_from(YOUTH_HALF_YEAR_FROM, 6)
     stays = ~present[:, year].all(axis=1)
     young = (residents.age[:, half[0]] >= 16) & (residents.age[:, half[0]] < 29) & present[:, half].all(axis=1)
+    turns_six = residents.birth_day.astype("datetime64[D]").astype("datetime64[Y]").astype(np.int64) + 1976
+    elsewhere = (turns_six != PRESCHOOL_YEAR) | np.isnan(lives.preschool_need)
     return {
         "language_group": pa.array(np.array(LANGUAGES)[residents.language]),
         "use_factor": pa.array(residents.use_factor),
@@ -277,6 +283,8 @@ def _truth(residents: Residents, lives: Lives) -> dict[str, Any]:
         "health_probability": pa.array(1 - np.exp(-lives.admission_rate[:, year].sum(axis=1)), mask=stays),
         "youth_need": pa.array(np.where(young, lives.youth_need[:, half].mean(axis=1), 0), mask=~young),
         "youth_probability": pa.array(1 - np.prod(1 - lives.neet_entry[:, half], axis=1), mask=~young),
+        "preschool_need": pa.array(lives.preschool_need, mask=elsewhere),
+        "preschool_probability": pa.array(lives.preschool_chance, mask=elsewhere),
     }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from features.synthetic_world import (
     EXTRACT_DAY,
     MONTH_DAYS,
     MONTH_START,
+    N_MONTHS,
     START_DAY,
     Bools,
     Floats,
@@ -33,6 +35,8 @@ AGE_SHARES = (
     0.0758, 0.0666, 0.0533, 0.0576, 0.0557, 0.0465, 0.0425, 0.0423, 0.0240, 0.0225,
 )  # fmt: skip
 WOMEN_SHARE = 0.525
+EARLIER_YEARS = 3
+"""Years before the log whose moves the city still has: pre-school offers are older than the log."""
 YEAR_DAYS = 365.25
 
 
@@ -76,8 +80,27 @@ class History:
     known: Ints
 
 
-def settle(rng: np.random.Generator, n: int, world: World) -> tuple[Residents, History]:
-    """A block of residents, and where and with whom each of them has lived."""
+class Moves(NamedTuple):
+    """Moves to a new address, within a district too and in the years before the log: position of the person, day."""
+
+    person: Ints
+    day: Ints
+
+    def within(self, months: int, n: int) -> Bools:
+        """Whether each of `n` persons moved in the `months` before each month of the log, (n, N_MONTHS)."""
+        starts = np.append(MONTH_START[0] - 30 * np.arange(months, 0, -1), MONTH_START)
+        month = np.searchsorted(starts, self.day, side="right") - 1
+        inside = month >= 0
+        moved = np.zeros((n, starts.size), np.bool_)
+        moved[self.person[inside], month[inside]] = True
+        recent = np.zeros((n, N_MONTHS), np.bool_)
+        for back in range(1, months + 1):
+            recent |= moved[:, months - back : months - back + N_MONTHS]
+        return recent
+
+
+def settle(rng: np.random.Generator, n: int, world: World) -> tuple[Residents, History, Moves]:
+    """A block of residents, where and with whom each of them has lived, and when they moved."""
     band = rng.choice(len(AGE_STARTS), n, p=np.array(AGE_SHARES) / sum(AGE_SHARES))
     ends = np.array([*AGE_STARTS[1:], 100])
     starts = np.array(AGE_STARTS)
@@ -92,10 +115,10 @@ def settle(rng: np.random.Generator, n: int, world: World) -> tuple[Residents, H
 
     years = 4.0
     dies = rng.random(n) < 1 - np.exp(-years * 0.0006 * np.exp(0.085 * (age - 30)).clip(0.1, 300))
-    moves = rng.random(n) < 0.06
+    departs = rng.random(n) < 0.06
     earliest = np.maximum(birth_day + 1, START_DAY)
     leave_day = earliest + (rng.random(n) * (EXTRACT_DAY - earliest)).astype(np.int64)
-    leave_day[~dies & ~moves] = EXTRACT_DAY + 1_000
+    leave_day[~dies & ~departs] = EXTRACT_DAY + 1_000
     factor = np.where(language == LANGUAGES.index(world.barred_group), world.use_factor, 1.0)
     residents = Residents(
         birth_day=birth_day,
@@ -111,8 +134,8 @@ def settle(rng: np.random.Generator, n: int, world: World) -> tuple[Residents, H
         access=(world.access_sd * rng.standard_normal(n)).astype(np.float32),
         watched=rng.random(n) < world.watched_share * np.exp(0.3 * hardship).clip(0.2, 4),
     )
-    history, latest_district = _moves(rng, residents, age)
-    return replace(residents, district=latest_district), history
+    history, latest_district, moves = _moves(rng, residents, age)
+    return replace(residents, district=latest_district), history, moves
 
 
 def _households(rng: np.random.Generator, age: Floats) -> Ints:
@@ -130,8 +153,11 @@ def _households(rng: np.random.Generator, age: Floats) -> Ints:
     return household
 
 
-def _moves(rng: np.random.Generator, residents: Residents, age: Floats) -> tuple[History, Ints]:
-    """Where each person lived and with whom, from when; and the district on the extract date."""
+def _moves(rng: np.random.Generator, residents: Residents, age: Floats) -> tuple[History, Ints, Moves]:
+    """Where each person lived and with whom, from when; the district on the extract date; and every change of address.
+
+    The history of districts begins with the log; addresses before it are known by the moves alone.
+    """
     n = age.size
     everyone = np.arange(n)
     start = np.maximum(residents.birth_day, START_DAY)
@@ -162,10 +188,25 @@ def _moves(rng: np.random.Generator, residents: Residents, age: Floats) -> tuple
     rows.append((who, np.ones(who.size, np.bool_), own, leaves_home[who]))
     current[who] = own
 
+    addresses = [(who, day) for who, is_district, _, day in rows if is_district.all()]
+    for first, last in pairwise((*(START_DAY - 365 * np.arange(EARLIER_YEARS, 0, -1)), *year_starts)):
+        share = 0.14 if last <= START_DAY else 0.06  # the moves to another district are there already
+        moving = (rng.random(n) < share)[residents.household]
+        day = rng.integers(first + 1, last, n)[residents.household]
+        who = np.flatnonzero(
+            moving
+            & (day > residents.birth_day)
+            & (day < residents.leave_day)
+            & ((day < leaves_home) | (last <= START_DAY))
+        )
+        addresses.append((who, day[who]))
+    moves = Moves(*(np.concatenate(column) for column in zip(*addresses, strict=True)))
+
     parts = [*known_at_once, *rows]
     person, is_district, value, from_day = (np.concatenate(column) for column in zip(*parts, strict=True))
     late = np.arange(person.size) >= 2 * n
     known = from_day + late * rng.integers(0, 15, person.size)
     keep = np.flatnonzero(known <= EXTRACT_DAY)
     order = keep[np.lexsort((is_district[keep], from_day[keep], person[keep]))]
-    return History(person[order], is_district[order], value[order], from_day[order], known[order]), current
+    history = History(person[order], is_district[order], value[order], from_day[order], known[order])
+    return history, current, moves

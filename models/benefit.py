@@ -188,15 +188,15 @@ class Grounds(NamedTuple):
 
 
 def benefit_grounds(
-    need: Need, city: str, *, today: date, table: EvidenceTable | None = None, trial: Uplift | None = None
+    need: Need, city: str | None, *, today: date, table: EvidenceTable | None = None, trial: Uplift | None = None
 ) -> Grounds:
     """The grounds on which a need in a city may speak of benefit.
 
     Parameters
     ----------
     need : Need
-    city : str
-        As the table's ``cities`` name it.
+    city : str or None
+        As the table's ``cities`` name it; None is whichever city.
     today : date
         An evidence table past its ``review_by`` is no ground.
     table : EvidenceTable, optional
@@ -217,14 +217,15 @@ def benefit_grounds(
         wrong = f"its average effect lies between {low:.4f} and {high:.4f}, and none is shown for the first fifth"
         why_not.append(Fault("benefit: trial", wrong, "Speak of risk or need"))
     if not why_not:
-        wrong = f"neither an evidence table nor a trial is given for need '{need.id}' in city '{city}'"
+        place = "" if city is None else f" in city '{city}'"
+        wrong = f"neither an evidence table nor a trial is given for need '{need.id}'{place}"
         mend = "Speak of risk or need; or give a table of published effects, or randomise a part of the list"
         why_not.append(Fault("benefit", wrong, mend))
     raise BadInput(*why_not)
 
 
 def _effects_of(
-    need: Need, city: str, today: date, table: EvidenceTable | None
+    need: Need, city: str | None, today: date, table: EvidenceTable | None
 ) -> tuple[tuple[Effect, ...], list[Fault]]:
     """Effects of the table that hold for a need in a city, and, when there are none, why."""
     if table is None:
@@ -233,10 +234,11 @@ def _effects_of(
     if today > table.review_by:
         wrong = f"was to be reviewed by {table.review_by}, which has passed ({today})"
         return (), [Fault(where, wrong, "Review its effects, and give the day of the next review")]
-    here = [e for e in table.effects if need.id in e.needs and (not e.cities or city in e.cities)]
+    here = [e for e in table.effects if need.id in e.needs and (not e.cities or city is None or city in e.cities)]
     if not here:
         known = sorted({name for effect in table.effects for name in effect.needs})
-        wrong = f"has no effect for need '{need.id}' in city '{city}'"
+        place = "" if city is None else f" in city '{city}'"
+        wrong = f"has no effect for need '{need.id}'{place}"
         return (), [Fault(where, wrong, f"Speak of risk or need, or add an effect with its source. Needs: {known}")]
     if need.label is not None and need.label.at_most is not None:
         wrong = f"says that an outcome grows rarer, and the need's label is at_most = {need.label.at_most:g}"

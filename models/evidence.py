@@ -16,13 +16,16 @@ import numpy as np
 import polars as pl
 
 from ethics.case import SORT_KEY, Evidence
-from ethics.cells import INDICATOR, audit_cut, rank_order
+from ethics.cells import INDICATOR
 from ethics.digests import sha256
 from ethics.groups import HOUSEHOLD
 from ethics.refusals import BadInput, Fault, NotTrusted
-from models.baselines import UNIT_RULE, Duel, run_baselines
+from models.baselines import SIMPLE, Duel, duel_cut, enough_replicates, floats, weight_of
+from models.baselines import audit_cut_of as audit_cut_of
+from models.baselines import duels as duels
 from models.metrics import REPLICATES, Estimate, evaluate, single_column_aucs
 from models.need import Need
+from models.need_parts import written
 from models.registry import refuse_person_split
 from models.rule import RuleModel, rule_order
 from models.ties import tie_keys
@@ -60,6 +63,8 @@ def gather_evidence(
     trained_by: str,
     replicates: int = REPLICATES,
     households: pl.DataFrame | None = None,
+    orders: Mapping[str, np.ndarray] | None = None,
+    weight: np.ndarray | None = None,
 ) -> GatheredEvidence:
     """Fill the gate's tables from a model and the rows it is judged on.
 
@@ -83,6 +88,11 @@ def gather_evidence(
         Who trained, by the name their key would carry: the auditor must be somebody else (C702).
     households : polars.DataFrame or None
         ``person_id``, ``household``: who lives with whom at the judged date. None: not known, and the verdict says so.
+    orders : mapping, optional
+        Simple order → rank score of the judged rows (n,), learnt from the training rows alone
+        (``Experiment.orders``): the model duels with the best column and the area too.
+    weight : float64 (n,), optional
+        Inverse-probability weights of the judged rows (``Experiment.weight``), for figures and duels.
 
     Raises
     ------
@@ -92,9 +102,12 @@ def gather_evidence(
     if not trained_by.strip():
         raise BadInput(Fault("trained_by", "is empty", "Name who trained, so that the auditor can be somebody else"))
     need = model.need
-    rows = judged_rows(model, judged, seen_in_training, secret, households)
-    figures = evaluate_rows(rows, need.capacity.k, seed, replicates)
-    unseen = evaluate_rows(rows.filter(~pl.col("seen_in_training")), need.capacity.k, seed, replicates)
+    rows = judged_rows(model, judged, seen_in_training, secret, households, orders=orders, weight=weight)
+    # Where as-of dates follow an event, the persons of many days stand in one list.
+    by_date = need.cohort.as_of is None or need.cohort.as_of.on is None
+    figures = evaluate_rows(rows, need.capacity.k, seed, replicates, by_date=by_date)
+    strangers = rows.filter(~pl.col("seen_in_training"))
+    unseen = evaluate_rows(strangers, need.capacity.k, seed, replicates, by_date=by_date)
     facts: dict[str, Any] = {
         **_need_facts(need),
         "model_digest": model.digest,
@@ -106,6 +119,7 @@ def gather_evidence(
         "figures": {name: _json_estimate(figure) for name, figure in figures.items()},
         "figures_of_unseen_persons": {name: _json_estimate(figure) for name, figure in unseen.items()},
         "n_unseen_persons": int((~seen_in_training).sum()),
+        "duels_at_capacity": _duels_at_capacity(model, rows, seed, replicates),
         "single_columns": _single_columns(model, judged),
         "additivity_max_error": additivity_max_error(model, judged.X, seed),
         "seed": seed,
@@ -130,6 +144,9 @@ def judged_rows(
     seen_in_training: np.ndarray,
     secret: bytes,
     households: pl.DataFrame | None = None,
+    *,
+    orders: Mapping[str, np.ndarray] | None = None,
+    weight: np.ndarray | None = None,
 ) -> pl.DataFrame:
     """Rows as the gate takes them, one per person.
 
@@ -137,8 +154,8 @@ def judged_rows(
     -------
     polars.DataFrame
         ``person_id``, ``as_of_date``, ``rank_score``, ``tie_key``, ``probability`` (null for a rule), ``label`` (null
-        = unknown), ``rule_score``, ``seen_in_training``, ``indicator:<name>`` … and, where households are given,
-        ``household`` (null: alone).
+        = unknown), ``rule_score``, ``seen_in_training``, ``indicator:<name>`` …; where they are given, each of
+        ``orders`` by its name, ``weight``, and ``household`` (null: alone).
 
     Raises
     ------
@@ -159,6 +176,8 @@ def judged_rows(
         pl.Series("rule_score", rule_order(model.columns, judged.X, model.need.order)),
         pl.Series("seen_in_training", seen_in_training, dtype=pl.Boolean),
         *(pl.Series(INDICATOR + name, values) for name, values in judged.indicators.items()),
+        *(pl.Series(name, score, dtype=pl.Float64) for name, score in (orders or {}).items()),
+        *([] if weight is None else [pl.Series("weight", weight, dtype=pl.Float64)]),
     )
     keyed = [
         part.with_columns(pl.Series("tie_key", tie_keys(secret, part["person_id"].to_list(), model.digest, day)))
@@ -185,17 +204,20 @@ def _with_households(rows: pl.DataFrame, households: pl.DataFrame) -> pl.DataFra
     return rows.join(known, on="person_id", how="left", maintain_order="left")
 
 
-def evaluate_rows(rows: pl.DataFrame, k: int, seed: int, replicates: int = REPLICATES) -> dict[str, Estimate]:
-    """:func:`models.metrics.evaluate` of rows as :func:`judged_rows` makes them."""
+def evaluate_rows(
+    rows: pl.DataFrame, k: int, seed: int, replicates: int = REPLICATES, *, by_date: bool = True
+) -> dict[str, Estimate]:
+    """:func:`models.metrics.evaluate` of rows of :func:`judged_rows`, ranked within each as-of date or not."""
     has_probability = rows["probability"].null_count() == 0
     return evaluate(
-        label=_floats(rows["label"]),
-        rank_score=_floats(rows["rank_score"]),
-        probability=_floats(rows["probability"]) if has_probability else None,
+        label=floats(rows["label"]),
+        rank_score=floats(rows["rank_score"]),
+        probability=floats(rows["probability"]) if has_probability else None,
         person=rows["person_id"].to_numpy(),
-        period=rows["as_of_date"].to_physical().to_numpy(),
+        period=rows["as_of_date"].to_physical().to_numpy() if by_date else None,
         k=k,
         seed=seed,
+        weight=weight_of(rows),
         replicates=replicates,
     )
 
@@ -326,16 +348,6 @@ def load_evidence(
 _KEPT = ("recorded", "auc", "single_columns", "additivity_max_error", "seed", "trained_by")
 
 
-def audit_cut_of(rows: pl.DataFrame, need: Need, verdict_days: int, audit_recall: float) -> int:
-    """The audit cut k* of all judged rows, as the ranking is cut: unknown outcomes take places too."""
-    label = _floats(rows["label"])[_ranked(rows)]
-    return audit_cut(label, need.capacity.k, need.capacity.periods(verdict_days), audit_recall)
-
-
-def _ranked(rows: pl.DataFrame) -> np.ndarray:
-    return rank_order(_floats(rows["rank_score"]), rows["tie_key"] if "tie_key" in rows.columns else None)
-
-
 def duel_rows(
     rows: pl.DataFrame,
     model: NeedModel | RuleModel,
@@ -344,28 +356,27 @@ def duel_rows(
     seed: int,
     replicates: int = REPLICATES,
 ) -> list[dict[str, Any]]:
-    """The model against chance and the unit's rule at k*, in people found; empty for a rule.
+    """The model against chance and what a unit could do without a model, at k*, in people found; empty for a rule.
 
-    Only rows whose outcome is known can be found: the places are as many as the model gives to such rows above k*.
+    C105 asks that the model finds more than chance, and no fewer than the unit's rule, the best single column and the
+    area alone. A logistic regression is none of these: it takes a model to run, so it stands among the figures only
+    (``duels_at_capacity``). Only rows whose outcome is known can be found: the places are as many as the model gives
+    to such rows above k*.
     """
     if isinstance(model, RuleModel):
         return []
-    above = _ranked(rows)[: audit_cut_of(rows, model.need, verdict_days, audit_recall)]
-    cut = max(1, int(np.isfinite(_floats(rows["label"])[above]).sum()))
-    return [_json_duel(duel) for duel in duels(rows, (cut,), seed, replicates)]
+    cut = duel_cut(rows, model.need, verdict_days, audit_recall)
+    return [_json_duel(duel) for duel in duels(rows, (cut,), seed, replicates, orders=SIMPLE)]
 
 
-def duels(rows: pl.DataFrame, cuts: tuple[int, ...], seed: int, replicates: int = REPLICATES) -> list[Duel]:
-    """:func:`models.baselines.run_baselines` of judged rows."""
-    return run_baselines(
-        label=_floats(rows["label"]),
-        ours=_floats(rows["rank_score"]),
-        rivals={UNIT_RULE: _floats(rows["rule_score"])},
-        person=rows["person_id"].to_numpy(),
-        cuts=cuts,
-        seed=seed,
-        replicates=replicates,
-    )
+def _duels_at_capacity(
+    model: NeedModel | RuleModel, rows: pl.DataFrame, seed: int, replicates: int
+) -> list[dict[str, Any]]:
+    """The model against every order there is, logistic regression among them, at the unit's capacity."""
+    if isinstance(model, RuleModel) or not rows["label"].count():
+        return []
+    fought = duels(rows, (model.need.capacity.k,), seed, enough_replicates(rows.height, replicates))
+    return [_json_duel(duel) for duel in fought]
 
 
 def additivity_max_error(model: NeedModel | RuleModel, X: np.ndarray, seed: int) -> float | None:
@@ -380,14 +391,14 @@ def additivity_max_error(model: NeedModel | RuleModel, X: np.ndarray, seed: int)
 
 
 def feature_table(need: Need) -> list[dict[str, Any]]:
-    """Per column: which feature it belongs to, and that feature's source, purpose, basis and plain name (C601)."""
+    """Per column: its feature, and that feature's source, purpose, basis (null: none, or a mark) and plain name."""
     return [
         {
             "column": column,
             "feature": feature.name,
-            "source": feature.source,
-            "purpose": feature.purpose,
-            "basis": feature.basis,
+            "source": written(feature.source),
+            "purpose": written(feature.purpose),
+            "basis": written(feature.basis),
             "plain": feature.plain.model_dump() if feature.plain else None,
         }
         for feature in need.features
@@ -403,7 +414,10 @@ def _need_facts(need: Need) -> dict[str, Any]:
         "kind": need.kind,
         "service": need.service,
         "use": need.use,
-        "texts": {name: text.model_dump() for name, text in texts.items()},
+        "texts": {
+            name: {language: written(said) or "" for language, said in text.model_dump().items()}
+            for name, text in texts.items()
+        },
         "owner": need.owner.model_dump(),
         "capacity_k": need.capacity.k,
         "period_days": need.capacity.period_days,
@@ -425,11 +439,6 @@ def _single_columns(model: NeedModel | RuleModel, test: Matrix) -> list[dict[str
         {"column": name, "auc": _number(auc)}
         for name, auc in sorted(zip(model.columns, aucs, strict=True), key=lambda pair: (-_or_zero(pair[1]), pair[0]))
     ]
-
-
-def _floats(column: pl.Series) -> np.ndarray:
-    """A column as float64, null as NaN."""
-    return column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
 
 
 def _json_duel(duel: Duel) -> dict[str, Any]:

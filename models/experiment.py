@@ -1,21 +1,39 @@
-"""One experiment: train what each origin could have known, measure it on the date that came after."""
+"""One experiment: train what each origin could have known, measure it on the period that came after.
+
+Beside the figures stands everything that says what they are worth: simpler orders at the same capacity, persons never
+seen, districts left out, who was lost on the way, and what those who left would change.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from features.cohort import as_of_dates, build_cohort
-from features.matrix import build_matrix
+from ethics.policy import Policy
+from models.baseline_orders import LEARNT, LearntOrders, learn_orders
+from models.baselines import (
+    CHANCE,
+    NO_BASELINES,
+    UNIT_RULE,
+    advise,
+    baseline_table,
+    duel_cut,
+    floats,
+    weight_of,
+)
+from models.censoring import censoring_differences, censoring_weights
+from models.column_rankers import column_table
+from models.experiment_layout import Layout, lay_out
+from models.hold_out import hold_out_table
 from models.metrics import Estimate, evaluate
-from models.rule import RuleModel
-from models.splits import Split, is_test_person, split_periods
+from models.rule import RuleModel, rule_order
+from models.splits import Origin, Split
 from models.training import NeedModel, train
 
 if TYPE_CHECKING:
@@ -24,26 +42,55 @@ if TYPE_CHECKING:
     from features.matrix import Matrix
     from models.need import Need
 
+Floats = NDArray[np.float64]
+Parameters = Mapping[str, int | float]
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Experiment:
     """What came of one need on one city.
 
     Attributes
     ----------
     model : NeedModel or RuleModel
-        The candidate: trained at the first judged date, the only one that may be approved.
+        The candidate: trained at the first judged period, the only one that may be approved.
     split : Split
     train_matrix : Matrix or None
         What the candidate learnt from; None for a rule.
     judged : Matrix
         Rows the verdict is about: one per person, the latest.
     metrics : dict
-        Measure → Estimate, pooled over all test dates; they describe the procedure.
+        Measure → Estimate, pooled over all test periods; they describe the procedure. Empty without a label.
     by_date : dict
-        Test date → the same measures.
+        First day of the test period → the same measures.
     seen_in_training : bool (n,)
         Which judged persons the candidate has learnt from at an earlier date.
+    tested : pl.DataFrame
+        Every row of every test date, scored by its origin's model: ``person_id``, ``as_of_date``, ``origin`` (first
+        day of the test period), ``label`` (null: not known), ``rank_score``, ``probability`` (null for a rule),
+        ``weight`` (1.0 unless the label's censoring is ``ipcw``), ``censored``, ``seen_in_training`` (by that model),
+        ``rule_score``, and the orders that origin's training rows taught: ``best_column``, ``area``, ``logistic`` (log
+        odds); null where there is none.
+    unseen : dict
+        The measures among tested persons from whom their origin's model had learnt nothing.
+    baselines : pl.DataFrame
+        :func:`models.baselines.baseline_table` on the judged rows.
+    columns : pl.DataFrame
+        :func:`models.column_rankers.column_table` on the judged rows.
+    hold_outs : pl.DataFrame or None
+        :func:`models.hold_out.hold_out_table`; None unless the need asks for it.
+    attrition : pl.DataFrame
+        ``part`` (train, test), then the columns of :data:`features.attrition.STEPS`.
+    censoring : pl.DataFrame or None
+        :func:`models.censoring.censoring_differences` on the tested rows; None where nobody left.
+    advice : str or None
+        :func:`models.baselines.advise` at the policy's audit cut.
+    orders : dict
+        Simple order → rank score of the judged rows, float64 (n,): for the gate's evidence.
+    weight : float64 (n,) or None
+        Inverse-probability weights of the judged rows.
+    train_weights : float64 or None
+        Those of the rows of ``train_matrix``.
     """
 
     need: Need
@@ -53,133 +100,223 @@ class Experiment:
     judged: Matrix
     metrics: dict[str, Estimate]
     by_date: dict[date, dict[str, Estimate]]
-    seen_in_training: np.ndarray
+    seen_in_training: NDArray[np.bool_]
+    tested: pl.DataFrame
+    unseen: dict[str, Estimate]
+    baselines: pl.DataFrame
+    columns: pl.DataFrame
+    hold_outs: pl.DataFrame | None
+    attrition: pl.DataFrame
+    censoring: pl.DataFrame | None
+    advice: str | None
+    orders: dict[str, Floats]
+    weight: Floats | None
+    train_weights: Floats | None
 
 
 def run_experiment(
-    city: City, need: Need, objections: ObjectionRegister, seed: int, step: Callable[..., None]
+    city: City,
+    need: Need,
+    objections: ObjectionRegister,
+    seed: int,
+    step: Callable[..., None],
+    *,
+    parameters: Parameters | None = None,
+    policy: Policy | None = None,
+    laid: Layout | None = None,
 ) -> Experiment:
     """Train and measure a need on a city.
+
+    Parameters
+    ----------
+    city : City
+    need : Need
+    objections : ObjectionRegister
+    seed : int
+    step : callable
+        Told what is being done.
+    parameters : mapping, optional
+        Of the trees, above the need's own, e.g. from a search.
+    policy : Policy, optional
+        Fixes the audit cut of the duel; the one that comes with Ennakko if left out.
+    laid : Layout, optional
+        Of this city, need and seed, where it was laid out before, e.g. for a search.
 
     Raises
     ------
     BadInput
-        Nothing mature, an empty cohort, a label that never occurs, everyone objected: each says what to do.
+        Nothing mature, an empty cohort, a label that never occurs or does not vary, everyone objected: each says what
+        to do.
     """
-    split = split_periods(as_of_dates(city, need.cohort), need.label, city.extract_date, need.splits)
-    dates = sorted({*split.test_dates, *(day for origin in split.origins for day in origin.train_dates)})
-    step(f"{need.id}: building features")
-    matrix = build_matrix(
-        city,
-        need.features,
-        build_cohort(city, need.cohort, dates),
-        objections=objections,
-        need_id=need.id,
-        label=need.label,
-        indicators=need.indicators,
-    )
-    day = matrix.keys["as_of_date"].to_numpy()
-    people = matrix.keys["person_id"].to_list()
-    held_out = is_test_person(people, seed) if split.kind == "person" else None
-    parts = _measured(matrix, need, split, day, held_out, seed, step)
+    laid = lay_out(city, need, objections, seed, step) if laid is None else laid
+    learnt = _learn(laid, parameters, step)
+    split = laid.split
+    candidate = learnt[split.candidate.train_dates]
+    tested = _tested_rows(laid, learnt)
     step(f"{need.id}: measuring, with intervals")
-    pooled = _evaluate([part for _, part in parts], need, seed)
-    # One test date is the pool itself.
-    by_date = {test: _evaluate([part], need, seed) for test, part in parts} if len(parts) > 1 else {parts[0][0]: pooled}
-    candidate = dict(parts)[split.judged_dates[0]]
-    judged_rows = _latest_per_person(matrix, split.judged_dates, held_out)
-    train_rows = None if split.kind == "rule" else _train_rows(day, split.train_dates, held_out)
-    learnt = set() if train_rows is None else set(np.asarray(people, dtype=object)[train_rows].tolist())
-    judged = matrix.rows(judged_rows)
+    pooled = _evaluate(tested, need, seed)
+    by_date = {origin.test_date: pooled for origin in split.origins}
+    if len(split.origins) > 1:  # one test period is the pool itself
+        parts = {origin.test_date: tested.filter(pl.col("origin") == origin.test_date) for origin in split.origins}
+        by_date = {day: _evaluate(part, need, seed) for day, part in parts.items()}
+    step(f"{need.id}: comparing with simpler orders")
+    judged_rows = _scored(laid, candidate, laid.judged, split.candidate)
+    baselines, advice = _against_others(candidate, judged_rows, need, policy or Policy.load(), seed)
+    judged = laid.matrix.rows(laid.judged)
     return Experiment(
         need=need,
         model=candidate.model,
         split=split,
-        train_matrix=None if train_rows is None else matrix.rows(train_rows),
+        train_matrix=candidate.matrix,
         judged=judged,
         metrics=pooled,
         by_date=by_date,
-        seen_in_training=np.array([person in learnt for person in judged.keys["person_id"].to_list()], dtype=bool),
+        seen_in_training=judged_rows["seen_in_training"].to_numpy(),
+        tested=tested,
+        unseen=_evaluate(tested.filter(~pl.col("seen_in_training")), need, seed),
+        baselines=baselines,
+        columns=_columns(candidate, judged, judged_rows, need, seed),
+        hold_outs=_hold_outs(laid, candidate, parameters, step),
+        attrition=laid.attrition,
+        censoring=_censoring(laid, tested),
+        advice=advice,
+        orders={name: floats(judged_rows[name]) for name in LEARNT if not judged_rows[name].null_count()},
+        weight=weight_of(judged_rows),
+        train_weights=candidate.weights,
     )
 
 
-@dataclass(frozen=True)
-class _Part:
-    """One test date: its rows and the model that could have been used that day."""
+# ---- learning ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class _Learnt:
+    """What one set of training dates taught; a rule was taught nothing."""
 
     model: NeedModel | RuleModel
-    matrix: Matrix
-
-    @cached_property
-    def raw(self) -> np.ndarray:
-        """Raw scores: float64 (n,)."""
-        return self.model.raw(self.matrix.X)
-
-    @cached_property
-    def probability(self) -> np.ndarray:
-        """Calibrated probabilities, NaN for a rule: float64 (n,)."""
-        return self.model.probability(self.raw) if isinstance(self.model, NeedModel) else np.full(len(self.raw), np.nan)
+    orders: LearntOrders | None = None
+    matrix: Matrix | None = None
+    weights: Floats | None = None
+    persons: pl.Series | None = None
 
 
-def _measured(
-    matrix: Matrix,
-    need: Need,
-    split: Split,
-    day: np.ndarray,
-    held_out: np.ndarray | None,
-    seed: int,
-    step: Callable[..., None],
-) -> list[tuple[date, _Part]]:
-    models: dict[tuple[date, ...], NeedModel | RuleModel] = {}
-    parts = []
+def _learn(laid: Layout, parameters: Parameters | None, step: Callable[..., None]) -> dict[tuple[date, ...], _Learnt]:
+    """Training dates → what they taught. The matrix is kept of the candidate alone."""
+    need, split, seed = laid.need, laid.split, laid.seed
+    if split.kind == "rule":
+        return {(): _Learnt(RuleModel.of(need))}
+    learnt: dict[tuple[date, ...], _Learnt] = {}
     for done, origin in enumerate(split.origins):
         step(f"{need.id}: training", done, len(split.origins))
-        if origin.train_dates not in models:
-            if split.kind == "rule":
-                models[origin.train_dates] = RuleModel.of(need)
-            else:
-                rows = _train_rows(day, origin.train_dates, held_out)
-                models[origin.train_dates] = train(matrix.rows(rows), need, seed)
-        test = day == np.datetime64(origin.test_date)
-        parts.append((origin.test_date, _Part(models[origin.train_dates], matrix.rows(_kept(test, held_out)))))
-    return parts
+        if origin.train_dates in learnt:
+            continue
+        rows = laid.taught(origin)
+        matrix, weights = laid.matrix.rows(rows), laid.weights(rows)
+        is_candidate = origin.train_dates == split.train_dates
+        learnt[origin.train_dates] = _Learnt(
+            model=train(matrix, need, seed, weights=weights, parameters=parameters),
+            orders=learn_orders(laid.city, matrix, need.capacity.k, seed, weights),
+            matrix=matrix if is_candidate else None,
+            weights=weights if is_candidate else None,
+            persons=matrix.keys["person_id"].unique(),
+        )
+    return learnt
 
 
-def _train_rows(day: np.ndarray, train_dates: Sequence[date], held_out: np.ndarray | None) -> np.ndarray:
-    rows = np.isin(day, np.array(train_dates, dtype="datetime64[D]"))
-    return rows if held_out is None else rows & ~held_out
+# ---- scored rows ---------------------------------------------------------------------------------------------------
 
 
-def _kept(rows: np.ndarray, held_out: np.ndarray | None) -> np.ndarray:
-    return rows if held_out is None else rows & held_out
-
-
-def _latest_per_person(matrix: Matrix, dates: Sequence[date], held_out: np.ndarray | None) -> np.ndarray:
-    """The last row of each person on the judged dates: bool (n,)."""
-    day = matrix.keys["as_of_date"].to_numpy()
-    rows = _kept(np.isin(day, np.array(dates, dtype="datetime64[D]")), held_out)
-    last = (
-        matrix.keys.with_row_index("row")
-        .filter(pl.Series(rows))
-        .sort("as_of_date")
-        .group_by("person_id", maintain_order=True)
-        .agg(pl.col("row").last())["row"]
-        .to_numpy()
+def _tested_rows(laid: Layout, learnt: Mapping[tuple[date, ...], _Learnt]) -> pl.DataFrame:
+    return pl.concat(
+        _scored(laid, learnt[origin.train_dates], laid.tested(origin.test_dates), origin)
+        for origin in laid.split.origins
     )
-    chosen = np.zeros(len(day), dtype=bool)
-    chosen[last] = True
-    return chosen
 
 
-def _evaluate(parts: Sequence[_Part], need: Need, seed: int) -> dict[str, Estimate]:
+def _scored(laid: Layout, learnt: _Learnt, rows: NDArray[np.bool_], origin: Origin) -> pl.DataFrame:
+    """Some rows as :attr:`Experiment.tested` has them, scored by a model and the orders learnt with it."""
+    matrix, need, model = laid.matrix.rows(rows), laid.need, learnt.model
+    n, raw = matrix.keys.height, model.raw(matrix.X)
+    unknown = np.full(n, np.nan)
+    others = {} if learnt.orders is None else learnt.orders.scores(laid.city, matrix)
+    people = matrix.keys["person_id"]
+    seen = pl.repeat(False, n, eager=True) if learnt.persons is None else people.is_in(learnt.persons.implode())
+    return matrix.keys.select("person_id", "as_of_date").with_columns(
+        pl.lit(origin.test_date).alias("origin"),
+        pl.Series("label", unknown if matrix.y is None else matrix.y).fill_nan(None),
+        pl.Series("rank_score", raw),
+        pl.Series("probability", model.probability(raw) if isinstance(model, NeedModel) else unknown).fill_nan(None),
+        pl.Series("weight", np.ones(n) if laid.test_weights is None else laid.test_weights[rows]),
+        pl.Series("censored", np.zeros(n, dtype=np.bool_) if matrix.censored is None else matrix.censored),
+        seen.alias("seen_in_training"),
+        pl.Series("rule_score", rule_order(matrix.names, matrix.X, need.order)),
+        *(pl.Series(name, others.get(name, unknown)).fill_nan(None) for name in LEARNT),
+    )
+
+
+# ---- figures -------------------------------------------------------------------------------------------------------
+
+
+def _evaluate(rows: pl.DataFrame, need: Need, seed: int) -> dict[str, Estimate]:
     if need.label is None:
         return {}
     return evaluate(
-        label=np.concatenate([np.asarray(part.matrix.y) for part in parts]),
-        rank_score=np.concatenate([part.raw for part in parts]),
-        probability=None if need.kind == "rule" else np.concatenate([part.probability for part in parts]),
-        person=np.concatenate([part.matrix.keys["person_id"].to_numpy() for part in parts]),
+        label=floats(rows["label"]),
+        rank_score=floats(rows["rank_score"]),
+        probability=None if need.kind == "rule" else floats(rows["probability"]),
+        person=rows["person_id"].to_numpy(),
         k=need.capacity.k,
-        period=np.concatenate([part.matrix.keys["as_of_date"].to_numpy() for part in parts]),
+        period=rows["origin"].to_physical().to_numpy(),
         seed=seed,
+        weight=weight_of(rows),
     )
+
+
+def _against_others(
+    candidate: _Learnt, rows: pl.DataFrame, need: Need, policy: Policy, seed: int
+) -> tuple[pl.DataFrame, str | None]:
+    """Every order on the judged rows, and what to use if something simpler does as well."""
+    if need.label is None or not rows["label"].count():
+        return NO_BASELINES, None
+    order = ", ".join(map(str, need.order))
+    if candidate.orders is None:
+        words = {"rule": order, CHANCE: "so many places, drawn"}
+        return baseline_table(rows, need.capacity.k, seed, words=words, itself="rule"), None
+    words = {
+        "model": f"{need.id}, learnt from {candidate.orders.n_rows:,} rows",
+        CHANCE: "so many places, drawn",
+        UNIT_RULE: order,
+        **candidate.orders.in_words(),
+    }
+    places = duel_cut(rows, need, policy.verdict_days, policy.audit_recall)
+    table = baseline_table(rows, need.capacity.k, seed, words=words, audit_places=places)
+    return table, advise(table, words)
+
+
+def _columns(candidate: _Learnt, judged: Matrix, rows: pl.DataFrame, need: Need, seed: int) -> pl.DataFrame:
+    terms = () if candidate.orders is None else candidate.orders.terms
+    X = judged.X if terms else judged.X[:, :0]
+    return column_table(X, floats(rows["label"]), terms, need.capacity.k, seed, weight=weight_of(rows))
+
+
+def _hold_outs(
+    laid: Layout, candidate: _Learnt, parameters: Parameters | None, step: Callable[..., None]
+) -> pl.DataFrame | None:
+    attribute = laid.need.splits.hold_out if laid.need.splits else None
+    if attribute is None or not isinstance(candidate.model, NeedModel):
+        return None
+    return hold_out_table(laid, candidate.model, attribute, step, parameters=parameters)
+
+
+def _censoring(laid: Layout, tested: pl.DataFrame) -> pl.DataFrame | None:
+    """How much the figures hang on what is made of those who left."""
+    label = laid.need.label
+    if label is None or not tested["censored"].any():
+        return None
+    rows = laid.tested(laid.split.test_dates)
+    weights = laid.test_weights
+    if weights is None:
+        weights = np.full(len(rows), np.nan)
+        weights[rows] = censoring_weights(laid.matrix.rows(rows), label, laid.seed)
+    by_origin = np.concatenate([weights[laid.tested(origin.test_dates)] for origin in laid.split.origins])
+    return censoring_differences(tested, laid.need.capacity.k, laid.seed, weight=by_origin)

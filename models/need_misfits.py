@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
@@ -41,7 +41,8 @@ def misfits(raw: Mapping[str, Any]) -> list[Fault]:
         columns = column_names([f for f in features if f])
     except BadInput as refusal:
         return faults + list(refusal.faults)
-    return faults + _order_misfits(raw, columns) + _monotone_misfits(raw, columns)
+    categorical = [feature.name for feature in features if feature and feature.categories]
+    return faults + _order_misfits(raw, columns) + _monotone_misfits(raw, columns, categorical)
 
 
 def _kind_misfits(raw: Mapping[str, Any]) -> list[Fault]:
@@ -54,6 +55,9 @@ def _kind_misfits(raw: Mapping[str, Any]) -> list[Fault]:
     faults += [Fault(key, f"has no meaning in {kind}", "Leave it out, or change kind") for key in refused if key in raw]
     if raw.get("kind") == "rule" and raw.get("indicators") and "label" not in raw:
         faults.append(Fault("indicators", "look at the window of a label, and there is none", "Add [label]"))
+    cohort = raw.get("cohort")
+    if isinstance(cohort, Mapping) and "prior_outcome" in cohort and "label" not in raw:
+        faults.append(Fault("cohort.prior_outcome", "looks for the codes of a label, and there is none", "Add [label]"))
     return faults
 
 
@@ -96,7 +100,7 @@ def _order_misfits(raw: Mapping[str, Any], columns: Iterable[str]) -> list[Fault
     ]
 
 
-def _monotone_misfits(raw: Mapping[str, Any], columns: Iterable[str]) -> list[Fault]:
+def _monotone_misfits(raw: Mapping[str, Any], columns: Iterable[str], categorical: Collection[str]) -> list[Fault]:
     table = raw.get("model")
     settings = _readable(ModelSettings, {"monotone": table.get("monotone", {})}) if isinstance(table, dict) else None
     patterns = settings.monotone if settings else {}
@@ -110,4 +114,9 @@ def _monotone_misfits(raw: Mapping[str, Any], columns: Iterable[str]) -> list[Fa
         if len(set(matching.values())) > 1:
             wrong = f"{' and '.join(map(repr, matching))} send '{column}' both ways"
             faults.append(Fault("model.monotone", wrong, "Let one column match patterns of one direction"))
+    for pattern in patterns:
+        for column in sorted(categorical):
+            if fnmatchcase(column, pattern):
+                wrong = f"matches '{column}', whose values are categories without an order"
+                faults.append(Fault(f"model.monotone.'{pattern}'", wrong, "Name columns of numbers only"))
     return faults

@@ -15,40 +15,28 @@ from scipy.special import expit
 from ethics.digests import canonical_json, decimal, sha256
 from ethics.refusals import BadInput, Fault, NotTrusted
 from models.artefact import manifest_of, read_artefact, write_artefact
+from models.calibration import CalibrationPlan, fit_calibration, plan_calibration, score_thresholds
 from models.need import Need, parse_need
-from models.need_parts import SMALLEST_LEAF
 from models.rule import RuleModel
-from models.splits import hash_share
+from models.sample_weights import RowWeights, row_weights
+from models.tree_fitting import (
+    binned,
+    categories_of,
+    grow,
+    grow_safely,
+    parameters_for,
+    raw_scores,
+)
 
 if TYPE_CHECKING:
+    import lightgbm
+
     from features.matrix import Matrix
 
 SCORE_BANDS = (1, 5, 10, 25, 50)
 """Top shares, in per cent, whose raw-score thresholds the manifest holds."""
 
-_LARGE = 20_000
 _FEW_ROWS = 1000
-_SMALL_DEFAULTS: Mapping[str, int | float] = {
-    "n_estimators": 200,
-    "learning_rate": 0.03,
-    "num_leaves": 12,
-    "min_data_in_leaf": 40,
-    "feature_fraction": 0.5,
-    "bagging_fraction": 0.8,
-    "bagging_freq": 1,
-    "lambda_l2": 5.0,
-}
-_LARGE_DEFAULTS: Mapping[str, int | float] = {
-    "n_estimators": 240,
-    "learning_rate": 0.06,
-    "num_leaves": 31,
-    "min_data_in_leaf": 100,
-    "feature_fraction": 0.7,
-    "bagging_fraction": 0.8,
-    "bagging_freq": 1,
-    "lambda_l2": 5.0,
-}
-_FOLDS = 3
 _FEWEST_OF_EACH = 10
 
 
@@ -165,36 +153,58 @@ def load_model(folder: Path, expected_digest: str | None = None) -> NeedModel | 
     return NeedModel(need, files["trees.txt"], float(calibration["slope"]), float(calibration["intercept"]), content)
 
 
-def train(matrix: Matrix, need: Need, seed: int) -> NeedModel:
+def train(
+    matrix: Matrix,
+    need: Need,
+    seed: int,
+    *,
+    weights: np.ndarray | None = None,
+    parameters: Mapping[str, int | float] | None = None,
+) -> NeedModel:
     """Fit and calibrate a model of a need.
 
     Parameters
     ----------
-    matrix : Matrix
+    matrix : Matrix (n, p)
         With labels; rows whose label is unknown (NaN) are left out.
     need : Need
+        Its ``[model]`` says what counts for how much, and in which direction scores may go.
     seed : int
+    weights : float64 (n,), optional
+        Whom the rows stand for (inverse probabilities of censoring, say), in any unit; rows of weight 0 are left out.
+    parameters : mapping, optional
+        Parameters of LightGBM that stand above the need's own.
 
     Raises
     ------
     BadInput
-        The matrix is another need's; a label that does not vary enough to learn from.
+        The matrix is another need's; a label that does not vary enough to learn from; weights that cannot be weights; a
+        parameter that may not be set.
+
+    Notes
+    -----
+    The bytes are the same in every process and with any number of threads. With few persons in need the trees learn
+    from everybody and are calibrated by cross-fitting; with many, some persons are held out of the trees instead
+    (:func:`models.calibration.plan_calibration`; the manifest says which).
     """
-    labels = _checked_labels(matrix, need)
-    known = np.flatnonzero(np.isfinite(labels))
-    X, y = np.ascontiguousarray(matrix.X[known]), labels[known]
-    parameters = parameters_for(need, len(y))
-    people = matrix.keys["person_id"].gather(known).to_list()
-    raw = _cross_fitted(X, y, people, need, parameters, seed)
-    slope, intercept = fit_calibration(raw, y)
-    trees = _fit(X, y, need, parameters, seed)
+    chosen = _checked(matrix, need, weights)
+    X, y, settings = _taught(matrix, need, chosen, parameters)
+    people = matrix.keys["person_id"].gather(chosen.rows).to_list()
+    data = binned(X, y, need, settings, chosen.learning)
+    plan = plan_calibration(y, people, chosen.population, seed)
+    trees, settings, scored, raw = _grown(data, X, y, need, settings, plan, seed)
+    stands_for = None if chosen.population is None else chosen.population[scored]
+    slope, intercept = fit_calibration(raw, y[scored], stands_for)
+    bands = score_thresholds(raw, stands_for, SCORE_BANDS)
     dates = sorted({day.isoformat() for day in matrix.keys["as_of_date"].unique().to_list()})
     manifest = manifest_of(
         "model",
         need.id,
         _files(need, trees, slope, intercept),
-        parameters={name: decimal(value, 17) for name, value in sorted(parameters.items())},
-        score_bands={str(share): decimal(float(np.quantile(raw, 1 - share / 100)), 17) for share in SCORE_BANDS},
+        calibration=plan.facts,
+        categories={name: list(values) for name, values in categories_of(need).items()},
+        parameters={name: decimal(value, 17) for name, value in sorted(settings.items())},
+        score_bands={str(share): decimal(raw_score, 17) for share, raw_score in bands.items()},
         seed=seed,
         training={
             "as_of_dates": dates,
@@ -202,114 +212,78 @@ def train(matrix: Matrix, need: Need, seed: int) -> NeedModel:
             "n_positives": int(y.sum()),
             "n_rows": len(y),
         },
+        weights=chosen.facts,
     )
     return NeedModel(need, trees, slope, intercept, manifest)
 
 
-def parameters_for(need: Need, n_rows: int) -> dict[str, int | float]:
-    """Parameters of the trees: sensible for so many rows, untuned, and the need's own above them."""
-    defaults = _SMALL_DEFAULTS if n_rows < _LARGE else _LARGE_DEFAULTS
-    parameters = {**defaults, **need.model.parameters()}
-    parameters["min_data_in_leaf"] = max(SMALLEST_LEAF, int(parameters["min_data_in_leaf"]))
-    return parameters
+def fit_uncalibrated(
+    matrix: Matrix,
+    need: Need,
+    seed: int,
+    *,
+    weights: np.ndarray | None = None,
+    parameters: Mapping[str, int | float] | None = None,
+    threads: int | None = None,
+) -> bytes:
+    """The trees alone, of every row that teaches, for whoever compares orders; :func:`models.tree_fitting.raw_scores`.
 
-
-def fit_calibration(raw: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Slope and intercept of a logistic curve through (raw score, label), by Newton's method.
-
-    Labels are drawn in a little (Source: Platt 1999, §2.2), so that a perfect separation has a finite answer. Scores
-    that do not rank at all get slope 0: everyone has the share in need.
-
-    Parameters
-    ----------
-    raw : float64 (n,)
-        From models that had not seen the row.
-    y : float64 (n,) of 0 and 1
+    Parameters and refusals are those of :func:`train`. ``threads`` changes no byte.
     """
-    n_pos = float(y.sum())
-    n_neg = len(y) - n_pos
-    target = np.where(y > 0, (n_pos + 1) / (n_pos + 2), 1 / (n_neg + 2))
-    level = float(np.log(target.sum() / (len(y) - target.sum())))
-    spread = float(raw.std())
-    if spread == 0:
-        return 0.0, level
-    centre = float(raw.mean())
-    x = (raw - centre) / spread
-    a, b = 0.0, level
-    for _ in range(100):
-        p = expit(a * x + b)
-        v = p * (1 - p)
-        gradient = np.array([(target - p) @ x, (target - p).sum()])
-        hessian = np.array([[v @ (x * x), v @ x], [v @ x, v.sum()]])
-        step = np.linalg.solve(hessian, gradient)
-        step *= min(1.0, 1.0 / float(np.abs(step).max()))
-        a, b = a + float(step[0]), b + float(step[1])
-        if np.abs(step).max() < 1e-12:
-            break
-    if a <= 0:
-        return 0.0, level
-    return a / spread, b - a * centre / spread
+    chosen = _checked(matrix, need, weights)
+    X, y, settings = _taught(matrix, need, chosen, parameters)
+    return grow_safely(binned(X, y, need, settings, chosen.learning), need, settings, seed, threads=threads)[0]
 
 
-def _checked_labels(matrix: Matrix, need: Need) -> np.ndarray:
-    """Labels of a matrix that the need can be learnt from."""
+def _checked(matrix: Matrix, need: Need, weights: np.ndarray | None) -> RowWeights:
+    """The rows of a matrix that the need can be learnt from, and their weights."""
     if tuple(matrix.names) != need.columns:
         differing = sorted(set(matrix.names) ^ set(need.columns)) or ["the order"]
         wrong = f"has other columns than {need.id}.toml makes: {', '.join(differing)}"
         raise BadInput(Fault("matrix", wrong, "Build the matrix from this need"))
     if matrix.y is None:
         raise BadInput(Fault("matrix", "has no label to learn from", "Build it with label=need.label"))
-    known = matrix.y[np.isfinite(matrix.y)]
-    n_pos = int(known.sum())
-    if min(n_pos, len(known) - n_pos) < _FEWEST_OF_EACH:
-        wrong = f"{n_pos} of the {len(known)} training rows with a known outcome are in need"
+    chosen = row_weights(matrix, need.model, weights)
+    n, n_pos = len(chosen.rows), int(matrix.y[chosen.rows].sum())
+    if min(n_pos, n - n_pos) < _FEWEST_OF_EACH:
+        wrong = f"{n_pos} of the {n} training rows with a known outcome are in need"
         mend = f"Learning takes at least {_FEWEST_OF_EACH} who are and {_FEWEST_OF_EACH} who are not: widen the cohort"
         raise BadInput(Fault("label", wrong, mend))
-    return matrix.y
+    return chosen
 
 
-def _cross_fitted(
-    X: np.ndarray, y: np.ndarray, people: list[str], need: Need, parameters: Mapping[str, int | float], seed: int
-) -> np.ndarray:
-    """Raw scores of every row by models that had not seen its person: float64 (n,)."""
-    import lightgbm
+def _taught(
+    matrix: Matrix, need: Need, chosen: RowWeights, parameters: Mapping[str, int | float] | None
+) -> tuple[np.ndarray, np.ndarray, dict[str, int | float]]:
+    """Cells and labels of the rows that teach, copied only if some do not, and the parameters for so many."""
+    X = matrix.X if len(chosen.rows) == len(matrix.X) else matrix.X[chosen.rows]
+    return X, np.asarray(matrix.y)[chosen.rows], parameters_for(need, len(X), parameters)
 
-    fold = (hash_share(people, f"calibration {seed}") * _FOLDS).astype(np.int64)
-    raw = np.zeros(len(y))
+
+def _grown(
+    data: lightgbm.Dataset,
+    X: np.ndarray,
+    y: np.ndarray,
+    need: Need,
+    parameters: Mapping[str, int | float],
+    plan: CalibrationPlan,
+    seed: int,
+) -> tuple[bytes, dict[str, int | float], np.ndarray, np.ndarray]:
+    """The trees to keep, their parameters; rows, and their raw scores by trees that had not seen their persons."""
+    if plan.method == "held out":
+        ((held, others),) = plan.parts()
+        trees, used = grow_safely(data, need, parameters, seed, rows=others)
+        return trees, used, held, raw_scores(trees, X, held)
+    trees, used = grow_safely(data, need, parameters, seed)
     level = float(np.log(y.mean() / (1 - y.mean())))
-    for number in range(_FOLDS):
-        held = fold == number
-        if not held.any():
-            continue
-        if len(np.unique(y[~held])) < 2:
-            raw[held] = level  # nothing to learn without these persons
-            continue
-        trees = _fit(X[~held], y[~held], need, parameters, seed)
-        raw[held] = lightgbm.Booster(model_str=trees.decode("utf-8")).predict(X[held], raw_score=True)
-    return raw
-
-
-def _fit(X: np.ndarray, y: np.ndarray, need: Need, parameters: Mapping[str, int | float], seed: int) -> bytes:
-    """The text of trees fitted to the rows, the same bytes whatever the number of threads."""
-    import lightgbm
-
-    settings: dict[str, Any] = {
-        "objective": "binary",
-        "deterministic": True,
-        "force_row_wise": True,
-        "seed": seed,
-        "verbosity": -1,
-        **{name: value for name, value in parameters.items() if name != "n_estimators"},
-    }
-    if len(y) < _LARGE:
-        settings["num_threads"] = 1  # dividing little work costs more than it saves, most of all on a busy machine
-    if need.model.monotone:
-        settings["monotone_constraints"] = need.model.constraints(need.columns)
-    data = lightgbm.Dataset(X, y, feature_name=list(need.columns), params=settings)
-    text = lightgbm.train(settings, data, int(parameters["n_estimators"])).model_to_string()
-    # What follows are settings, thread count and paths among them; the trees are complete without.
-    trees: str = text.split("\nparameters:", 1)[0] + "\n"
-    return trees.encode("utf-8")
+    rows, scores = [], []
+    for held, others in plan.parts():
+        rows.append(held)
+        if len(np.unique(y[others])) < 2:
+            scores.append(np.full(len(held), level))  # nothing to learn without these persons
+        else:
+            scores.append(raw_scores(grow(data, need, used, seed, rows=others), X, held))
+    return trees, used, np.concatenate(rows), np.concatenate(scores)
 
 
 def _files(need: Need, trees: bytes, slope: float, intercept: float) -> dict[str, bytes]:

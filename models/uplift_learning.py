@@ -177,7 +177,7 @@ def learn_uplift(
 
 
 def _check(learner: str, folds: int, parameters: Mapping[str, int | float] | None) -> None:
-    known = {*_DEFAULTS, *ModelSettings.model_fields} - {"monotone"}
+    known = {*_DEFAULTS, *ModelSettings.model_fields} - {"monotone", "imbalance", "recency_half_life_days"}
     faults = [
         Fault(f"uplift.parameters.{name}", "is not a parameter that may be set", did_you_mean(name, known))
         for name in parameters or {}

@@ -149,7 +149,7 @@ class Scorer:
         """
         whole = person_ids is None or self.model.kind == "rule"
         part = city if whole or person_ids is None else city.only(person_ids)
-        cohort = build_cohort(part, self.need.cohort, [as_of_date])
+        cohort = build_cohort(part, self.need.cohort, [as_of_date], label=self.need.label)
         matrix = self._matrix(part, cohort, objections)
         frame = self._ranked(matrix, as_of_date)
         if person_ids is not None:
@@ -170,7 +170,7 @@ class Scorer:
     def covers(self, city: City, as_of_date: date, person_id: str) -> bool:
         """Whether the need covers a person on a day."""
         try:
-            build_cohort(city.only([person_id]), self.need.cohort, [as_of_date])
+            build_cohort(city.only([person_id]), self.need.cohort, [as_of_date], label=self.need.label)
         except DataError as refusal:
             if any(fault.where != "cohort" for fault in refusal.faults):
                 raise
@@ -179,7 +179,7 @@ class Scorer:
 
     def matrix(self, city: City, as_of_date: date, objections: ObjectionRegister) -> Matrix:
         """The features of everybody the need covers on a day, objectors left out."""
-        return self._matrix(city, build_cohort(city, self.need.cohort, [as_of_date]), objections)
+        return self._matrix(city, build_cohort(city, self.need.cohort, [as_of_date], label=self.need.label), objections)
 
     def _matrix(self, city: City, cohort: pl.DataFrame, objections: ObjectionRegister) -> Matrix:
         return build_matrix(city, self.need.features, cohort, objections=objections, need_id=self.need.id)

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 OWN = ("ethics", "features", "models", "scoring", "serving")
 NOT_BUILT = {
-    "needs new": "a new need by questions",
     "lists": "showing and rebuilding past lists",
     "outcome": "contact outcomes",
     "week": "the weekly run",
@@ -36,6 +35,16 @@ NOT_BUILT = {
     "token": "access tokens",
 }
 
+_NEED_ANSWERS = (
+    ("title", "what the need is called"),
+    ("service", "the service that works the list"),
+    ("age", "the ages, as 16-28"),
+    ("label-codes", "codes that say the need has appeared, commas between"),
+    ("horizon-days", "how far ahead it is looked"),
+    ("feature-codes", "codes that may be read, commas between"),
+    ("workers", "how many workers call"),
+    ("attempts", "attempts of each worker in a week"),
+)
 _ANY_CITY = "a city folder, a MEDS folder, or the URL of a database"
 _CITY_WITH_GROUPS = "a city folder; the gate's groups lie in it"
 
@@ -190,9 +199,16 @@ def _add_looking(commands: Any) -> None:
 
     needs = _group(commands, "needs", "the needs that are defined")
     _command(needs, "list", "the needs that come with Ennakko", "needs_list")
-    check = _command(needs, "check", "read a need file and say everything that is wrong with it", "needs_check")
+    check = _command(
+        needs, "check", "everything that is wrong with a need file, and what an auditor would miss", "needs_check"
+    )
     check.add_argument("need", type=Path)
-    _unbuilt_within(needs, "needs new")
+    check.add_argument("--city", type=_city, help=f"also say what its data tell: {_ANY_CITY}")
+    new = _command(needs, "new", "a draft of a need file from a few questions, what is missing marked", "needs_new")
+    new.add_argument("path", type=Path, help="the new file, e.g. youth_exclusion.toml; its name is the need's id")
+    new.add_argument("--city", type=_city, help=f"compare the codes with {_ANY_CITY}")
+    for option, what in _NEED_ANSWERS:
+        new.add_argument(f"--{option}", help=f"{what} (asked for if left out)")
 
     _add_features(commands)
 
@@ -234,6 +250,22 @@ def _add_models(commands: Any) -> None:
     _city_and_need(train)
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--by", default="data scientist", help="who trains, by role; may not be the auditor")
+    what = "try N settings of the trees on the past, and keep the best unless the defaults do as well; resumable"
+    train.add_argument("--search", type=_positive, default=0, metavar="N", help=what)
+    train.add_argument("--workers", type=_positive, default=1, help="processes of the search; the result is the same")
+    what = "also what each feature is worth, and whether more persons would help (refits)"
+    train.add_argument("--thorough", action="store_true", help=what)
+
+    uplift = _command(commands, "uplift", "whom the help helped, from the table of a randomised trial", "uplift")
+    uplift.add_argument("file", type=Path, help="a Parquet or CSV file, one row per person")
+    uplift.add_argument("--treated", required=True, help="the column of 0 and 1: drawn to be offered the help")
+    uplift.add_argument("--outcome", required=True, help="the column of 0 and 1: what followed")
+    uplift.add_argument("--outcome-is", choices=("wanted", "unwanted"), required=True)
+    uplift.add_argument("--share", type=float, required=True, help="planned probability of being offered the help")
+    uplift.add_argument("--person", help="the column of who, or which household, was drawn (default: each row alone)")
+    uplift.add_argument("--columns", help="columns known before the draw, commas between (default: all of numbers)")
+    uplift.add_argument("--learner", choices=("dr", "t"), default="dr", help="doubly robust, or one model per arm")
+    uplift.add_argument("--seed", type=int, default=0)
 
     judge = _command(commands, "judge", "let the ethics gate judge a run: verdict, cells and report", "judge")
     judge.add_argument("--run", dest="run_id", help="the run_id that train printed")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from ethics.refusals import BadInput, Fault
 from serving.home import Home
-from serving.saying import Result, count, counted, home_of, interval, number, say, settings_of, steps, table
+from serving.saying import Result, counted, home_of, interval, number, say, settings_of, steps, table
 
 VERDICT_EXIT = {"PASS": 0, "PASS_ATTESTED": 0, "INCONCLUSIVE": 10, "BLOCK": 20, "ERROR": 30}
 
@@ -81,19 +82,60 @@ def needs_list(options: argparse.Namespace) -> int:
 
 
 def needs_check(options: argparse.Namespace) -> int:
-    """Read a need file; everything that is wrong is said at once."""
-    from serving.opening import open_need
+    """Read a need file: everything that is wrong at once, or else what an auditor would miss."""
+    from serving.need_work import check_need
 
-    need = open_need(home_of(options), options.need)
-    result = {
-        "id": need.id,
-        "kind": need.kind,
-        "digest": need.digest,
-        "columns": list(need.columns),
-        "k": need.capacity.k,
-    }
-    said = f"{need.id}: can be used. {counted(len(need.columns), 'column')}, {need.capacity.k} attempts in a period."
-    return say(options, result, lambda: print(said))
+    with steps(options) as step:
+        result = check_need(home_of(options), options.need, options.city, step)
+    return say(options, result, lambda: _say_checked(result))
+
+
+def _say_checked(result: Result) -> None:
+    k = result["k"]
+    print(f"{result['id']}: can be read. {counted(len(result['columns']), 'column')}, {k} attempts in a period.")
+    if city := result["city"]:
+        print(f"In this city: {counted(city['as_of_dates'], 'as-of date')}, {city['mature']} of them mature.")
+        if "eligible" in city:
+            share = city.get("in_need_share")
+            in_need = "" if share is None else f", {share:.1%} of those known were in need afterwards"
+            print(f"On {city['latest']}: {counted(city['eligible'], 'person')} eligible{in_need}.")
+    _say_remarks("What an auditor would miss", result["remarks"])
+
+
+def _say_remarks(title: str, remarks: Sequence[Result]) -> None:
+    from models.need_review import MEANING
+
+    if not remarks:
+        print(f"{title}: nothing.")
+        return
+    print(f"\n{title}")
+    for weight, meaning in MEANING.items():
+        rows = [(r["where"], r["missing"], r["mend"], r["check"]) for r in remarks if r["weight"] == weight]
+        if rows:
+            print(f"\n{meaning[0].upper()}{meaning[1:]}:")
+            table(rows, ("where", "what", "mend", "check"))
+
+
+def needs_new(options: argparse.Namespace) -> int:
+    """Draft a need file from a few answers."""
+    from serving.need_work import QUESTIONS, new_need
+
+    city = None
+    if options.city is not None:
+        from features.city import open_city
+
+        with steps(options) as step:
+            step("opening the city")
+            city = open_city(options.city)
+    given = {question.option: getattr(options, question.option.replace("-", "_")) for question in QUESTIONS}
+    result = new_need(options.path, given, city)
+
+    def in_words() -> None:
+        print(f"{result['path']}: a draft that can be read, with {counted(len(result['columns']), 'column')}.")
+        _say_remarks("Still missing", result["missing"])
+        print(f"\nNext: ennakko needs check {result['path']}")
+
+    return say(options, result, in_words)
 
 
 # ---- features --------------------------------------------------------------------------------------------------
@@ -170,34 +212,44 @@ def leakcheck(options: argparse.Namespace) -> int:
 
 
 def train(options: argparse.Namespace) -> int:
-    """Train and measure a need."""
+    """Train and measure a need's model."""
     from serving.training_flow import train_need
+    from serving.training_result import say_trained
 
     with steps(options) as step:
-        result = train_need(home_of(options), options.city, options.need, options.seed, step, options.by)
-    return say(options, result, lambda: _say_trained(result))
+        result = train_need(
+            home_of(options),
+            options.city,
+            options.need,
+            options.seed,
+            step,
+            options.by,
+            trials=options.search,
+            workers=options.workers,
+            thorough=options.thorough,
+        )
+    return say(options, result, lambda: say_trained(result))
 
 
-def _say_trained(result: Result) -> None:
-    print(f"run {result['run_id']}, model {result['model_digest'][:12]}")
-    learnt = ", ".join(result["train_as_of_dates"]) or "nothing: a written rule"
-    print(f"learnt from {learnt}; tested on {', '.join(result['test_as_of_dates'])}")
-    measures = [(k, v) for k, v in result["test"].items() if k != "by_date" and v["value"] is not None]
-    table([(name, number(m["value"]), interval(m)) for name, m in measures], ("measure", "value", "95 % interval"))
-    if result["duel"]:
-        print("\nIn the same number of attempts")
-        rows = [
-            (
-                d["rival"].replace("_", " "),
-                f"{d['k']:,}",
-                count(d["theirs"]),
-                count(d["ours"]),
-                interval(d, signed=True),
-            )
-            for d in result["duel"]
-        ]
-        table(rows, ("rival", "attempts", "rival finds", "Ennakko finds", "difference, 95 %"))
-    print(f"\nNext: ennakko judge --run {result['run_id']}")
+def uplift(options: argparse.Namespace) -> int:
+    """Whom the help helped, from a randomised trial."""
+    from serving.benefit_work import judge_trial, say_uplift
+
+    names = None if options.columns is None else [name.strip() for name in options.columns.split(",")]
+    with steps(options) as step:
+        result = judge_trial(
+            options.file,
+            treated=options.treated,
+            outcome=options.outcome,
+            outcome_is=options.outcome_is,
+            share=options.share,
+            person=options.person,
+            columns=names,
+            learner=options.learner,
+            seed=options.seed,
+            step=step,
+        )
+    return say(options, result, lambda: say_uplift(result))
 
 
 def judge(options: argparse.Namespace) -> int:

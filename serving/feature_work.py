@@ -85,7 +85,7 @@ def build_features(
     days = days_to_build(world, opened, as_of)
     path = out or home.root / "matrices" / opened.id / f"{days[0]}_{days[-1]}.parquet"
     step(f"{opened.id}: who is eligible")
-    keys = build_cohort(world, opened.cohort, days)
+    keys = build_cohort(world, opened.cohort, days, label=opened.label)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     build = _build_with_cache if use_cache else _build_in_blocks
     result = build(home, world, opened, keys, path, threads, step)
@@ -184,7 +184,7 @@ def plan_build(
     opened, world = open_both(home, city, need, step)
     days = days_to_build(world, opened, as_of)
     step(f"{opened.id}: who is eligible")
-    keys = build_cohort(world, opened.cohort, days)
+    keys = build_cohort(world, opened.cohort, days, label=opened.label)
     step(f"{opened.id}: comparing with the cache")
     planned = plan_features(world, opened.features, keys, feature_cache(home, step))
     feature_of = {column: feature.name for feature in opened.features for column in feature.columns()}
@@ -281,7 +281,7 @@ def look_at_minimisation(
     opened, world = open_both(home, city, need, step)
     day = days_to_build(world, opened, as_of)[-1]
     step(f"{opened.id}: computing the features of {day}")
-    keys = build_cohort(world, opened.cohort, [day])
+    keys = build_cohort(world, opened.cohort, [day], label=opened.label)
     matrix = build_matrix(world, opened.features, keys, objections=home.objections, need_id=opened.id)
     step(f"{opened.id}: comparing with what the city hands over")
     parts = [opened.cohort, *opened.indicators, *([] if opened.label is None else [opened.label])]
@@ -302,9 +302,9 @@ def check_for_leaks(home: Home, city: str | Path, need: Path, seed: int = 0, ste
     known = run_experiment(world, opened, home.objections, seed, step)
     day = known.split.judged_dates[-1]
     step(f"rewriting all that became known from {day} on")
-    keys = build_cohort(world, opened.cohort, [day])
+    keys = build_cohort(world, opened.cohort, [day], label=opened.label)
     check = leakcheck(world, opened.features, keys, objections=home.objections, need_id=opened.id, seed=seed)
-    same_cohort = build_cohort(poisoned(world, day, seed)[0], opened.cohort, [day]).equals(keys)
+    same_cohort = build_cohort(poisoned(world, day, seed)[0], opened.cohort, [day], label=opened.label).equals(keys)
     identical = check.identical and same_cohort
     told = "is the same to the byte" if identical else "CHANGES: the future leaks"
     story = [

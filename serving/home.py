@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from ethics.keys import KeyRing
     from ethics.objections import ObjectionRegister
     from ethics.stop_switch import StopSwitch
-    from models.registry import Registry
+    from models.benefit import EvidenceTable
+    from models.tracking import Registry
 
 VERDICT, CELLS, REPORT = "verdict.json", "cells.parquet", "report.html"
 _RECORDED = frozenset({"need_id", "need_file", "city", "units", "invented", "groups_sha256"})
@@ -53,6 +54,7 @@ class Home:
         self.scores = self.root / "scores"
         self.lists = self.root / "lists"
         self.mlflow_artefacts = self.root / "mlartifacts"
+        self.effects_path = self.root / "effects.toml"
         self.policy_path = settings.policy or DEFAULT_POLICY
         self.trust_path = self.root / "keys" / "trust.json"
         try:
@@ -72,6 +74,13 @@ class Home:
         from ethics.gate import Policy
 
         return Policy.load(self.policy_path)
+
+    @cached_property
+    def effects(self) -> EvidenceTable | None:
+        """The published effects this city relies on (``effects.toml`` in the home); None where it has none."""
+        from models.benefit import load_evidence_table
+
+        return load_evidence_table(self.effects_path) if self.effects_path.exists() else None
 
     @cached_property
     def objections(self) -> ObjectionRegister:
@@ -109,7 +118,7 @@ class Home:
     @cached_property
     def registry(self) -> Registry:
         """The MLflow store."""
-        from models.registry import configure
+        from models.tracking import configure
 
         return configure(self.settings.mlflow, self.mlflow_artefacts)
 

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 
 
 def open_need(home: Home, need: Path) -> Need:
-    """A need file, or the id of one that comes with Ennakko; within the policy's limits, and nothing in it unbuilt."""
+    """A need file, or the id of one that comes with Ennakko: within the policy, all of it built and founded."""
+    from models.benefit_report import refuse_unfounded_wording
     from models.need import load_need
 
     opened = load_need(need_path(need))
     opened.check_against(home.policy.limits.model_dump())
     opened.require_built()
+    refuse_unfounded_wording(opened, home.effects, datetime.now(UTC).date())
     if overdue := opened.review_fault(datetime.now(UTC).date()):
         raise BadInput(overdue)
     return opened

@@ -3,77 +3,247 @@
 from __future__ import annotations
 
 import json
-import math
-import tempfile
-from datetime import date
+import shlex
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ethics.digests import code_digest, environment_digest, sha256
+from ethics.refusals import BadInput, Fault
 from serving.home import Home, whole_folder
 from serving.opening import folder_of, need_path, open_city_for, open_need
 from serving.progress import Step, silent
+from serving.training_result import number_or_null as number_or_null
+from serving.training_result import trained_result
 
 if TYPE_CHECKING:
     import polars as pl
 
     from features.city import City
+    from models.evidence import GatheredEvidence
     from models.experiment import Experiment
+    from models.experiment_layout import Layout
     from models.need import Need
+    from models.run_contents import Further
+    from models.run_record import RunRecord
+    from models.selection import SearchResult
 
 
 def train_need(
-    home: Home, city_folder: str | Path, need: Path, seed: int = 0, step: Step = silent, by: str = "data scientist"
+    home: Home,
+    city_folder: str | Path,
+    need: Path,
+    seed: int = 0,
+    step: Step = silent,
+    by: str = "data scientist",
+    *,
+    trials: int = 0,
+    workers: int = 1,
+    thorough: bool = False,
 ) -> dict[str, Any]:
     """Train a need's model (or write a rule), measure it, gather the gate's evidence and log the run.
 
-    ``by`` is the role of whoever trains: the gate refuses an auditor who audits a model of her own.
+    Parameters
+    ----------
+    by : str
+        Role of whoever trains: the gate refuses an auditor who audits a model of her own.
+    trials : int
+        Settings of the trees to try on the past before the judged date; 0 takes the need's and the defaults.
+    workers : int
+        Processes of that search; the result is the same with any number.
+    thorough : bool
+        Also what each feature is worth, and whether more persons to learn from would help, by refits.
     """
-    from models.evidence import evidence_digest, gather_evidence, write_evidence
-    from models.experiment import run_experiment
-    from models.registry import log_run
+    from models.evidence import write_evidence
+    from models.experiment_layout import lay_out
+    from models.run_contents import run_contents
+    from models.tracking import run_under_way
 
     opened = open_need(home, need)
+    _refuse_unaskable(opened, trials, workers, thorough)
     city_folder = folder_of(city_folder)
     city = open_city_for(home, city_folder, opened, step)
-    experiment = run_experiment(city, opened, home.objections, seed, step)
-    step(f"{opened.id}: gathering evidence")
-    recorded = {"policy": home.policy.digest, "code": code_digest(), "environment": environment_digest()}
-    gathered = gather_evidence(
+    laid = lay_out(city, opened, home.objections, seed, step)  # refuses what cannot be learnt before a run is begun
+    with run_under_way(home.registry, opened.id, f"seed {seed}") as run_id:
+        experiment, further = _learn(home, laid, city, step, trials, workers, thorough)
+        step(f"{opened.id}: gathering evidence")
+        recorded = {"policy": home.policy.digest, "code": code_digest(), "environment": environment_digest()}
+        gathered = _gather(home, city, experiment, recorded, seed, by)
+        step(f"{opened.id}: drawing and logging the run")
+        contents = run_contents(experiment, further, extract_date=city.extract_date, invented=city.invented, seed=seed)
+        with whole_folder(home.runs / run_id) as folder:
+            write_evidence(folder, gathered)
+            result = trained_result(run_id, experiment, further, gathered.rows, contents.findings)
+            result["benefit"] = benefit = _benefit(home, city, experiment, gathered)
+            result["mlflow"] = _mlflow_of(home, run_id)
+            record = {**result, **_whereabouts(city, city_folder, opened, need)}
+            (folder / "run.json").write_text(json.dumps(record, ensure_ascii=False, indent=1), "utf-8")
+            _log(home, city, experiment, contents, recorded, folder, run_id, seed, benefit)
+    home.audit_log.append("train", by, need=opened.id, run=run_id, model=experiment.model.digest)
+    return result
+
+
+def _refuse_unaskable(need: Need, trials: int, workers: int, thorough: bool) -> None:
+    faults = []
+    if workers > 1 and not trials:
+        faults.append(Fault("--workers", f"is {workers}, and only a search has workers", "Give --search N with it"))
+    if need.kind == "rule" and (trials or thorough):
+        asked = "--search" if trials else "--thorough"
+        wrong = f"refits trees, and {need.id} is a written rule, which has none"
+        faults.append(Fault(asked, wrong, "Leave it out"))
+    if faults:
+        raise BadInput(*faults)
+
+
+def _learn(
+    home: Home, laid: Layout, city: City, step: Step, trials: int, workers: int, thorough: bool
+) -> tuple[Experiment, Further]:
+    """The experiment, and what is measured only when asked for."""
+    from models.experiment import run_experiment
+    from models.feature_refits import feature_value
+    from models.learning_shares import learning_curve
+    from models.run_contents import Further
+
+    need, seed = laid.need, laid.seed
+    found = _search(home, laid, trials, workers, step) if trials else None
+    parameters = found.parameters if found is not None and found.parameters else None
+    asked: dict[str, Any] = {"parameters": parameters, "policy": home.policy, "laid": laid}
+    experiment = run_experiment(city, need, home.objections, seed, step, **asked)
+    matrix, judged = experiment.train_matrix, experiment.judged
+    if matrix is None or not thorough:
+        return experiment, Further(found)
+    refits: dict[str, Any] = {"parameters": parameters, "weights": experiment.train_weights, "step": step}
+    curve = learning_curve(matrix, judged, need, seed, **refits)
+    return experiment, Further(found, curve, feature_value(matrix, judged, need, seed, need.capacity.k, **refits))
+
+
+def _search(home: Home, laid: Layout, trials: int, workers: int, step: Step) -> SearchResult:
+    """Settings of the trees, compared on dates before the first judged one; resumed where it was left."""
+    import numpy as np
+
+    from models.selection import search
+
+    taught = laid.taught(laid.split.candidate)
+    known, weights = laid.weights(taught), None
+    if known is not None:
+        weights = np.full(len(taught), np.nan)
+        weights[taught] = known
+    store = home.root / "searches" / f"{laid.need.id}.db"
+    store.parent.mkdir(exist_ok=True)
+    return search(
+        laid.matrix,
+        laid.need,
+        laid.split,
+        laid.seed,
+        trials=trials,
+        store=store,
+        workers=workers,
+        step=step,
+        weights=weights,
+    )
+
+
+def _gather(
+    home: Home, city: City, experiment: Experiment, recorded: dict[str, str], seed: int, by: str
+) -> GatheredEvidence:
+    from models.evidence import gather_evidence
+
+    return gather_evidence(
         experiment.model,
         experiment.judged,
         training=experiment.train_matrix,
         seen_in_training=experiment.seen_in_training,
-        secret=home.tie_secret(opened.id),
+        secret=home.tie_secret(experiment.need.id),
         recorded=recorded,
         seed=seed,
         trained_by=by,
         households=_households(city, experiment.split.judged_dates[-1]),
+        orders=experiment.orders,
+        weight=experiment.weight,
     )
-    step(f"{opened.id}: logging the run")
-    with tempfile.TemporaryDirectory(dir=home.root) as scratch:
-        draft = Path(scratch)
-        write_evidence(draft, gathered)
-        run_id = log_run(
-            home.registry,
-            experiment.model,
-            figures={"test": experiment.metrics, "by_date": {str(day): f for day, f in experiment.by_date.items()}},
-            parameters={"seed": seed, "split": experiment.split.kind, "judged": _days(experiment.split.judged_dates)},
-            digests={
-                **recorded,
-                "city": city.digest,
-                "test_matrix": experiment.judged.digest,
-                "evidence": evidence_digest(draft),
-            },
-        )
-        result = _trained(run_id, experiment, gathered.rows)
-        record = {**result, **_whereabouts(city, city_folder, opened, need)}
-        (draft / "run.json").write_text(json.dumps(record, ensure_ascii=False, indent=1), "utf-8")
-        with whole_folder(home.runs / run_id) as folder:
-            for file in draft.iterdir():
-                file.rename(folder / file.name)
-    home.audit_log.append("train", by, need=opened.id, run=run_id, model=experiment.model.digest)
-    return result
+
+
+def _log(
+    home: Home,
+    city: City,
+    experiment: Experiment,
+    contents: RunRecord,
+    recorded: dict[str, str],
+    evidence: Path,
+    run_id: str,
+    seed: int,
+    benefit: dict[str, Any] | None,
+) -> None:
+    """Record the run in MLflow, with the digest of its evidence."""
+    from models.evidence import evidence_digest
+    from models.tracking import log_run
+
+    by_date = {str(day): estimates for day, estimates in experiment.by_date.items()}
+    figures: dict[str, Any] = {"test": experiment.metrics, "by_date": by_date, "unseen": experiment.unseen}
+    if benefit is not None:
+        recorded = {**recorded, "effects": benefit["table_sha256"]}
+        figures["benefit"] = _numbers_within(benefit["lists"] or {})
+    log_run(
+        home.registry,
+        experiment.model,
+        figures=figures,
+        parameters={"seed": seed, "split": experiment.split.kind, "judged": _days(experiment.split.judged_dates)},
+        digests={
+            **recorded,
+            "city": city.digest,
+            "test_matrix": experiment.judged.digest,
+            "evidence": evidence_digest(evidence),
+        },
+        record=contents,
+        run_id=run_id,
+    )
+
+
+def _benefit(home: Home, city: City, experiment: Experiment, gathered: GatheredEvidence) -> dict[str, Any] | None:
+    """The benefit list beside the risk list, where the home has an evidence table that is about this need."""
+    from models.benefit_report import benefit_report
+
+    judged, need = experiment.judged, experiment.need
+    if home.effects is None or need.kind == "rule":
+        return None
+    rows = judged.keys.select("person_id").join(gathered.rows, on="person_id", how="left", maintain_order="left")
+    return benefit_report(
+        need,
+        city.name,
+        table=home.effects,
+        probability=rows["probability"].to_numpy(),
+        columns={name: judged.X[:, i] for i, name in enumerate(judged.names)},
+        tie_keys=rows["tie_key"].to_list(),
+        today=datetime.now(UTC).date(),
+    )
+
+
+def _numbers_within(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested figures without those that are null."""
+    kept = {name: _numbers_within(value) if isinstance(value, Mapping) else value for name, value in values.items()}
+    return {name: value for name, value in kept.items() if value is not None}
+
+
+def _mlflow_of(home: Home, run_id: str) -> dict[str, str]:
+    """Where MLflow keeps the run, and the command that shows it."""
+    from models.registry import experiment_name
+
+    uri = _without_password(home.settings.mlflow)
+    return {
+        "experiment": experiment_name(home.registry, run_id),
+        "run_id": run_id,
+        "uri": uri,
+        "artefacts": str(home.mlflow_artefacts),
+        # MLflow's own command would send usage figures home too.
+        "show": f"MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri {shlex.quote(uri)}",
+    }
+
+
+def _without_password(uri: str) -> str:
+    from sqlalchemy.engine import make_url
+
+    return make_url(uri).render_as_string(hide_password=True)
 
 
 def _households(city: City, day: date) -> pl.DataFrame | None:
@@ -95,50 +265,6 @@ def _whereabouts(city: City, city_folder: Path, need: Need, need_file: Path) -> 
         "invented": city.invented,
         "groups_sha256": None if groups is None else sha256(groups.read_bytes()),
     }
-
-
-def _trained(run_id: str, experiment: Experiment, rows: Any) -> dict[str, Any]:
-    from models.evidence import duels
-
-    need, split = experiment.need, experiment.split
-    test: dict[str, Any] = {name: _estimate(figure) for name, figure in experiment.metrics.items()}
-    test["by_date"] = {
-        str(day): {name: _estimate(figure) for name, figure in figures.items()}
-        for day, figures in experiment.by_date.items()
-    }
-    fought = [] if need.label is None else duels(rows, (need.capacity.k,), 0)
-    return {
-        "run_id": run_id,
-        "need": need.id,
-        "model_digest": experiment.model.digest,
-        "train_as_of_dates": [str(day) for day in split.train_dates],
-        "test_as_of_dates": [str(day) for day in split.test_dates],
-        "judged_as_of_dates": [str(day) for day in split.judged_dates],
-        "n_train": 0 if experiment.train_matrix is None else len(experiment.train_matrix.keys),
-        "n_judged": len(experiment.judged.keys),
-        "test": test,
-        "duel": [
-            {
-                "rival": duel.rival,
-                "k": duel.cut,
-                "ours": number_or_null(duel.ours.value),
-                "theirs": number_or_null(duel.theirs.value),
-                "difference": number_or_null(duel.difference.value),
-                "low": number_or_null(duel.difference.low),
-                "high": number_or_null(duel.difference.high),
-            }
-            for duel in fought
-        ],
-    }
-
-
-def _estimate(figure: Any) -> dict[str, float | None]:
-    return {part: number_or_null(value) for part, value in figure._asdict().items()}
-
-
-def number_or_null(value: float | None) -> float | None:
-    """A figure as JSON can hold it: what was not measured is null."""
-    return value if value is not None and math.isfinite(value) else None
 
 
 def _days(days: tuple[date, ...]) -> str:

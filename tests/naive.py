@@ -115,45 +115,6 @@ def trend(days, values):
     return together / math.fsum((day - middle_day) ** 2 for day in days)
 
 
-def label(events, person, as_of, spec, extract_date):
-    """1, 0 or NaN, straight from the contract's sentences."""
-    end = as_of + timedelta(days=spec["horizon_days"])
-    told = end + timedelta(days=spec.get("reporting_delay_days", 0))
-    if told > extract_date:
-        return math.nan
-
-    def seen(codes):
-        return sorted(
-            (time, value)
-            for who, time, known, code, value in [(*e[:4], -math.inf if e[4] is None else e[4]) for e in events]
-            if who == person
-            and fits(code, codes)
-            and midnight(as_of) <= time < midnight(end)
-            and known_before(known, told)
-        )
-
-    def decide(found):
-        values = [value for _, value in found if value != -math.inf]
-        measure = spec.get("measure", "days")
-        if measure == "days":
-            number = len({time.date() for time, _ in found})
-        elif not values:
-            return 0.0
-        else:
-            number = {"sum": math.fsum, "max": max, "min": min}[measure](values)
-        if "at_most" in spec:
-            return float(number <= spec["at_most"])
-        return float(number >= spec.get("at_least", 1))
-
-    found, leaving = seen(spec["codes"]), seen(spec.get("censored_by", ()))
-    if not leaving:
-        return decide(found)
-    by_then = decide([(time, value) for time, value in found if time.date() <= leaving[0][0].date()])
-    if by_then == (0.0 if "at_most" in spec else 1.0):
-        return by_then
-    return 0.0 if spec.get("censoring") == "negative" else math.nan
-
-
 def age(birth_date, as_of):
     """Whole years on a day; who was born on 29 February turns a year older on 1 March in other years."""
     return as_of.year - birth_date.year - ((as_of.month, as_of.day) < (birth_date.month, birth_date.day))

@@ -27,8 +27,9 @@ from features.city import City, open_city
 from features.cohort import build_cohort
 from features.matrix import build_matrix
 from models.need import parse_need
-from models.registry import approve, log_run
+from models.registry import approve
 from models.rule import RuleModel
+from models.tracking import log_run
 from models.training import train
 from scoring.outreach import outreach_list
 from scoring.scorer import Scorer

@@ -73,7 +73,6 @@ def open_nothing():
 @pytest.mark.parametrize(
     "words",
     [
-        ["needs", "new", "y", "--title", "z"],
         ["week", "--city", "x", "--as-of", "2026-06-01"],
         ["lists", "show", "--list", "1"],
         ["erase", "000123"],

@@ -75,7 +75,9 @@ class Journey:
         run_id = self.said["train"][1]["run_id"]
         self.said["first"] = self.run("judge", "--run", run_id)
         first = self.said["first"][1]
-        for statement in sorted({c["needs"] for c in first["checks"] if c["needs"]} & {"AT-05", "AT-06", "AT-07"}):
+        for statement in sorted(
+            {c["needs"] for c in first["checks"] if c["needs"]} & {"AT-01", "AT-05", "AT-06", "AT-07"}
+        ):
             reasons = "Given in a test on public course data; nobody is contacted."
             self.run("attest", "--verdict", first["verdict_path"], "--id", statement, "--reasons", reasons)
         self.said["judge"] = self.run("judge", "--run", run_id)

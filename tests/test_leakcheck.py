@@ -57,7 +57,7 @@ def test_a_build_that_ignores_knowledge_dates_is_caught(invented, nobody_objects
     """The check can fail: what is known late is rewritten, and features by event date alone see it."""
     city, need = open_city(invented), load_need(NEEDS / "youth_exclusion.toml")
     day = date(2025, 12, 1)
-    keys = build_cohort(city, need.cohort, [day])
+    keys = build_cohort(city, need.cohort, [day], label=need.label)
     asked = {"objections": nobody_objects, "need_id": need.id}
     honest = leakcheck(city, need.features, keys, **asked)
     assert honest.identical and honest.n_rewritten > 1000

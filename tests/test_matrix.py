@@ -1,6 +1,6 @@
 import math
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 
 import naive
 import numpy as np
@@ -9,19 +9,31 @@ import pytest
 from conftest import write_city
 from hypothesis import given
 from hypothesis import strategies as st
+from small_cities import (
+    NOBODY,
+    PEOPLE,
+    START,
+    Register,
+    as_frame,
+    blank_city,
+    city_of,
+    days,
+    everyone_on,
+    keys_of,
+    logs,
+    people,
+    refusal,
+)
 
-from features.city import City, DataError, city_from_frames, open_city
-from features.cohort import as_of_dates, build_cohort
-from features.label import build_label
+from ethics.refusals import BadInput
+from features.city import DataError, city_from_frames, open_city
+from features.cohort import build_cohort, cohort_with_attrition
 from features.matrix import build_matrix, unseen_codes
 from features.spec import CohortSpec, FeatureSpec, IndicatorSpec, LabelSpec, SpecError
 from features.windows import MEASURES as ALL
 
 # Those that have one right answer to the last bit; the others, rounded on the way, are compared in test_sweep.py.
 MEASURES = tuple(measure for measure in ALL if measure not in {"std", "trend"})
-START, EXTRACT = datetime(2024, 1, 1), date(2024, 12, 31)
-PEOPLE = {"anna": date(2006, 3, 1), "bo": date(2000, 2, 29), "cai": None}
-CODES = ("a", "b.1", "b.2", "c")
 WINDOWS = (1, 30, (7, 30), "1mo", "ever")
 NAMED = {"first": ("a",), "b": ("b.*",), "mixed": ("b.2", "c"), "all": ("a", "b.*", "c")}
 FEATURES = [
@@ -30,72 +42,14 @@ FEATURES = [
 ]
 ONE_EACH = [FeatureSpec(name=n, codes=NAMED[n], windows=[7, "ever"], measures=["count", "sum"]) for n in ("first", "b")]
 
-clocks = st.sampled_from([timedelta(0), timedelta(hours=9, minutes=30), timedelta(days=1) - timedelta(microseconds=1)])
-moments = st.tuples(st.integers(0, 60), clocks).map(lambda at: START + timedelta(days=at[0]) + at[1])
-values = st.none() | st.integers(-40, 40).map(lambda quarters: quarters / 4)
-logs = st.lists(
-    st.tuples(st.sampled_from([*PEOPLE]), moments, st.integers(0, 12), st.sampled_from(CODES), values), max_size=40
-).map(lambda found: [(who, at, at + timedelta(days=lag), code, value) for who, at, lag, code, value in found])
-days = st.integers(0, 75).map(lambda day: START.date() + timedelta(days=day))
-EVENT_TYPES = {
-    "person_id": pl.String,
-    "event_date": pl.Datetime("us"),
-    "knowledge_date": pl.Datetime("us"),
-    "code": pl.String,
-    "value": pl.Float64,
-}
-
 
 @pytest.fixture(scope="module")
-def blank(tmp_path_factory) -> City:
-    """A city whose only use is to be the like of others made in memory."""
-    events = [{"person_id": "anna", "event_date": START, "code": "a"}]
-    return open_city(write_city(tmp_path_factory.mktemp("blank"), people(), events, toml=f"extract_date = {EXTRACT}"))
-
-
-def people():
-    return pl.DataFrame(
-        {"person_id": [*PEOPLE], "birth_date": [*PEOPLE.values()]}, schema_overrides={"birth_date": pl.Date}
-    )
-
-
-def city_of(found, blank, extract_date=EXTRACT) -> City:
-    return city_from_frames(people(), as_frame(found), like=blank, extract_date=extract_date)
-
-
-def as_frame(found):
-    return pl.DataFrame(found, schema=EVENT_TYPES, orient="row")
-
-
-def keys_of(*pairs):
-    return pl.DataFrame(pairs, schema={"person_id": pl.String, "as_of_date": pl.Date}, orient="row")
-
-
-def everyone_on(*on):
-    return keys_of(*((who, day) for who in PEOPLE for day in on))
-
-
-class Register:
-    """An objection register with a fixed answer, written down by hand."""
-
-    def __init__(self, *who):
-        self.who = who
-
-    def objecting(self, person_ids, need_id):
-        return np.array([person in self.who for person in person_ids], dtype=bool)
-
-
-NOBODY = Register()
+def blank(tmp_path_factory):
+    return blank_city(tmp_path_factory.mktemp("blank"))
 
 
 def matrix_of(city, keys, features=FEATURES, **how):
     return build_matrix(city, features, keys, **{"objections": NOBODY, "need_id": "test", **how})
-
-
-def refusal(make, kind=DataError):
-    with pytest.raises(kind) as caught:
-        make()
-    return str(caught.value)
 
 
 # -- features
@@ -226,85 +180,7 @@ def test_when_everyone_objects_nothing_is_computed(blank):
     )
 
 
-# -- labels
-
-LABELS = st.fixed_dictionaries(
-    {
-        "codes": st.sampled_from([("b.*",), ("b.2", "c")]),
-        "horizon_days": st.integers(1, 30),
-        "reporting_delay_days": st.integers(0, 10),
-        "measure": st.sampled_from(["days", "sum", "max", "min"]),
-        "censored_by": st.sampled_from([(), ("a",)]),
-        "censoring": st.sampled_from(["drop", "negative"]),
-    }
-).flatmap(
-    lambda label: st.one_of(
-        st.integers(1, 3).map(lambda n: label | {"at_least": n}),
-        st.integers(0, 2).map(lambda n: label | {"at_most": n}),
-    )
-)
-
-
-@given(found=logs, day=days, label=LABELS, extract=st.integers(60, 90))
-def test_every_label_agrees_with_the_oracle(blank, found, day, label, extract):
-    known_until = START.date() + timedelta(days=extract)
-    found = [e for e in found if e[2].date() <= known_until]
-    city = city_of(found, blank, extract_date=known_until)
-    y = build_label(city, everyone_on(day), LabelSpec(**label))
-    np.testing.assert_array_equal(y, [naive.label(found, who, day, label, known_until) for who in PEOPLE])
-
-
-@pytest.mark.parametrize("measure", ["max", "min", "sum"])
-def test_a_bound_is_reached_by_the_value_that_it_names(blank, measure):
-    """0.1 and 0.7 are no binary fractions: values are kept as float32, and the bound is rounded alike."""
-    for bound in (0.1, 0.7):
-        found = [("anna", START + timedelta(days=21), START + timedelta(days=21), "c", bound)]
-        assert label_days(found, blank, measure=measure, at_least=bound) == [1]
-        assert label_days(found, blank, measure=measure, at_most=bound) == [1]
-
-
-def label_days(found, blank, **label):
-    spec = LabelSpec(**{"codes": ["c"], "horizon_days": 10, **label})
-    return build_label(city_of(found, blank), keys_of(("anna", START.date() + timedelta(days=20))), spec).tolist()
-
-
-def at(day, code="c", known=None):
-    """An event of anna so many days after the as-of date."""
-    moment = START + timedelta(days=20 + day)
-    return ("anna", moment, START + timedelta(days=20 + (day if known is None else known)), code, None)
-
-
-@pytest.mark.parametrize(
-    ("found", "label", "expected"),
-    [
-        ([at(-1)], {}, 0),  # before the window
-        ([at(0)], {}, 1),  # its first day
-        ([at(9)], {}, 1),  # its last day
-        ([at(10)], {}, 0),  # the day after
-        ([at(9, known=10)], {}, 0),  # known too late
-        ([at(9, known=12)], {"reporting_delay_days": 3}, 1),  # known within the delay
-        ([at(9, known=13)], {"reporting_delay_days": 3}, 0),
-        ([at(1), at(1), at(2)], {"at_least": 3}, 0),  # two distinct days
-        ([], {"at_most": 0}, 1),  # nothing happened
-        ([at(3)], {"at_most": 0}, 0),
-        ([at(5), at(2, "a")], {"censored_by": ["a"]}, math.nan),
-        ([at(5), at(2, "a")], {"censored_by": ["a"], "censoring": "negative"}, 0),
-        ([at(5), at(5, "a")], {"censored_by": ["a"]}, 1),  # within one day nobody knows which came first
-        ([at(5), at(8, "a")], {"censored_by": ["a"]}, 1),
-        ([at(5), at(12, "a")], {"censored_by": ["a"]}, 1),  # after the window
-        ([at(5, "a")], {"censored_by": ["a"], "at_most": 0}, math.nan),
-        ([at(2), at(5, "a")], {"censored_by": ["a"], "at_most": 0}, 0),
-    ],
-)
-def test_a_label_is_exact_to_the_day(blank, found, label, expected):
-    assert label_days(found, blank, **label) == pytest.approx([expected], nan_ok=True)
-
-
-def test_a_label_is_unknown_until_window_and_delay_have_passed(blank):
-    city = city_of([], blank, extract_date=date(2024, 3, 1))
-    spec = LabelSpec(codes=["c"], horizon_days=20, reporting_delay_days=10)
-    y = build_label(city, keys_of(("anna", date(2024, 1, 31)), ("anna", date(2024, 2, 1))), spec)
-    np.testing.assert_array_equal(y, [0.0, np.nan])
+# -- label and indicators
 
 
 def test_indicators_are_looked_for_in_the_window_of_the_label(tiny_city):
@@ -322,141 +198,6 @@ def test_indicators_are_looked_for_in_the_window_of_the_label(tiny_city):
     }
 
 
-# -- cohorts
-
-WEEKLY = {"first": date(2024, 1, 10), "last": date(2024, 2, 20), "every_days": 7}
-
-
-@given(found=logs, at_least=st.integers(1, 3), window=st.sampled_from(WINDOWS))
-def test_event_rules_agree_with_the_oracle(blank, found, at_least, window):
-    city = city_of(found, blank)
-    spec = CohortSpec(
-        as_of=WEEKLY,
-        **{"with": [{"codes": ["a", "b.*"], "window": window, "at_least": at_least}]},
-        without=[{"codes": ["c"], "window": 30}],
-    )
-    expected = [
-        (who, day)
-        for day in as_of_dates(city, spec)
-        for who in PEOPLE
-        if naive.cell(found, who, day, window, ("a", "b.*"), "count") >= at_least
-        and naive.cell(found, who, day, 30, ("c",), "count") < 1
-    ]
-    if expected:
-        assert build_cohort(city, spec).rows() == expected
-    else:
-        assert refusal(lambda: build_cohort(city, spec)).startswith("cohort: nobody is eligible at 6 as-of dates")
-
-
-@given(found=logs, at_least=st.integers(1, 2), oldest=st.integers(17, 30))
-def test_each_rule_looks_at_whom_the_others_left(blank, found, at_least, oldest):
-    """All kinds of rules at several dates: the same persons as when each rule is asked about everybody."""
-    spec = CohortSpec(
-        age=[17, oldest],
-        where=[{"attribute": "language", "in": ["fi", "en"]}],
-        **{"with": [{"codes": ["a", "b.*"], "window": 30, "at_least": at_least}]},
-        without=[{"codes": ["c"], "window": 7}],
-        as_of=WEEKLY | {"last": date(2024, 3, 20)},
-    )
-    city = city_of(found, blank)
-    language = {"anna": "fi", "bo": "sv", "cai": "en"}
-    city = replace(city, persons=city.persons.with_columns(language=pl.col("person_id").replace_strict(language)))
-    expected = [
-        (who, day)
-        for day in as_of_dates(city, spec)
-        for who, born in PEOPLE.items()
-        if born is not None
-        and language[who] != "sv"
-        and 17 <= naive.age(born, day) <= oldest
-        and naive.cell(found, who, day, 30, ("a", "b.*"), "count") >= at_least
-        and naive.cell(found, who, day, 7, ("c",), "count") < 1
-    ]
-    if expected:
-        assert build_cohort(city, spec).rows() == expected
-    else:
-        message = refusal(lambda: build_cohort(city, spec))
-        assert "(everyone leaves 33, age 17" in message and "without c leaves 0)" in message
-
-
-history_rows = st.lists(
-    st.tuples(
-        st.sampled_from([*PEOPLE]),
-        st.just("district"),
-        st.sampled_from(["Kallio", "Vuosaari"]),
-        days,
-        st.integers(-5, 20),
-    ).map(lambda r: (*r[:4], r[3] + timedelta(days=r[4]))),
-    max_size=8,
-)
-
-
-@given(history=history_rows, day=days)
-def test_attributes_are_read_as_they_were_known_on_the_day(blank, history, day):
-    frame = pl.DataFrame(
-        history,
-        schema={
-            "person_id": pl.String,
-            "attribute": pl.String,
-            "value": pl.String,
-            "from_date": pl.Date,
-            "knowledge_date": pl.Date,
-        },
-        orient="row",
-    ).with_columns(pl.col("from_date", "knowledge_date").cast(pl.Datetime("us")))
-    city = replace(city_of([], blank), history=pl.concat([frame, frame.clear()]))
-    expected = [(who, day) for who in PEOPLE if naive.attribute(history, who, "district", day) == "Kallio"]
-    spec = CohortSpec(
-        where=[{"attribute": "district", "in": ["Kallio"]}], as_of={"first": day, "last": day, "every_days": 1}
-    )
-    if expected:
-        assert build_cohort(city, spec).rows() == expected
-    elif history:
-        assert "where district leaves 0" in refusal(lambda: build_cohort(city, spec))
-
-
-def test_both_ends_of_an_age_range_are_in(tiny_city):
-    city = open_city(tiny_city)
-    spec = {"as_of": {"first": date(2024, 2, 28), "last": date(2024, 3, 1), "every_days": 1}}
-    assert build_cohort(city, CohortSpec(age=[18, 23], **spec)).rows() == [
-        ("bo", date(2024, 2, 28)),  # 24 from the next day
-        ("anna", date(2024, 3, 1)),  # 18 that day
-    ]
-    assert build_cohort(city, CohortSpec(age=[17, 17], **spec)).height == 2
-
-
-def test_a_move_counts_from_when_the_city_knew(tiny_city):
-    city = open_city(tiny_city)
-
-    def in_kallio(day):
-        spec = CohortSpec(
-            where=[{"attribute": "district", "in": ["Kallio"]}, {"attribute": "language", "in": ["fi"]}],
-            as_of={"first": day, "last": day, "every_days": 1},
-        )
-        return build_cohort(city, spec)["person_id"].to_list()
-
-    assert in_kallio(date(2024, 2, 5)) == ["anna"]  # moved on 15 January, known during 5 February
-    assert refusal(lambda: in_kallio(date(2024, 2, 6))) == (
-        "cohort: nobody is eligible at 1 as-of dates from 2024-02-06 to 2024-02-06 (everyone leaves 4, "
-        "where district leaves 1, where language leaves 0). Widen the rules or the dates"
-    )
-
-
-def test_a_ready_made_table_keeps_its_rows_and_can_be_asked_for_some_days(tiny_city):
-    city = open_city(tiny_city)
-    table = CohortSpec(table="all")
-    assert as_of_dates(city, table) == [date(2024, 2, 1)]
-    assert build_cohort(city, table).rows() == [(who, date(2024, 2, 1)) for who in ("anna", "bo", "cai")]
-    assert refusal(lambda: build_cohort(city, table, [date(2024, 2, 2)])) == (
-        "cohort: nobody is eligible at 1 as-of dates from 2024-02-02 to 2024-02-02 (table 'all' leaves 0). "
-        "Widen the rules or the dates"
-    )
-
-
-def test_as_of_dates_step_from_first_to_last(blank):
-    spec = CohortSpec(as_of={"first": date(2024, 1, 1), "last": date(2024, 3, 1), "every_days": 30})
-    assert as_of_dates(blank, spec) == [date(2024, 1, 1), date(2024, 1, 31), date(2024, 3, 1)]
-
-
 # -- refusals
 
 
@@ -464,7 +205,10 @@ def test_what_cannot_be_computed_is_refused_in_words(tiny_city, blank):
     city = open_city(tiny_city)
     keys = city.cohort_table("all")
     neet = {"codes": ["status.neet"], "horizon_days": 60}
-    unknown_where = CohortSpec(where=[{"attribute": "distrikt", "in": ["Kallio"]}], as_of=WEEKLY)
+    unknown_where = CohortSpec(
+        where=[{"attribute": "distrikt", "in": ["Kallio"]}],
+        as_of={"first": START.date(), "last": START.date(), "every_days": 7},
+    )
     cases = {
         lambda: build_cohort(city, unknown_where): (
             "cohort.where[0].attribute: 'distrikt' is neither a fixed column of persons nor in history. "
@@ -531,23 +275,19 @@ def test_names_not_loaded_yet_are_completed():
     assert set(features.__all__) <= set(dir(features)) and "build_matrix" in dir(features)
 
 
-def test_what_is_not_built_yet_is_refused_in_use(blank):
-    ipcw = LabelSpec(codes=["c"], horizon_days=1, censoring="ipcw")
-    message = refusal(lambda: matrix_of(blank, everyone_on(START.date()), ONE_EACH, label=ipcw), SpecError)
-    assert message == "label.censoring: not built yet: 'ipcw'. Built: drop, negative"
-
-
 def test_codes_that_no_event_has_are_found_with_their_likeness(tiny_city):
     specs = [
         FeatureSpec(name="absence", codes=["school.absence.*", "school.absense.*"], windows=[30], measures=["count"]),
         LabelSpec(codes=["status.net"], horizon_days=1),
-        CohortSpec(as_of=WEEKLY, without=[{"codes": ["zzz"], "window": 1}]),
+        CohortSpec(as_of={"on": "moved_awy"}, without=[{"codes": ["zzz"], "window": 1}]),
     ]
     assert [str(fault) for fault in unseen_codes(open_city(tiny_city), specs)] == [
         "features 'absence'.codes: 'school.absense.*' is not in the event log. "
         "Did you mean 'school.absence.ill'? The city's event log has 4 codes",
         "label.codes: 'status.net' is not in the event log. "
         "Did you mean 'status.neet'? The city's event log has 4 codes",
+        "cohort.as_of.on: 'moved_awy' is not in the event log. "
+        "Did you mean 'moved_away'? The city's event log has 4 codes",
         "cohort.without[0].codes: 'zzz' is not in the event log. The city's event log has 4 codes",
     ]
 
@@ -579,15 +319,45 @@ def test_the_digest_follows_every_part_and_only_the_content(blank):
 
 
 def test_rows_of_a_matrix_are_a_matrix(blank):
-    found = [("bo", START + timedelta(days=40), START + timedelta(days=40), "c", None)]
-    matrix = matrix_of(
-        city_of(found, blank), everyone_on(date(2024, 2, 1)), ONE_EACH, label=LabelSpec(codes=["c"], horizon_days=30)
-    )
+    found = [
+        ("bo", START + timedelta(days=40), START + timedelta(days=40), "c", None),
+        ("cai", START + timedelta(days=35), START + timedelta(days=35), "a", None),
+    ]
+    label = LabelSpec(codes=["c"], horizon_days=30, censored_by=["a"])
+    matrix = matrix_of(city_of(found, blank), everyone_on(date(2024, 2, 1)), ONE_EACH, label=label)
     part = matrix.rows(np.array([False, True, True]))
-    assert part.keys["person_id"].to_list() == ["bo", "cai"] and part.y.tolist() == [1.0, 0.0]
+    assert part.keys["person_id"].to_list() == ["bo", "cai"]
+    np.testing.assert_array_equal(part.y, [1.0, np.nan])
+    assert (part.followed_days.tolist(), part.censored.tolist()) == ([9, 4], [False, True])
+    assert part.attrition.equals(matrix.attrition)
     assert part.X.tobytes() == matrix.X[1:].tobytes() and part.names == matrix.names
-    with pytest.raises(ValueError, match="read-only"):
-        part.X[0, 0] = 1
+    for array in (part.X[0], part.y, part.followed_days, part.censored):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
+
+
+def test_follow_up_and_attrition_leave_the_digest_as_it_is(blank):
+    found = [("bo", START + timedelta(days=40), START + timedelta(days=40), "c", None)]
+    city, keys, label = city_of(found, blank), everyone_on(date(2024, 2, 1)), LabelSpec(codes=["c"], horizon_days=30)
+    matrix = matrix_of(city, keys, ONE_EACH, label=label)
+    assert replace(matrix, followed_days=None, censored=None, attrition=None).digest == matrix.digest
+    without = matrix_of(city, keys, ONE_EACH)
+    assert (without.followed_days, without.censored, without.attrition) == (None, None, None)
+
+
+def test_a_matrix_goes_on_with_the_attrition_of_its_cohort(tiny_city):
+    city = open_city(tiny_city)
+    keys, steps = cohort_with_attrition(city, CohortSpec(table="all"))
+    label = LabelSpec(codes=["status.neet"], horizon_days=60, censored_by=["moved_away"])
+    matrix = matrix_of(city, keys, ONE_EACH, label=label, attrition=steps, objections=Register("cai"))
+    assert matrix.attrition.drop("rule").rows() == [
+        ("table", 3, 3, 0),
+        ("objection", 2, 2, 1),
+        ("outcome not known", 2, 2, 0),
+        ("censored", 1, 1, 1),
+    ]
+    message = refusal(lambda: matrix_of(city, keys.head(2), ONE_EACH, label=label, attrition=steps), BadInput)
+    assert message == "attrition: end with 3 rows, and there are 2 keys. Give the steps that came with these keys"
 
 
 # -- the real one

@@ -1,18 +1,23 @@
 import math
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binom, norm, poisson
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from models import metrics
+from models.metric_kernels import bootstrap_measures, draw_counts
 from models.metrics import (
     AtCut,
     evaluate,
     found_at_k,
     found_difference,
     precision_at_k,
+    ranking_replicates,
     recall_at_k,
     single_column_aucs,
 )
@@ -128,17 +133,21 @@ def test_a_rule_has_no_calibration():
 
 def test_two_newton_steps_reach_a_replicates_own_solution():
     z, p, y = world(600, seed=5, slope=2.0)
-    person = np.arange(600)
     drawn = measured(y, z, p, replicates=400)["calibration_slope"]
-    rng = np.random.default_rng(0)
-    logit = np.log(p / (1 - p))
-    slopes = []
-    for _ in range(400):
-        rows = rng.integers(0, 600, 600)
-        model = LogisticRegression(C=np.inf, tol=1e-8, max_iter=200).fit(logit[rows, None], y[rows])
-        slopes.append(model.coef_[0, 0])
+    rows = np.random.default_rng(0).integers(0, 600, (400, 600))
+    x, label = np.log(p / (1 - p))[rows], y[rows]
+    slope, level = np.full((400, 1), 0.5), np.zeros((400, 1))  # near all rows' solution, so Newton cannot run away
+    for _ in range(12):  # Newton to the end, all replicates at once
+        q = 1 / (1 + np.exp(-slope * x - level))
+        v = q * (1 - q)
+        h_aa, h_ab, h_bb = (np.sum(v * term, axis=1, keepdims=True) for term in (x * x, x, np.ones_like(x)))
+        g_a, g_b = (np.sum((label - q) * term, axis=1, keepdims=True) for term in (x, np.ones_like(x)))
+        determinant = h_aa * h_bb - h_ab**2
+        slope, level = slope + (h_bb * g_a - h_ab * g_b) / determinant, level + (h_aa * g_b - h_ab * g_a) / determinant
+    exact = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(x[0][:, None], label[0])
+    assert slope[0, 0] == pytest.approx(exact.coef_[0, 0], abs=1e-5)
+    slopes = slope[:, 0]
     low, high = np.quantile(slopes, [0.025, 0.975])
-    assert len(person) == 600
     assert drawn.low == pytest.approx(low, abs=0.03) and drawn.high == pytest.approx(high, abs=0.03)
 
 
@@ -183,6 +192,29 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
             held[name] += result[name].low <= value <= result[name].high
     # 95 % of 200 is 190; three standard deviations are 9, and percentile intervals run a little short.
     assert all(count >= 179 for count in held.values()), held
+
+
+def test_intervals_hold_the_closed_truth_of_ranking_as_often_as_they_say():
+    # A standard normal less 1 is the log odds; everything about the best order then follows by integration.
+    z = np.linspace(-9, 9, 200_001)
+    density, p = norm.pdf(z), 1 / (1 + np.exp(1 - z))
+    in_need, not_in_need = density * p, density * (1 - p)
+    prevalence, top = in_need.sum() / density.sum(), z >= norm.ppf(0.9)
+    below = np.cumsum(not_in_need) / not_in_need.sum()
+    right = {
+        "auc": np.sum(in_need * below) / in_need.sum(),
+        "precision_at_capacity": in_need[top].sum() / density[top].sum(),
+        "recall_at_capacity": in_need[top].sum() / in_need.sum(),
+    }
+    assert right["recall_at_capacity"] == pytest.approx(0.1 * right["precision_at_capacity"] / prevalence, rel=1e-3)
+    held = dict.fromkeys(right, 0)
+    for seed in range(200):
+        z, _, y = world(2000, seed=1000 + seed)
+        result = measured(y, z, replicates=400, seed=seed, k=200)
+        for name, value in right.items():
+            held[name] += result[name].low <= value <= result[name].high
+    fewest, most = binom.interval(0.999, 200, 0.95)
+    assert all(fewest <= count <= most for count in held.values()), held
 
 
 def test_the_calibration_error_lies_within_its_own_interval():
@@ -241,3 +273,194 @@ def test_missing_values_are_tried_at_both_ends(pairs):
 
 def test_a_label_that_does_not_vary_tells_nothing_about_a_column():
     assert np.isnan(single_column_aucs(np.ones((5, 1), np.float32), np.ones(5))).all()
+
+
+# ---- replicates ----------------------------------------------------------------------------------------------------
+
+
+def test_a_replicate_draws_as_many_persons_as_there_are():
+    counts = draw_counts(5000, 3, 0, 41)
+    assert counts[0].tolist() == [1] * 5000
+    assert counts.sum(axis=1).tolist() == [5000] * 41
+    seen = np.bincount(counts[1:].ravel(), minlength=6)[:6] / 200_000
+    assert seen == pytest.approx(poisson.pmf(range(6), 1), abs=0.004)  # binomial(5000, 1/5000) is as good as Poisson
+    assert not np.array_equal(counts[1], counts[2]) and not np.array_equal(counts[1], draw_counts(5000, 4, 1, 1)[0])
+
+
+@given(rows, st.integers(0, 9))
+def test_a_replicate_is_the_measure_of_rows_weighted_by_how_often_they_were_drawn(pairs, seed):
+    label, score = (np.array(part, float) for part in zip(*pairs, strict=True))
+    person = np.array([f"p{i}" for i in range(len(label))])
+    drawn = ranking_replicates(label=label, rank_score=score, person=person, k=3, seed=seed, replicates=4)
+    for counts, (auc, average, precision, recall, found) in zip(
+        draw_counts(len(label), seed, 0, 5), drawn, strict=True
+    ):
+        often, times = np.repeat(label, counts), np.repeat(score, counts)
+        expected = found_at_k(often, times, 3).value
+        assert found == pytest.approx(expected)
+        assert precision == pytest.approx(expected / min(3, len(often)))
+        if often.sum() > 0:
+            assert recall == pytest.approx(expected / often.sum())
+            assert average == pytest.approx(average_precision_score(label, score, sample_weight=counts), abs=1e-12)
+        if 0 < often.sum() < len(often):
+            assert auc == pytest.approx(roc_auc_score(label, score, sample_weight=counts), abs=1e-12)
+        else:
+            assert math.isnan(auc)
+
+
+def test_two_orders_are_compared_on_the_same_persons():
+    z, _, y = world(400, seed=9)
+    asked = {"label": y, "person": np.array([f"p{i // 2}" for i in range(400)]), "k": 10**9, "seed": 2}
+    everyone = [ranking_replicates(rank_score=score, **asked, replicates=30)[:, 4] for score in (z, -z)]
+    assert everyone[0].tolist() == everyone[1].tolist()  # listing everybody finds those in need among the drawn
+    assert len(set(everyone[0])) > 5
+
+
+@pytest.mark.parametrize("n", [300, 12_000])  # below and above where Newton's steps are precomputed
+def test_any_number_of_threads_gives_the_same_figures(n):
+    z, p, y = world(n, seed=7)
+    weight = np.linspace(0.5, 2, n)
+    found = []
+    for threads in (1, 2):
+        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+        found.append(measured(y, z, p, replicates=30, weight=weight, period=np.arange(n) % 3))
+    numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("slope", [0.6, 2.0])
+def test_one_precomputed_newton_step_is_nearly_a_replicates_own_solution(slope):
+    z, p, y = world(12_000, seed=5, slope=slope)
+    ranked, order = metrics.ranked_rows(y, z, np.arange(12_000) % 9000, None, None)
+    quick = metrics._calibrated(ranked, p[order])
+    assert quick.terms.shape == (9000, 8)
+    slow = quick._replace(terms=np.empty((0, 8)))
+    one, two = (bootstrap_measures(ranked, each, 10.0, 60, 1)[:, 5:] for each in (quick, slow))
+    assert one[0] == pytest.approx(two[0], abs=1e-8)
+    assert (np.abs(one - two).max(axis=0) < 0.06 * two.std(axis=0)).all()
+
+
+# ---- weights -------------------------------------------------------------------------------------------------------
+
+weighted_rows = st.lists(
+    st.tuples(st.integers(0, 1), st.integers(0, 5), st.sampled_from([0.5, 1.0, 2.0, 7.0])), min_size=2, max_size=30
+).filter(lambda triples: len({label for label, *_ in triples}) == 2)
+
+
+def naive_found(label, score, weight, k):
+    """Weight in need within the first k of weight, the equals at the cut in proportion; plainly."""
+    found = 0.0
+    for value in sorted(set(score), reverse=True):
+        here = score == value
+        places = min(k, weight[here].sum())
+        found += places * (weight * label)[here].sum() / weight[here].sum()
+        k -= places
+    return found
+
+
+@given(weighted_rows, st.integers(1, 40))
+def test_weighted_ranking_agrees_with_scikit_learn_and_a_plain_walk(triples, k):
+    label, score, weight = (np.array(part, float) for part in zip(*triples, strict=True))
+    result = measured(label, score, k=k, weight=weight, replicates=2)
+    assert result["auc"].value == pytest.approx(roc_auc_score(label, score, sample_weight=weight), abs=1e-12)
+    average = average_precision_score(label, score, sample_weight=weight)
+    assert result["average_precision"].value == pytest.approx(average, abs=1e-12)
+    n = len(label)
+    scaled = weight * n / weight.sum()
+    found = naive_found(label, score, scaled, k)
+    assert result["precision_at_capacity"].value == pytest.approx(found / min(k, n))
+    assert result["recall_at_capacity"].value == pytest.approx(found / (scaled * label).sum())
+    ours, chance, _ = found_difference(
+        label=label, ours=score, theirs=None, person=np.arange(n), k=k, seed=1, weight=weight, replicates=2
+    )
+    assert ours.value == pytest.approx(found)
+    assert chance.value == pytest.approx(min(k, n) * (scaled * label).sum() / n)
+
+
+def test_weighted_calibration_agrees_with_scikit_learn():
+    z, p, y = world(4000, seed=3, slope=1.7)
+    weight = np.random.default_rng(1).choice([0.5, 1, 3], 4000)
+    result = measured(y, z, p, replicates=5, weight=weight)
+    logit = np.log(p / (1 - p))
+    fitted = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(logit[:, None], y, sample_weight=weight)
+    assert result["calibration_slope"].value == pytest.approx(fitted.coef_[0, 0], abs=1e-5)
+    shift = result["calibration_intercept"].value
+    assert np.sum(weight / (1 + np.exp(-(logit + shift)))) == pytest.approx(np.sum(weight * y), abs=1e-6)
+    # Rows repeated as often as they weigh.
+    often = np.repeat(np.arange(4000), (2 * weight).astype(int))
+    repeated = measured(y[often], z[often], p[often], replicates=5)["calibration_error"].value
+    assert result["calibration_error"].value == pytest.approx(repeated, abs=1e-3)
+
+
+def test_the_scale_of_weights_does_not_matter_and_ones_change_nothing():
+    z, p, y = world(600, seed=1)
+    weight = np.random.default_rng(2).random(600) + 0.5
+    period = np.arange(600) % 2
+    first, second = (measured(y, z, p, weight=scale * weight, period=period) for scale in (1, 1024))
+    assert first == second
+    plain = measured(y, z, p, person=np.arange(600))
+    ones = measured(y, z, p, person=np.arange(600), weight=np.ones(600))
+    for name, figures in plain.items():
+        # Bins of equal weight and of equal number differ by a row at an edge.
+        assert ones[name] == pytest.approx(figures, abs=1e-3 if name == "calibration_error" else 1e-12)
+
+
+def test_rows_of_weight_nothing_are_left_out_but_keep_their_place_in_the_count():
+    z, p, y = world(300, seed=3)
+    gone = np.arange(300) % 5 == 0
+    weight = np.where(gone, 0.0, 1.25)
+    unknown = np.where(gone, np.nan, y)
+    assert measured(y, z, p, weight=weight) == measured(unknown, z, p, weight=np.where(gone, np.nan, 1.25))
+    # Ten places among 300 rows are eight among the 240 that are known.
+    by_hand = found_at_k(unknown[~gone], z[~gone], 8).value / 8
+    assert measured(unknown, z, p, weight=weight)["precision_at_capacity"].value == pytest.approx(by_hand)
+
+
+def test_weights_that_are_no_weights_are_refused():
+    z, _, y = world(5)
+    for weight in ([1, 1, -1, 1, 1], [1, np.nan, 1, 1, 1]):
+        with pytest.raises(ValueError) as refused:
+            measured(y, z, weight=np.array(weight, float))
+        assert str(refused.value) == "weight: 1 rows of known outcome have one that is negative or not a number"
+
+
+def informative_world(n, seed):
+    """Those likelier to be in need leave more often: score, probability, label, left, 1 / chance of staying."""
+    z, p, y = world(n, seed=seed)
+    stays = 1 / (1 + np.exp(1.2 * z))
+    return z, p, y, np.random.default_rng(seed + 10_000).random(n) >= stays, 1 / stays
+
+
+def test_under_informative_censoring_weighted_figures_are_nearer_the_truth():
+    names = ("auc", "average_precision", "precision_at_capacity", "recall_at_capacity")
+    dropped_off, weighted_off = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
+    truth = measured(*[informative_world(400_000, 99)[i] for i in (2, 0, 1)], k=20_000, replicates=1)
+    for seed in range(12):
+        z, p, y, left, weight = informative_world(4000, seed)
+        # A model that promises what is true of everybody.
+        known = np.where(left, np.nan, y)
+        dropped = measured(known, z, p, k=200, replicates=1)
+        weighted = measured(known, z, p, k=200, replicates=1, weight=weight)
+        for name in names:
+            dropped_off[name] += (dropped[name].value - truth[name].value) / 12
+            weighted_off[name] += (weighted[name].value - truth[name].value) / 12
+    for name in names:
+        assert abs(weighted_off[name]) < 0.5 * abs(dropped_off[name]), (name, weighted_off, dropped_off)
+
+
+def test_weighted_intervals_hold_the_closed_truth():
+    z = np.linspace(-9, 9, 200_001)
+    density, p = norm.pdf(z), 1 / (1 + np.exp(1 - z))
+    top = z >= norm.ppf(0.9)
+    right = {
+        "precision_at_capacity": (density * p)[top].sum() / density[top].sum(),
+        "recall_at_capacity": (density * p)[top].sum() / (density * p).sum(),
+    }
+    held = dict.fromkeys(right, 0)
+    for seed in range(200):
+        z, _, y, left, weight = informative_world(2000, 3000 + seed)
+        result = measured(np.where(left, np.nan, y), z, k=200, replicates=300, seed=seed, weight=weight)
+        for name, value in right.items():
+            held[name] += result[name].low <= value <= result[name].high
+    fewest, most = binom.interval(0.999, 200, 0.95)
+    assert all(fewest <= count <= most for count in held.values()), held

@@ -430,14 +430,11 @@ def test_limits_are_only_stricter_than_the_policys():
 
 
 def test_what_is_not_built_yet_loads_and_is_refused_in_use():
-    text = MODEL_NEED.replace('merge = "none"', 'merge = "guardian"').replace(
-        'censoring = "drop"', 'censoring = "ipcw"'
-    )
+    text = MODEL_NEED.replace('merge = "none"', 'merge = "guardian"')
     need = parse_need(text.encode(), "youth.toml")
     with pytest.raises(BadInput) as refused:
         need.require_built()
     assert [str(fault) for fault in refused.value.faults] == [
-        "youth.toml: label.censoring: not built yet: 'ipcw'. Built: drop, negative",
         "youth.toml: list.merge: not built yet: 'guardian'. Built: none",
     ]
 

@@ -1,15 +1,11 @@
-import os
+import atexit
 import shutil
-import signal
-import sqlite3
-import subprocess
-import sys
-import time
+import tempfile
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 import pytest
-from test_need import RULE_NEED
 from test_training import NEED_TEXT, made_matrix, made_need
 
 from ethics.case import COMPARED
@@ -20,22 +16,17 @@ from ethics.signing import countersign, seal, verify
 from ethics.stop_switch import StopSwitch
 from ethics.verdict import Check, Verdict
 from models.metrics import Estimate
-from models.need import parse_need
 from models.registry import (
     approve,
     approved_model,
     approved_needs,
-    configure,
     find_version,
-    flat_figures,
-    log_run,
-    logged_digests,
     run_model,
+    set_shadow,
 )
-from models.rule import RuleModel
+from models.tracking import configure, log_run
 from models.training import NeedModel, train
 
-ROOT = Path(__file__).parent.parent
 NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
 FIGURES = {"test": {"auc": Estimate(0.8, 0.7, 0.9)}, "by_date": {"2023-01-01": {"auc": Estimate(0.8, float("nan"), 1)}}}
 
@@ -47,7 +38,22 @@ def model():
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory):
-    return configure(*store(tmp_path_factory.mktemp("registry")))
+    return made_store(tmp_path_factory.mktemp("registry") / "store")
+
+
+@cache
+def empty_store():
+    """A store without runs, made once: MLflow takes its time."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    configure(*store(folder))
+    return folder
+
+
+def made_store(folder):
+    """An open store of its own in a new folder."""
+    shutil.copytree(empty_store(), folder)
+    return configure(*store(folder))
 
 
 def store(folder):
@@ -96,79 +102,6 @@ def verified(model, keys, tmp_path, need_id=None, digest=None):
         stop_switch=StopSwitch(tmp_path),
         allow_demonstration=False,
     )
-
-
-def test_a_run_holds_figures_parameters_digests_and_the_artefact(registry, model):
-    run_id = log(registry, model)
-    run = registry.client.get_run(run_id)
-    assert run.info.status == "FINISHED"
-    assert run.data.metrics == {
-        "test.auc.value": 0.8,
-        "test.auc.low": 0.7,
-        "test.auc.high": 0.9,
-        "by_date.2023-01-01.auc.value": 0.8,
-        "by_date.2023-01-01.auc.high": 1.0,
-    }
-    assert run.data.params["seed"] == "1" and run.data.params["num_leaves"] == "4"
-    tags = {name: value for name, value in run.data.tags.items() if name.startswith(("digest", "need", "kind"))}
-    assert tags == {
-        "need": "youth",
-        "kind": "model",
-        "digest.model": model.digest,
-        "digest.need": model.need.digest,
-        "digest.test_matrix": "abc",
-    }
-    assert logged_digests(registry, run_id) == {
-        "model": model.digest,
-        "need": model.need.digest,
-        "test_matrix": "abc",
-    }
-    X = made_matrix(seed=9).X
-    loaded = run_model(registry, run_id, model.digest)
-    assert isinstance(loaded, NeedModel)
-    assert loaded.raw(X).tobytes() == model.raw(X).tobytes()
-
-
-def test_no_person_is_written_to_the_store(registry, model):
-    log(registry, model)
-    content = Path(registry.client._tracking_client.tracking_uri.removeprefix("sqlite:///")).read_bytes()
-    for path in registry.artefacts.rglob("*"):
-        content += path.read_bytes() if path.is_file() else b""
-    assert b"P00001" not in content and model.digest.encode() in content
-
-
-def test_flat_figures_join_names_with_dots():
-    assert flat_figures({"a": {"b": Estimate(1, 2, 3)}, "n": 4}) == {
-        "a.b.value": 1,
-        "a.b.low": 2,
-        "a.b.high": 3,
-        "n": 4,
-    }
-
-
-def test_a_rule_is_a_version_like_any_other(registry):
-    rule = RuleModel.of(parse_need(RULE_NEED.encode(), "screening.toml"))
-    run_id = log_run(registry, rule, figures={}, parameters={}, digests={})
-    assert isinstance(run_model(registry, run_id), RuleModel)
-
-
-def test_a_run_whose_logging_fails_is_marked_so_and_has_no_model(registry, model, monkeypatch):
-    def full(*arguments, **named):
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(type(registry.client), "log_artifacts", full)
-    before = set(runs(registry))
-    with pytest.raises(OSError, match="No space left"):
-        log(registry, model)
-    (run_id,) = set(runs(registry)) - before
-    assert registry.client.get_run(run_id).info.status == "FAILED"
-    with pytest.raises(BadInput, match=f"'{run_id}' is not a finished run with a model"):
-        run_model(registry, run_id)
-
-
-def runs(registry):
-    experiment = registry.client.get_experiment_by_name("youth").experiment_id
-    return [run.info.run_id for run in registry.client.search_runs([experiment])]
 
 
 def test_nothing_is_approved_until_it_is(registry):
@@ -235,8 +168,35 @@ def test_an_unknown_run_is_refused(registry, run_id):
         run_model(registry, run_id)
 
 
+def test_a_shadow_is_a_verified_version_of_the_need_and_changes_nothing_else(registry, model, keys, tmp_path):
+    champion, shadow = log(registry, model), log(registry, model)
+    approve(registry, verified(model, keys, tmp_path), champion, "verdict-1")
+    version = set_shadow(registry, "youth", shadow)
+    assert str(aliases(registry)["shadow"]) == str(version)
+    assert approved_model(registry, "youth").run_id == champion, "a shadow serves nobody"
+    with pytest.raises(BadInput, match=f"run {shadow} is of 'youth', not of 'other'. Give a run of this need"):
+        set_shadow(registry, "other", shadow)
+    found = registry.client.get_model_version_by_alias("youth", "shadow")
+    trees = Path(found.source.removeprefix("file://")) / "trees.txt"
+    trees.write_bytes(trees.read_bytes() + b" ")
+    with pytest.raises(NotTrusted, match=r"trees\.txt: has SHA-256"):
+        set_shadow(registry, "youth", shadow)
+
+
+def test_the_candidate_is_the_last_that_was_trained_and_no_champion(registry, model):
+    champion = aliases(registry).get("champion")
+    first, second = log(registry, model), log(registry, model)
+    candidate = registry.client.get_model_version_by_alias("youth", "candidate")
+    assert candidate.run_id == second != first
+    assert aliases(registry).get("champion") == champion
+
+
+def aliases(registry):
+    return registry.client.get_registered_model("youth").aliases
+
+
 def test_needs_with_an_approved_model_are_listed(keys, model, tmp_path):
-    registry = configure(*store(tmp_path))
+    registry = made_store(tmp_path / "store")
     run_id = log(registry, model)
     assert approved_needs(registry) == ()
     approve(registry, verified(model, keys, tmp_path), run_id, "verdict-1")
@@ -251,41 +211,9 @@ def test_the_run_of_a_judged_model_is_found_by_its_digest(registry, model):
         find_version(registry, "youth", "0" * 64)
 
 
-LOUD = """
-import sys
-
-def no_calls(event, arguments):
-    if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
-        raise SystemExit(f"network: {event} {arguments}")
-
-sys.addaudithook(no_calls)
-sys.path.insert(0, "tests")
-from test_registry import configure, log, store
-from test_training import made_matrix, made_need, train
-from pathlib import Path
-registry = configure(*store(Path(sys.argv[1])))
-log(registry, train(made_matrix(), made_need(), seed=1))
-from mlflow.telemetry import get_telemetry_client
-print(get_telemetry_client())
-"""
-
-
-def test_mlflow_calls_nobody_and_keeps_quiet(tmp_path):
-    env = {
-        name: value for name, value in os.environ.items() if not name.startswith(("CI", "PYTEST", "GITHUB", "MLFLOW"))
-    }
-    env["PYTHONPATH"] = str(ROOT)
-    ran = subprocess.run(
-        [sys.executable, "-c", LOUD, str(tmp_path)], cwd=ROOT, env=env, capture_output=True, text=True, check=False
-    )
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "None\n", "")
-    with sqlite3.connect(tmp_path / "mlflow.db") as database:
-        assert database.execute("select status from runs").fetchall() == [("FINISHED",)]
-
-
 def test_a_copied_home_uses_and_writes_its_own_files(keys, model, tmp_path):
     first = tmp_path / "first"
-    registry = configure(*store(first))
+    registry = made_store(first)
     run_id = log(registry, model)
     approve(registry, verified(model, keys, tmp_path), run_id, "verdict-1")
     shutil.copytree(first, tmp_path / "copy")
@@ -302,57 +230,3 @@ def test_a_copied_home_uses_and_writes_its_own_files(keys, model, tmp_path):
     first.rename(tmp_path / "moved")
     moved = configure(*store(tmp_path / "moved"))
     assert approved_model(moved, "youth").folder.is_relative_to(tmp_path / "moved")
-
-
-OPEN = """
-import sys
-from pathlib import Path
-from models.registry import configure
-folder = Path(sys.argv[1])
-registry = configure(f"sqlite:///{folder / 'mlflow.db'}", folder / "artefacts")
-registry.client.create_registered_model(sys.argv[2])
-"""
-
-
-def opening(folder, name):
-    return subprocess.Popen(
-        [sys.executable, "-c", OPEN, str(folder), name], cwd=ROOT, stderr=subprocess.PIPE, text=True
-    )
-
-
-def test_two_who_make_the_store_at_once_both_find_it_whole(tmp_path):
-    both = [opening(tmp_path, name) for name in ("one", "two")]
-    assert [(process.communicate()[1], process.returncode) for process in both] == [("", 0), ("", 0)]
-    with sqlite3.connect(tmp_path / "mlflow.db") as database:
-        assert database.execute("select name from registered_models order by name").fetchall() == [("one",), ("two",)]
-
-
-def test_a_store_whose_maker_was_killed_is_made_by_the_next(tmp_path):
-    killed, draft = opening(tmp_path, "killed"), tmp_path / ".mlflow.db.draft"
-    while killed.poll() is None and not (draft.exists() and draft.stat().st_size > 100_000):
-        time.sleep(0.005)
-    killed.send_signal(signal.SIGKILL)
-    killed.communicate()
-    assert killed.returncode == -signal.SIGKILL
-    assert draft.exists() and not (tmp_path / "mlflow.db").exists()
-    good = opening(tmp_path, "good")
-    assert (good.communicate()[1], good.returncode) == ("", 0)
-    assert not list(tmp_path.glob(".mlflow.db.draft*"))
-
-
-@pytest.mark.parametrize("content", [b"rubbish " * 1000, b"SQLite format 3\0" + b"rubbish" * 1000])
-def test_a_damaged_store_is_not_trusted_and_named(tmp_path, content):
-    (tmp_path / "mlflow.db").write_bytes(content)
-    with pytest.raises(NotTrusted) as refusal:
-        configure(*store(tmp_path))
-    assert str(refusal.value) == (
-        f"{tmp_path}/mlflow.db: is damaged: SQLite cannot read it. "
-        "Restore it from the backup; the models themselves are in the folder of artefacts"
-    )
-
-
-def test_a_store_left_half_made_by_another_program_is_not_trusted(tmp_path):
-    with sqlite3.connect(tmp_path / "mlflow.db") as database:
-        database.execute("create table experiments (experiment_id integer)")
-    with pytest.raises(NotTrusted, match=r"mlflow\.db: cannot be opened by this version of MLflow"):
-        configure(*store(tmp_path))

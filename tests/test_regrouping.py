@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from features.arrays import DAY_US, frozen
 from features.person_index import PersonIndex
-from features.regrouping import any_known_on_a_later_day, close_gaps, count_days, sort_within_persons
+from features.regrouping import any_known_on_another_day, close_gaps, count_days, sort_within_persons
 
 events = st.tuples(st.integers(-3, 40), st.integers(0, 3), st.integers(0, 4), st.sampled_from([None, -1.0, 0.0, 2.5]))
 
@@ -85,9 +85,9 @@ def test_days_are_counted_by_the_calendar_before_1970_too(moments, n_first):
     assert counts.tolist() == [sum(moment // DAY_US == day for moment in moments) for day in range(-5, 6)]
 
 
-@pytest.mark.parametrize(("known", "later"), [(DAY_US - 1, False), (DAY_US, True), (5, False), (-1, False)])
-def test_only_a_later_day_is_later(known, later):
-    assert any_known_on_a_later_day(frozen(np.array([3, 5])), frozen(np.array([3, known]))) == later
+@pytest.mark.parametrize(("known", "other"), [(DAY_US - 1, False), (DAY_US, True), (5, False), (-1, True)])
+def test_another_hour_is_not_another_day(known, other):
+    assert any_known_on_another_day(frozen(np.array([3, 5])), frozen(np.array([3, known]))) == other
 
 
 texts = st.one_of(

@@ -295,18 +295,6 @@ def test_what_relations_and_attributes_call_their_columns():
     assert FeatureSpec(attribute="income").columns() == ("income",)
 
 
-def test_what_is_not_built_yet_loads_and_is_refused_in_use_all_at_once():
-    specs = [
-        CohortSpec(as_of={"on": "school.place_lost", "after_days": 0}),
-        LabelSpec(codes=["a"], horizon_days=30, censoring="ipcw"),
-    ]
-    assert refusal(lambda: require_built(specs, where="needs/x.toml")).splitlines() == [
-        "needs/x.toml: cohort.as_of.on: not built yet: as-of dates that follow an event. "
-        "Give first, last and every_days",
-        "needs/x.toml: label.censoring: not built yet: 'ipcw'. Built: drop, negative",
-    ]
-
-
 def test_what_is_built_is_not_refused():
     features = [FeatureSpec(name="a", codes=["a"], windows=[1, "ever"], measures=MEASURES)]
     require_built([*features, FeatureSpec(attribute="age"), IndicatorSpec(name="a", codes=["a"])])

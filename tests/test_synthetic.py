@@ -298,7 +298,7 @@ def test_every_code_is_named_in_plain_words_and_every_pattern_of_a_need_finds_on
         assert unknown == [], need.id
 
 
-@pytest.mark.parametrize("need_id", ["youth_exclusion", "health_benefit", "health_by_cost", "cervical_screening"])
+@pytest.mark.parametrize("need_id", [need.id for need in list_needs()])
 def test_every_need_can_be_used_on_the_city(truth, need_id):
     need = load_need(NEEDS / f"{need_id}.toml")
     need.require_built()

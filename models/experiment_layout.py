@@ -1,0 +1,198 @@
+"""What an experiment is laid out on: the split, one matrix of all its dates, who was lost on the way, and weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ethics.refusals import BadInput, Fault, did_you_mean
+from features.attributes import attribute_history, attributes_of
+from features.attrition import after_label, attrition_of_keys
+from features.cohort import as_of_dates, cohort_with_attrition
+from features.matrix import Matrix, build_matrix
+from models.censoring import censoring_weights
+from models.splits import Origin, Split, is_test_person, split_periods
+
+if TYPE_CHECKING:
+    from ethics.objections import ObjectionRegister
+    from features.city import City
+    from models.need import Need
+
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """The rows of an experiment, and which of them serve for what.
+
+    Attributes
+    ----------
+    city : City
+    need : Need
+    split : Split
+    matrix : Matrix
+        Every row of every date that teaches or is tested.
+    seed : int
+    attrition : pl.DataFrame
+        ``part`` (train, test), then the columns of :data:`features.attrition.STEPS`.
+    """
+
+    city: City
+    need: Need
+    split: Split
+    matrix: Matrix
+    seed: int
+    attrition: pl.DataFrame
+
+    @cached_property
+    def days(self) -> NDArray[np.datetime64]:
+        """As-of date of each row: datetime64[D] (n,)."""
+        days: NDArray[np.datetime64] = self.matrix.keys["as_of_date"].to_numpy()
+        return days
+
+    @cached_property
+    def held_out(self) -> Bools | None:
+        """Rows of persons who are tested and teach nothing: bool (n,); None unless the split is of persons."""
+        if self.split.kind != "person":
+            return None
+        return is_test_person(self.matrix.keys["person_id"].to_list(), self.seed)
+
+    def taught(self, origin: Origin) -> Bools:
+        """Rows an origin's model learns from: bool (n,)."""
+        rows = self._on(origin.train_dates)
+        return rows if self.held_out is None else rows & ~self.held_out
+
+    def tested(self, dates: Sequence[date]) -> Bools:
+        """Rows that are tested on some dates: bool (n,)."""
+        rows = self._on(dates)
+        return rows if self.held_out is None else rows & self.held_out
+
+    @cached_property
+    def judged(self) -> Bools:
+        """The latest row of each person on the judged dates: bool (n,)."""
+        last = (
+            self.matrix.keys.with_row_index("row")
+            .filter(pl.Series(self.tested(self.split.judged_dates)))
+            .sort("as_of_date", maintain_order=True)
+            .group_by("person_id", maintain_order=True)
+            .agg(pl.col("row").last())["row"]
+            .to_numpy()
+        )
+        chosen = np.zeros(len(self.days), dtype=np.bool_)
+        chosen[last] = True
+        return chosen
+
+    def weights(self, rows: Bools) -> NDArray[np.float64] | None:
+        """Inverse-probability weights of some rows, from these rows alone: float64; None unless the label asks."""
+        label = self.need.label
+        if label is None or label.censoring != "ipcw":
+            return None
+        return censoring_weights(self.matrix.rows(rows), label, self.seed)
+
+    @cached_property
+    def test_weights(self) -> NDArray[np.float64] | None:
+        """Weights for measuring, from all tested rows together: float64 (n,), NaN elsewhere."""
+        rows = self.tested(self.split.test_dates)
+        found = self.weights(rows)
+        if found is None:
+            return None
+        weights = np.full(len(rows), np.nan)
+        weights[rows] = found
+        return weights
+
+    def _on(self, dates: Sequence[date]) -> Bools:
+        return np.isin(self.days, np.array(dates, dtype="datetime64[D]"))
+
+
+def lay_out(city: City, need: Need, objections: ObjectionRegister, seed: int, step: Callable[..., None]) -> Layout:
+    """Split a need's dates and build the matrix of those that serve for something.
+
+    Raises
+    ------
+    BadInput
+        Nothing mature, an empty cohort, a label that never occurs or does not vary among the judged, everyone
+        objected, an attribute to hold out that the city does not have: each says what to do.
+    """
+    _refuse_hold_out(city, need)
+    period_days = need.cohort.as_of.period_days if need.cohort.as_of else None
+    split = split_periods(
+        as_of_dates(city, need.cohort), need.label, city.extract_date, need.splits, period_days=period_days
+    )
+    step(f"{need.id}: building features")
+    keys, steps = _cohorts(city, need, split)
+    matrix = build_matrix(
+        city,
+        need.features,
+        keys,
+        objections=objections,
+        need_id=need.id,
+        label=need.label,
+        indicators=need.indicators,
+    )
+    laid = Layout(city, need, split, matrix, seed, _attrition(need, matrix, steps))
+    _refuse_unjudgeable(laid)
+    return laid
+
+
+def _refuse_hold_out(city: City, need: Need) -> None:
+    attribute = need.splits.hold_out if need.splits else None
+    if attribute is not None and attribute_history(city, attribute) is None:
+        wrong = f"'{attribute}' is neither a fixed column of persons nor in history"
+        raise BadInput(Fault("splits.hold_out", wrong, did_you_mean(attribute, attributes_of(city))))
+
+
+_Parts = dict[str, tuple[pl.DataFrame, pl.DataFrame]]
+
+
+def _cohorts(city: City, need: Need, split: Split) -> tuple[pl.DataFrame, _Parts]:
+    """Keys of every date that serves for something; and of each part its keys with the steps that left them."""
+    parts = {"train": split.train_dates, "test": split.test_dates}
+    steps = {
+        part: cohort_with_attrition(city, need.cohort, dates, label=need.label)
+        for part, dates in parts.items()
+        if dates
+    }
+    frames = [keys for keys, _ in steps.values()]
+    rest = {day for origin in split.origins for day in origin.train_dates}.difference(*parts.values())
+    if rest:  # later origins learn from dates that the candidate could not
+        frames.append(cohort_with_attrition(city, need.cohort, sorted(rest), label=need.label)[0])
+    return pl.concat(frames).unique(maintain_order=True), steps
+
+
+def _attrition(need: Need, matrix: Matrix, parts: _Parts) -> pl.DataFrame:
+    """Steps of each part from everyone to the rows whose outcome is known."""
+    kept = matrix.keys.with_row_index("row")
+    person = matrix.keys["person_id"].rank("dense").to_numpy().astype(np.uint32)
+    tables = []
+    for part, (keys, steps) in parts.items():
+        rows = kept.join(keys, on=["person_id", "as_of_date"], how="semi")["row"].to_numpy()
+        table = attrition_of_keys(steps, keys.height, keys["person_id"].n_unique())
+        table = table.then("objection", "does not object to the need", rows.size, np.unique(person[rows]).size)
+        if need.label is not None and matrix.followed_days is not None and matrix.censored is not None:
+            mature = np.isfinite(matrix.followed_days[rows])
+            table = after_label(table, need.label, person[rows], mature, matrix.censored[rows])
+        tables.append(table.steps.select(pl.lit(part).alias("part"), pl.all()))
+    return pl.concat(tables)
+
+
+def _refuse_unjudgeable(laid: Layout) -> None:
+    """Refuse judged rows on which nothing can be measured, before anything is trained."""
+    y, dates = laid.matrix.y, laid.split.judged_dates
+    span = str(dates[0]) if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    if not laid.judged.any():
+        raise BadInput(Fault("splits", f"nobody is left to be judged on {span}", "Widen the cohort"))
+    if y is None or laid.need.kind == "rule":
+        return
+    known = y[laid.judged]
+    known = known[np.isfinite(known)]
+    in_need = int(known.sum())
+    if not 0 < in_need < known.size:
+        wrong = f"{in_need} of the {known.size} judged rows ({span}) with a known outcome are in need: one class only"
+        raise BadInput(Fault("label", wrong, "Widen the cohort, judge other dates, or change what the label counts"))
