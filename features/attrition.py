@@ -126,16 +126,17 @@ def trigger_in_words(days: AsOfSpec) -> str:
     return f"{wait} {'day' if wait == 1 else 'days'} after the city came to know of {days.on}, by the extract date"
 
 
-def censoring_in_words(label: LabelSpec, n_censored: int) -> str:
-    """What became of those who left."""
-    made = {
-        "drop": "are left out",
-        "ipcw": "are left out, and those who stayed are weighted to stand for them",
-        "negative": "count as not in need, and stay",
+def censoring_in_words(label: LabelSpec) -> str:
+    """Who is kept where some left: how many that takes away is the table's to say."""
+    followed = "those followed until the outcome was decided"
+    if label.min_days_at_risk is not None:
+        followed += f", or for at least {label.min_days_at_risk} days at risk"
+    left = f"those who left before ({', '.join(label.censored_by)})"
+    return {
+        "drop": f"{followed}, without {left}",
+        "ipcw": f"{followed}, weighted to stand for {left}",
+        "negative": f"{followed}, and {left}, who count as not in need",
     }[label.censoring]
-    enough = "" if label.min_days_at_risk is None else f" and after fewer than {label.min_days_at_risk} days at risk"
-    left = f"left ({', '.join(label.censored_by)}) before the outcome was decided{enough}"
-    return f"{n_censored:,} rows {left}: they {made}"
 
 
 # ---- from keys to a matrix -----------------------------------------------------------------------------------------
@@ -162,8 +163,7 @@ def after_label(
     )
     if label.censored_by:
         kept = known if label.censoring == "negative" else persons[mature & ~censored]
-        rule = censoring_in_words(label, int(np.count_nonzero(censored)))
-        table = table.then("censored", rule, kept.size, np.unique(kept).size)
+        table = table.then("censored", censoring_in_words(label), kept.size, np.unique(kept).size)
     return table
 
 

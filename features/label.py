@@ -200,5 +200,21 @@ def refuse_empty_label(city: City, place: KeyedRows, label: LabelSpec, outcome: 
         )
         raise DataError(Fault("label", wrong, "Mend censored_by, shorten horizon_days, or give min_days_at_risk"))
     if not (outcome.y[known] == 1).any():
-        wrong = f"never occurs: {', '.join(label.codes)} in none of {int(known.sum()):,} rows whose label is known"
-        raise DataError(Fault("label", wrong, "Mend its codes or its bound, or look from other days"))
+        raise DataError(Fault("label", _why_nobody(city, place, label, known), _MEND_NOBODY))
+
+
+_MEND_NOBODY = "Mend its codes or its bound, or look from other days"
+
+
+def _why_nobody(city: City, place: KeyedRows, label: LabelSpec, known: NDArray[np.bool_]) -> str:
+    """Why no row of known outcome is in need: the codes never come, or never often (or high, or low) enough."""
+    codes, n = ", ".join(label.codes), int(known.sum())
+    n_with = int(np.count_nonzero(look_ahead(city, place, label, label.codes).days[known]))
+    if not n_with:
+        return f"never occurs: {codes} in none of {n:,} rows whose label is known"
+    if label.at_least is not None:
+        bound = f"reaches at_least = {label.at_least:g}"
+    else:
+        bound = f"keeps to at_most = {label.at_most:g}"
+    of = "" if label.measure == "days" else f" (the {label.measure} of its values)"
+    return f"no row {bound} of {codes}{of}, though {n_with:,} of {n:,} rows whose label is known have it"

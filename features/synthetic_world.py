@@ -186,7 +186,7 @@ CODES = tuple(
         ("care.emergency", "päivystyskäynti", "besök på jouren", "emergency department visit", CARE, 0.33, 10),
         ("care.interpreter", "tulkkaus vastaanotolla", "tolkning på mottagningen", "interpreter at an appointment",
          CARE, 0.33, 20),
-        ("care.missed", "peruuttamatta jäänyt käynti", "uteblivet besök", "missed appointment", CARE, 0.33, 20),
+        ("care.missed", "käyttämättä jäänyt aika", "uteblivet besök", "missed appointment", CARE, 0.33, 20),
         ("care.prescription", "reseptin uusinta", "förnyat recept", "renewed prescription", CARE, 0.33, 20),
         ("care.prescription.cns.antidepressant", "masennuslääkkeen uusinta", "förnyat antidepressivt läkemedel",
          "renewed antidepressant", CARE, 0.33, 20),

@@ -62,7 +62,7 @@ def run_baselines(
     Parameters
     ----------
     label : float (n,)
-        1, 0, or NaN, which is left out.
+        1, 0, or NaN where the outcome is not known: then those of known outcome stand for all n.
     ours : float (n,)
         The model's rank score, higher first.
     rivals : mapping
@@ -139,23 +139,17 @@ def duels(
 
 def audit_cut_of(rows: pl.DataFrame, need: Need, verdict_days: int, audit_recall: float) -> int:
     """The audit cut k* of all judged rows, as the ranking is cut: unknown outcomes take places too."""
-    label = floats(rows["label"])[_ranked(rows)]
+    label = floats(rows["label"])[rank_order(floats(rows["rank_score"]), _tie_key(rows))]
     return audit_cut(label, need.capacity.k, need.capacity.periods(verdict_days), audit_recall)
 
 
 def duel_cut(rows: pl.DataFrame, need: Need, verdict_days: int, audit_recall: float) -> int:
-    """Places of a duel at k*: as many as the model gives there to rows whose outcome is known.
-
-    Others cannot be found by anybody. With weights the known rows stand for all, and there are k* places.
-    """
-    if weight_of(rows) is not None:
-        return audit_cut_of(rows, need, verdict_days, audit_recall)
-    above = _ranked(rows)[: audit_cut_of(rows, need, verdict_days, audit_recall)]
-    return max(1, int(np.isfinite(floats(rows["label"])[above]).sum()))
+    """Places of a duel at k*: k* of everybody, for whom rows of known outcome stand (:mod:`models.metrics`)."""
+    return audit_cut_of(rows, need, verdict_days, audit_recall)
 
 
-def _ranked(rows: pl.DataFrame) -> np.ndarray:
-    return rank_order(floats(rows["rank_score"]), rows["tie_key"] if "tie_key" in rows.columns else None)
+def _tie_key(rows: pl.DataFrame) -> pl.Series | None:
+    return rows["tie_key"] if "tie_key" in rows.columns else None
 
 
 def floats(column: pl.Series) -> np.ndarray:
@@ -319,7 +313,13 @@ def advise(table: pl.DataFrame, words: Mapping[str, str]) -> str | None:
 
 
 def _said(row: Mapping[str, float], column: str, rival: str) -> str:
-    low, high = row[f"{column}_low"], row[f"{column}_high"]
+    value, low, high = (row[f"{column}{end}"] for end in ("", "_low", "_high"))
     tells = "finds fewer people in need than" if high < 0 else "does not clearly find more people in need than"
-    gap = f"{row[column]:+,.0f}, 95 % {low:+,.0f} to {high:+,.0f}"
+    gap = f"{_signed(value)}, 95 % {_signed(low)} to {_signed(high)}"
     return f"in {row['audit_places']:,} places the model {tells} {rival} ({gap})"
+
+
+def _signed(people: float) -> str:
+    """A difference in people with its sign: whole ones from ten on, one decimal below, no sign before 0."""
+    rounded = round(people) + 0.0 if abs(people) >= 9.95 else round(people, 1) + 0.0  # + 0.0: no -0
+    return "0" if rounded == 0 else f"{rounded:+,.{0 if abs(people) >= 9.95 else 1}f}"

@@ -24,12 +24,13 @@ Ennakko comes without a filled table. Each city writes its own, of effects that 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
 
 from pydantic import BeforeValidator, Field, PrivateAttr, StrictStr, model_validator
 
@@ -38,16 +39,21 @@ from ethics.refusals import BadInput, Fault, did_you_mean, parse_toml, shown, to
 from features.spec import Codes, Day, Said, Spec, Texts
 
 if TYPE_CHECKING:
+    from models.metrics import Estimate
     from models.need import Need
-    from models.uplift_learning import Uplift
 
 SCHEMA = 1
 _EXAMPLE = "Add it; the beginning of models/benefit.py shows an example"
 _NEED_FILE = "docs/need-file.md"
+_ENGLISH = (
+    # A social benefit is a payment, not a claim; neither is the benefit register.
+    r"(?<!housing )(?<!unemployment )(?<!child )(?<!social )(?<!sickness )(?<!disability )(?<!parental )"
+    r"\bbenefi(?:t|c)(?!s? register)\w*"
+)
 _WORDS = {
-    "fi": re.compile(r"\w*hyö(?:ty|dy)\w*", re.IGNORECASE),
-    "sv": re.compile(r"\w*nytt(?:a|o)\w*", re.IGNORECASE),
-    "en": re.compile(r"\bbenefi(?:t|c)\w*", re.IGNORECASE),
+    "fi": re.compile(rf"\w*hyö(?:ty|dy)(?!nt|nn)\w*|{_ENGLISH}", re.IGNORECASE),  # hyödyntää is to make use of
+    "sv": re.compile(rf"\w*nytt(?:a|o)\w*|\w*nyttig\w*|\bgagn\w*|{_ENGLISH}", re.IGNORECASE),
+    "en": re.compile(_ENGLISH, re.IGNORECASE),
 }
 """What "benefit" looks like in the city's languages, inflected and inside compounds."""
 
@@ -180,15 +186,34 @@ def parse_evidence_table(content: bytes, where: str) -> EvidenceTable:
 # ---- whether the word may be said ----------------------------------------------------------------------------------
 
 
+class ShownByTrial(Protocol):
+    """What a trial has to say to be a ground: an :class:`models.uplift_learning.Uplift`, or what was kept of one."""
+
+    @property
+    def average(self) -> Estimate:
+        """Effect on average, from the draw alone."""
+
+    @property
+    def shows_benefit(self) -> bool:
+        """Whether "benefit" may be said."""
+
+
+class KeptTrial(NamedTuple):
+    """What a home keeps of a trial that was judged."""
+
+    average: Estimate
+    shows_benefit: bool
+
+
 class Grounds(NamedTuple):
     """What entitles a need in a city to speak of benefit: published effects, a trial of one's own, or both."""
 
     effects: tuple[Effect, ...]
-    trial: Uplift | None
+    trial: ShownByTrial | None
 
 
 def benefit_grounds(
-    need: Need, city: str | None, *, today: date, table: EvidenceTable | None = None, trial: Uplift | None = None
+    need: Need, city: str | None, *, today: date, table: EvidenceTable | None = None, trial: ShownByTrial | None = None
 ) -> Grounds:
     """The grounds on which a need in a city may speak of benefit.
 
@@ -200,7 +225,7 @@ def benefit_grounds(
     today : date
         An evidence table past its ``review_by`` is no ground.
     table : EvidenceTable, optional
-    trial : Uplift, optional
+    trial : ShownByTrial, optional
         Of this need's action in this city; the caller vouches for that.
 
     Raises
@@ -287,7 +312,7 @@ def check_wording(texts: Texts, where: str, grounds: Grounds | None) -> None:
     faults = [
         Fault(f"{where}.{language}", f"says '{word}' without evidence or trial", mend)
         for language, pattern in _WORDS.items()
-        for word in pattern.findall(getattr(texts, language))
+        for word in pattern.findall(unicodedata.normalize("NFC", getattr(texts, language)))
     ]
     if faults:
         raise BadInput(*faults)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ethics.refusals import BadInput, Fault
-from models.benefit import EvidenceTable, benefit_grounds, check_wording, effects_without_minutes
+from models.benefit import EvidenceTable, ShownByTrial, benefit_grounds, check_wording, effects_without_minutes
 from models.benefit_ranking import (
     CONTRA_INDICATED,
     ELIGIBLE,
@@ -28,27 +28,40 @@ if TYPE_CHECKING:
 TEXTS = ("title", "question", "action", "benefit", "alternative")
 
 
-def refuse_unfounded_wording(need: Need, table: EvidenceTable | None, today: date) -> None:
-    """Refuse a need whose texts speak of benefit where no effect in the table is about it.
+def unfounded_words(need: Need) -> list[Fault]:
+    """Each word in a need's texts, and in the plain names of its features, that speaks of benefit."""
+    texts = {name: getattr(need, name) for name in TEXTS}
+    texts |= {f"features '{feature.name}'.plain": feature.plain for feature in need.features if feature.plain}
+    faults: list[Fault] = []
+    for name, text in texts.items():
+        try:
+            check_wording(text, f"{need.id}.toml: {name}", None)
+        except BadInput as refusal:
+            faults += refusal.faults
+    return faults
+
+
+def refuse_unfounded_wording(
+    need: Need, city: str | None, *, table: EvidenceTable | None, trial: ShownByTrial | None, today: date
+) -> None:
+    """Refuse a need whose texts speak of benefit where neither an effect of the table nor a trial is about it.
+
+    Parameters
+    ----------
+    city : str or None
+        As the table's ``cities`` name it; None is whichever city, where none is open yet.
 
     Raises
     ------
     BadInput
-        Each word found, with its place, and why a table that is given is no ground.
+        Each word found, with its place, and why what is given is no ground.
     """
-    try:
-        benefit_grounds(need, None, today=today, table=table)
+    if not (words := unfounded_words(need)):
         return
+    try:
+        benefit_grounds(need, city, today=today, table=table, trial=trial)
     except BadInput as no_grounds:
-        why = no_grounds.faults if table is not None else ()
-    faults: list[Fault] = []
-    for name in TEXTS:
-        try:
-            check_wording(getattr(need, name), f"{need.id}.toml: {name}", None)
-        except BadInput as refusal:
-            faults += refusal.faults
-    if faults:
-        raise BadInput(*faults, *why)
+        raise BadInput(*words, *(no_grounds.faults if table is not None or trial is not None else ())) from None
 
 
 def benefit_report(

@@ -13,7 +13,8 @@ import polars as pl
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from models.metrics import Estimate
+from models.exact_bounds import Bounds, few_bounds
+from models.metrics import TAIL, Estimate, widened
 from models.written_order import OrderTerm
 
 Floats = NDArray[np.float64]
@@ -21,7 +22,6 @@ Floats = NDArray[np.float64]
 REPLICATES = 200
 _MOST_CELLS = 10_000_000
 _BLOCK = 64  # columns laid out together
-_CONFIDENCE = 0.95
 _Z = 1.959963984540054
 
 
@@ -91,27 +91,28 @@ def column_table(
     ----------
     X : float32 (n, p)
     label : float (n,)
-        1, 0, or NaN, which is left out. One row per person.
+        1, 0, or NaN where the outcome is not known. One row per person.
     terms : sequence of OrderTerm (p,)
         Learnt on other rows.
     k : int
-        Places; more than the rows means all.
+        Places among all n rows, for whom those of known outcome stand; more means all.
     seed : int
     weight : float (n,), optional
-        Inverse-probability weights: rows of known outcome then stand for all n, among whom there are k places.
+        Inverse-probability weights of the rows of known outcome; left out, they weigh the same.
 
     Returns
     -------
     polars.DataFrame
         ``column``, ``direction``, ``precision``, ``precision_low``, ``precision_high`` (bootstrap by persons, each
-        drawn a Poisson(1) number of times: Hanley & MacGibbon 2006, Comput Methods Programs Biomed 83), ``auc``,
+        drawn a Poisson(1) number of times: Hanley & MacGibbon 2006, Comput Methods Programs Biomed 83; no narrower than
+        :mod:`models.exact_bounds` allows), ``auc``,
         ``auc_low``, ``auc_high`` (DeLong et al. 1988, Biometrics 44), and ``auc_rows``: on how many rows the AUC was
         measured, a sample where there are very many cells. The best precision comes first.
     """
     known = np.flatnonzero(np.isfinite(label))
     X = X if known.size == len(X) else X[known]
     y, w = np.asarray(label, dtype=np.float64)[known], _ones(weight, len(label))[known]
-    if weight is not None and w.sum():
+    if w.sum():
         w = w * (len(label) / w.sum())
     some = sampled_rows(len(y), max(1000, _MOST_CELLS // max(1, len(terms))), seed)
     rows = []
@@ -120,9 +121,11 @@ def column_table(
         aucs = _aucs(np.ascontiguousarray(ranked[:, some]), y[some], w[some])
         for i, score in enumerate(ranked):
             term = terms[start + i]
-            drawn = _found(_RunsAtCut(score, y, w, k), k, np.random.default_rng([seed, start + i]), replicates)
+            runs = _RunsAtCut(score, y, w, k)
+            drawn = _found(runs, k, np.random.default_rng([seed, start + i]), replicates)
+            precision = widened(_precision(drawn, min(k, w.sum())), runs.exact_precision(k))
             direction = str(term).removeprefix(f"{term.column} ")
-            rows.append((term.column, direction, *_precision(drawn, min(k, w.sum())), *_delong(aucs[i]), some.size))
+            rows.append((term.column, direction, *precision, *_delong(aucs[i]), some.size))
     figures = [f"{name}{end}" for name in ("precision", "auc") for end in ("", "_low", "_high")]
     schema = {"column": pl.String, "direction": pl.String, **dict.fromkeys(figures, pl.Float64), "auc_rows": pl.Int64}
     table = pl.DataFrame(rows, schema=schema, orient="row").with_columns(pl.col(figures).fill_nan(None))
@@ -172,6 +175,17 @@ class _RunsAtCut:
         self.mass = np.add.reduceat(parts, at, axis=1) if at.size else np.zeros((2, 0))
         self.squares = np.add.reduceat(parts * weight, at, axis=1) if at.size else np.zeros((2, 0))
 
+    def exact_precision(self, k: float) -> Bounds | None:
+        """Bounds of the share in need among the first k places where few decide it; else None."""
+        every = self.mass.sum(axis=0)
+        places = np.clip(k - (np.cumsum(every) - every), 0.0, every)
+        share = np.divide(places, every, out=np.zeros_like(every), where=every > 0)
+        listed, squares = float(places.sum()), float((share**2 * self.squares).sum())
+        if listed <= 0:
+            return None
+        n = listed**2 / squares
+        return few_bounds(n * float(share @ self.mass[0]) / listed, n, TAIL)
+
 
 def _top(score: NDArray[np.float32], w: Floats, wanted: float) -> NDArray[np.int64]:
     """Rows from the top that weigh at least so much, whole runs of equals: positions."""
@@ -204,8 +218,7 @@ def _found(runs: _RunsAtCut, k: float, generator: np.random.Generator | None, re
 def _precision(found: Floats, k: float) -> Estimate:
     if k <= 0:
         return Estimate(np.nan, np.nan, np.nan)
-    tail = (1 - _CONFIDENCE) / 2
-    low, high = np.quantile(found[1:] / k, [tail, 1 - tail])
+    low, high = np.quantile(found[1:] / k, [TAIL, 1 - TAIL])
     return Estimate(float(found[0]) / k, float(low), min(1.0, float(high)))
 
 

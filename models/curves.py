@@ -1,7 +1,7 @@
 """Every length of the list, every promised probability, every price of a contact: frames ready to plot and to log.
 
-Intervals are 95 % percentiles over replicates of persons, as in :mod:`models.metrics`, which says what weights do to
-the cut at k. Rows of unknown outcome (label NaN) are left out.
+Intervals are 95 % percentiles over replicates of persons, as in :mod:`models.metrics`, which says how rows of unknown
+outcome (label NaN) and weights bear on the cut at k, and what widens intervals where few people decide.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from models.binned_gaps import CALIBRATION_BINS, calibration_bins
 from models.curve_kernels import sums_along_k, sums_in_cells
+from models.exact_bounds import Runs, bounds_at_cut
 from models.metric_kernels import PERIOD_ENDS, RankedRows
 from models.metrics import (
-    CALIBRATION_BINS,
-    CONFIDENCE,
     REPLICATES,
-    calibration_bins,
+    TAIL,
     drawn_people,
     interval,
     known_rows,
@@ -68,8 +68,11 @@ def k_curve(
     found, listed = drawn[:, :-1, 0], drawn[:, :-1, 1]
     columns: dict[str, np.ndarray] = {"k": cuts.astype(np.int64), "share": _ratio(listed[0], drawn[0, -1, 1])}
     measured = (_per_measure(part, listed, drawn[:, -1]) for part in (found, worst[None], best[None]))
+    exact = _exact_bounds(rows, cuts, columns["share"])
     for name, (all_drawn, at_worst, at_best) in zip(_MEASURES, zip(*measured, strict=True), strict=True):
         columns |= _with_interval(name, all_drawn)
+        columns[f"{name}_low"] = np.fmin(columns[f"{name}_low"], exact[name][:, 0])
+        columns[f"{name}_high"] = np.fmax(columns[f"{name}_high"], exact[name][:, 1])
         columns[f"{name}_worst"], columns[f"{name}_best"] = at_worst[0], at_best[0]
     return pl.DataFrame(columns)
 
@@ -226,6 +229,17 @@ def _ties_at_the_cut(rows: RankedRows, cuts: Floats) -> tuple[Floats, Floats]:
     return worst, best
 
 
+def _exact_bounds(rows: RankedRows, cuts: Floats, share: np.ndarray) -> dict[str, Floats]:
+    """Bounds at each cut where few people decide, NaN elsewhere: float64 (n_cuts, 2) per measure.
+
+    Lift is recall over the ``share`` listed, which is known.
+    """
+    runs, nothing = Runs(rows), (np.nan, np.nan)
+    found = [bounds_at_cut(runs, k, TAIL) for k in cuts.tolist()]
+    precision, recall = (np.array([one[i] or nothing for one in found]).reshape(-1, 2) for i in (0, 1))
+    return {"precision": precision, "recall": recall, "lift": _ratio(recall, share[:, None])}
+
+
 def _per_measure(found: np.ndarray, listed: np.ndarray, everyone: np.ndarray) -> tuple[np.ndarray, ...]:
     """Precision, recall and lift of what was found: (replicates, n_cuts) each."""
     n = found.shape[0]
@@ -280,7 +294,7 @@ def _exact_where_all_agree(observed: dict[str, np.ndarray], persons: np.ndarray)
     """Bounds of the observed shares, from the binomial distribution where they are 0 or 1."""
     value, low, high = (observed[name] for name in ("observed", "observed_low", "observed_high"))
     with np.errstate(divide="ignore"):
-        bound = ((1 - CONFIDENCE) / 2) ** (1 / persons)
+        bound = TAIL ** (1 / persons)
     return np.where(value == 1, bound, low), np.where(value == 0, 1 - bound, high)
 
 

@@ -28,6 +28,7 @@ from models.need import Need
 from models.need_parts import written
 from models.registry import refuse_person_split
 from models.rule import RuleModel, rule_order
+from models.splits import places_for
 from models.ties import tie_keys
 from models.training import NeedModel
 
@@ -65,6 +66,7 @@ def gather_evidence(
     households: pl.DataFrame | None = None,
     orders: Mapping[str, np.ndarray] | None = None,
     weight: np.ndarray | None = None,
+    k: int | None = None,
 ) -> GatheredEvidence:
     """Fill the gate's tables from a model and the rows it is judged on.
 
@@ -93,6 +95,8 @@ def gather_evidence(
         (``Experiment.orders``): the model duels with the best column and the area too.
     weight : float64 (n,), optional
         Inverse-probability weights of the judged rows (``Experiment.weight``), for figures and duels.
+    k : int, optional
+        Places, where the judged are a share of the people (``Experiment.k``); the need's capacity if left out.
 
     Raises
     ------
@@ -105,9 +109,12 @@ def gather_evidence(
     rows = judged_rows(model, judged, seen_in_training, secret, households, orders=orders, weight=weight)
     # Where as-of dates follow an event, the persons of many days stand in one list.
     by_date = need.cohort.as_of is None or need.cohort.as_of.on is None
-    figures = evaluate_rows(rows, need.capacity.k, seed, replicates, by_date=by_date)
+    k = need.capacity.k if k is None else k
+    figures = evaluate_rows(rows, k, seed, replicates, by_date=by_date)
     strangers = rows.filter(~pl.col("seen_in_training"))
-    unseen = evaluate_rows(strangers, need.capacity.k, seed, replicates, by_date=by_date)
+    together = rows.join(strangers, on="as_of_date", how="semi") if by_date else rows
+    k_unseen = places_for(k, strangers.height, together.height)
+    unseen = evaluate_rows(strangers, k_unseen, seed, replicates, by_date=by_date)
     facts: dict[str, Any] = {
         **_need_facts(need),
         "model_digest": model.digest,
@@ -118,8 +125,9 @@ def gather_evidence(
         "auc": None if isinstance(model, RuleModel) else _json_estimate(figures["auc"]),
         "figures": {name: _json_estimate(figure) for name, figure in figures.items()},
         "figures_of_unseen_persons": {name: _json_estimate(figure) for name, figure in unseen.items()},
-        "n_unseen_persons": int((~seen_in_training).sum()),
-        "duels_at_capacity": _duels_at_capacity(model, rows, seed, replicates),
+        "n_unseen_persons": strangers.height,
+        "places_of_unseen_persons": k_unseen,
+        "duels_at_capacity": _duels_at_capacity(model, rows, k, seed, replicates),
         "single_columns": _single_columns(model, judged),
         "additivity_max_error": additivity_max_error(model, judged.X, seed),
         "seed": seed,
@@ -360,8 +368,7 @@ def duel_rows(
 
     C105 asks that the model finds more than chance, and no fewer than the unit's rule, the best single column and the
     area alone. A logistic regression is none of these: it takes a model to run, so it stands among the figures only
-    (``duels_at_capacity``). Only rows whose outcome is known can be found: the places are as many as the model gives
-    to such rows above k*.
+    (``duels_at_capacity``). Rows whose outcome is known stand for the rest of their number (:mod:`models.metrics`).
     """
     if isinstance(model, RuleModel):
         return []
@@ -370,12 +377,12 @@ def duel_rows(
 
 
 def _duels_at_capacity(
-    model: NeedModel | RuleModel, rows: pl.DataFrame, seed: int, replicates: int
+    model: NeedModel | RuleModel, rows: pl.DataFrame, k: int, seed: int, replicates: int
 ) -> list[dict[str, Any]]:
     """The model against every order there is, logistic regression among them, at the unit's capacity."""
     if isinstance(model, RuleModel) or not rows["label"].count():
         return []
-    fought = duels(rows, (model.need.capacity.k,), seed, enough_replicates(rows.height, replicates))
+    fought = duels(rows, (k,), seed, enough_replicates(rows.height, replicates))
     return [_json_duel(duel) for duel in fought]
 
 

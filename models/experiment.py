@@ -33,7 +33,7 @@ from models.experiment_layout import Layout, lay_out
 from models.hold_out import hold_out_table
 from models.metrics import Estimate, evaluate
 from models.rule import RuleModel, rule_order
-from models.splits import Origin, Split
+from models.splits import Origin, Split, places_for
 from models.training import NeedModel, train
 
 if TYPE_CHECKING:
@@ -71,8 +71,15 @@ class Experiment:
         ``weight`` (1.0 unless the label's censoring is ``ipcw``), ``censored``, ``seen_in_training`` (by that model),
         ``rule_score``, and the orders that origin's training rows taught: ``best_column``, ``area``, ``logistic`` (log
         odds); null where there is none.
+    k : int
+        Places of a tested period: the unit's capacity, or in a split of persons the held-out persons' share of it.
     unseen : dict
-        The measures among tested persons from whom their origin's model had learnt nothing.
+        The measures among tested persons from whom their origin's model had learnt nothing, at their share of the
+        places.
+    k_unseen : int
+        That share: by rows, over the periods in which there are such persons; at least 1.
+    n_unseen : int
+        How many such persons there are.
     baselines : pl.DataFrame
         :func:`models.baselines.baseline_table` on the judged rows.
     columns : pl.DataFrame
@@ -102,7 +109,10 @@ class Experiment:
     by_date: dict[date, dict[str, Estimate]]
     seen_in_training: NDArray[np.bool_]
     tested: pl.DataFrame
+    k: int
     unseen: dict[str, Estimate]
+    k_unseen: int
+    n_unseen: int
     baselines: pl.DataFrame
     columns: pl.DataFrame
     hold_outs: pl.DataFrame | None
@@ -154,15 +164,16 @@ def run_experiment(
     candidate = learnt[split.candidate.train_dates]
     tested = _tested_rows(laid, learnt)
     step(f"{need.id}: measuring, with intervals")
-    pooled = _evaluate(tested, need, seed)
+    pooled = _evaluate(tested, need, laid.k, seed)
     by_date = {origin.test_date: pooled for origin in split.origins}
     if len(split.origins) > 1:  # one test period is the pool itself
         parts = {origin.test_date: tested.filter(pl.col("origin") == origin.test_date) for origin in split.origins}
-        by_date = {day: _evaluate(part, need, seed) for day, part in parts.items()}
+        by_date = {day: _evaluate(part, need, laid.k, seed) for day, part in parts.items()}
     step(f"{need.id}: comparing with simpler orders")
     judged_rows = _scored(laid, candidate, laid.judged, split.candidate)
-    baselines, advice = _against_others(candidate, judged_rows, need, policy or Policy.load(), seed)
+    baselines, advice = _against_others(candidate, judged_rows, need, laid.k, policy or Policy.load(), seed)
     judged = laid.matrix.rows(laid.judged)
+    strangers, k_unseen = _strangers(tested, laid.k)
     return Experiment(
         need=need,
         model=candidate.model,
@@ -173,9 +184,12 @@ def run_experiment(
         by_date=by_date,
         seen_in_training=judged_rows["seen_in_training"].to_numpy(),
         tested=tested,
-        unseen=_evaluate(tested.filter(~pl.col("seen_in_training")), need, seed),
+        k=laid.k,
+        unseen=_evaluate(strangers, need, k_unseen, seed),
+        k_unseen=k_unseen,
+        n_unseen=strangers["person_id"].n_unique(),
         baselines=baselines,
-        columns=_columns(candidate, judged, judged_rows, need, seed),
+        columns=_columns(candidate, judged, judged_rows, laid.k, seed),
         hold_outs=_hold_outs(laid, candidate, parameters, step),
         attrition=laid.attrition,
         censoring=_censoring(laid, tested),
@@ -257,7 +271,14 @@ def _scored(laid: Layout, learnt: _Learnt, rows: NDArray[np.bool_], origin: Orig
 # ---- figures -------------------------------------------------------------------------------------------------------
 
 
-def _evaluate(rows: pl.DataFrame, need: Need, seed: int) -> dict[str, Estimate]:
+def _strangers(tested: pl.DataFrame, k: int) -> tuple[pl.DataFrame, int]:
+    """Tested rows of persons from whom nothing was learnt, and their share of the places of a period."""
+    strangers = tested.filter(~pl.col("seen_in_training"))
+    together = tested.join(strangers, on="origin", how="semi")
+    return strangers, places_for(k, strangers.height, together.height)
+
+
+def _evaluate(rows: pl.DataFrame, need: Need, k: int, seed: int) -> dict[str, Estimate]:
     if need.label is None:
         return {}
     return evaluate(
@@ -265,7 +286,7 @@ def _evaluate(rows: pl.DataFrame, need: Need, seed: int) -> dict[str, Estimate]:
         rank_score=floats(rows["rank_score"]),
         probability=None if need.kind == "rule" else floats(rows["probability"]),
         person=rows["person_id"].to_numpy(),
-        k=need.capacity.k,
+        k=k,
         period=rows["origin"].to_physical().to_numpy(),
         seed=seed,
         weight=weight_of(rows),
@@ -273,7 +294,7 @@ def _evaluate(rows: pl.DataFrame, need: Need, seed: int) -> dict[str, Estimate]:
 
 
 def _against_others(
-    candidate: _Learnt, rows: pl.DataFrame, need: Need, policy: Policy, seed: int
+    candidate: _Learnt, rows: pl.DataFrame, need: Need, k: int, policy: Policy, seed: int
 ) -> tuple[pl.DataFrame, str | None]:
     """Every order on the judged rows, and what to use if something simpler does as well."""
     if need.label is None or not rows["label"].count():
@@ -281,22 +302,28 @@ def _against_others(
     order = ", ".join(map(str, need.order))
     if candidate.orders is None:
         words = {"rule": order, CHANCE: "so many places, drawn"}
-        return baseline_table(rows, need.capacity.k, seed, words=words, itself="rule"), None
+        return baseline_table(rows, k, seed, words=words, itself="rule"), None
     words = {
         "model": f"{need.id}, learnt from {candidate.orders.n_rows:,} rows",
         CHANCE: "so many places, drawn",
         UNIT_RULE: order,
         **candidate.orders.in_words(),
     }
-    places = duel_cut(rows, need, policy.verdict_days, policy.audit_recall)
-    table = baseline_table(rows, need.capacity.k, seed, words=words, audit_places=places)
+    places = duel_cut(rows, _with_places(need, k), policy.verdict_days, policy.audit_recall)
+    table = baseline_table(rows, k, seed, words=words, audit_places=places)
     return table, advise(table, words)
 
 
-def _columns(candidate: _Learnt, judged: Matrix, rows: pl.DataFrame, need: Need, seed: int) -> pl.DataFrame:
+def _with_places(need: Need, k: int) -> Need:
+    """The need as if its unit had so many places in a period."""
+    there = {"workers": 1, "attempts_per_worker_per_period": k, "slots": None}
+    return need.model_copy(update={"capacity": need.capacity.model_copy(update=there)})
+
+
+def _columns(candidate: _Learnt, judged: Matrix, rows: pl.DataFrame, k: int, seed: int) -> pl.DataFrame:
     terms = () if candidate.orders is None else candidate.orders.terms
     X = judged.X if terms else judged.X[:, :0]
-    return column_table(X, floats(rows["label"]), terms, need.capacity.k, seed, weight=weight_of(rows))
+    return column_table(X, floats(rows["label"]), terms, k, seed, weight=weight_of(rows))
 
 
 def _hold_outs(
@@ -319,4 +346,4 @@ def _censoring(laid: Layout, tested: pl.DataFrame) -> pl.DataFrame | None:
         weights = np.full(len(rows), np.nan)
         weights[rows] = censoring_weights(laid.matrix.rows(rows), label, laid.seed)
     by_origin = np.concatenate([weights[laid.tested(origin.test_dates)] for origin in laid.split.origins])
-    return censoring_differences(tested, laid.need.capacity.k, laid.seed, weight=by_origin)
+    return censoring_differences(tested, laid.k, laid.seed, weight=by_origin)

@@ -18,7 +18,7 @@ from features.attrition import after_label, attrition_of_keys
 from features.cohort import as_of_dates, cohort_with_attrition
 from features.matrix import Matrix, build_matrix
 from models.censoring import censoring_weights
-from models.splits import Origin, Split, is_test_person, split_periods
+from models.splits import Origin, Split, is_test_person, places_for, split_periods
 
 if TYPE_CHECKING:
     from ethics.objections import ObjectionRegister
@@ -42,6 +42,8 @@ class Layout:
     seed : int
     attrition : pl.DataFrame
         ``part`` (train, test), then the columns of :data:`features.attrition.STEPS`.
+    held_out : bool (n,) or None
+        Rows of persons who are tested and teach nothing; None unless the split is of persons.
     """
 
     city: City
@@ -50,19 +52,21 @@ class Layout:
     matrix: Matrix
     seed: int
     attrition: pl.DataFrame
+    held_out: Bools | None = None
+
+    @cached_property
+    def k(self) -> int:
+        """Places of a tested period: the capacity, or in a split of persons the share of it of those held out."""
+        k, people = self.need.capacity.k, self.matrix.keys["person_id"]
+        if self.held_out is None:
+            return k
+        return places_for(k, people.filter(pl.Series(self.held_out)).n_unique(), people.n_unique())
 
     @cached_property
     def days(self) -> NDArray[np.datetime64]:
         """As-of date of each row: datetime64[D] (n,)."""
         days: NDArray[np.datetime64] = self.matrix.keys["as_of_date"].to_numpy()
         return days
-
-    @cached_property
-    def held_out(self) -> Bools | None:
-        """Rows of persons who are tested and teach nothing: bool (n,); None unless the split is of persons."""
-        if self.split.kind != "person":
-            return None
-        return is_test_person(self.matrix.keys["person_id"].to_list(), self.seed)
 
     def taught(self, origin: Origin) -> Bools:
         """Rows an origin's model learns from: bool (n,)."""
@@ -136,7 +140,8 @@ def lay_out(city: City, need: Need, objections: ObjectionRegister, seed: int, st
         label=need.label,
         indicators=need.indicators,
     )
-    laid = Layout(city, need, split, matrix, seed, _attrition(need, matrix, steps))
+    held_out = is_test_person(matrix.keys["person_id"].to_list(), seed) if split.kind == "person" else None
+    laid = Layout(city, need, split, matrix, seed, _attrition(need, matrix, steps, held_out), held_out)
     _refuse_unjudgeable(laid)
     return laid
 
@@ -166,7 +171,10 @@ def _cohorts(city: City, need: Need, split: Split) -> tuple[pl.DataFrame, _Parts
     return pl.concat(frames).unique(maintain_order=True), steps
 
 
-def _attrition(need: Need, matrix: Matrix, parts: _Parts) -> pl.DataFrame:
+_BY_PERSON = {"train": "persons learnt from, drawn by the seed", "test": "persons held out for testing"}
+
+
+def _attrition(need: Need, matrix: Matrix, parts: _Parts, held_out: Bools | None) -> pl.DataFrame:
     """Steps of each part from everyone to the rows whose outcome is known."""
     kept = matrix.keys.with_row_index("row")
     person = matrix.keys["person_id"].rank("dense").to_numpy().astype(np.uint32)
@@ -175,6 +183,9 @@ def _attrition(need: Need, matrix: Matrix, parts: _Parts) -> pl.DataFrame:
         rows = kept.join(keys, on=["person_id", "as_of_date"], how="semi")["row"].to_numpy()
         table = attrition_of_keys(steps, keys.height, keys["person_id"].n_unique())
         table = table.then("objection", "does not object to the need", rows.size, np.unique(person[rows]).size)
+        if held_out is not None:
+            rows = rows[held_out[rows] == (part == "test")]
+            table = table.then("held out", _BY_PERSON[part], rows.size, np.unique(person[rows]).size)
         if need.label is not None and matrix.followed_days is not None and matrix.censored is not None:
             mature = np.isfinite(matrix.followed_days[rows])
             table = after_label(table, need.label, person[rows], mature, matrix.censored[rows])

@@ -31,6 +31,7 @@ def feature_value(
     *,
     parameters: Parameters | None = None,
     weights: np.ndarray | None = None,
+    weight: np.ndarray | None = None,
     step: Callable[..., None] | None = None,
 ) -> pl.DataFrame:
     """Leave one feature out, and one in, by feature of the need file (all its windows and measures together).
@@ -55,6 +56,8 @@ def feature_value(
         Of the candidate, above the defaults and the need's.
     weights : float64 (m,), optional
         Of the training rows.
+    weight : float64 (n,), optional
+        Inverse-probability weights of the judged rows.
     step : callable, optional
         ``step(text, done, total)``.
 
@@ -94,6 +97,7 @@ def feature_value(
             theirs=whole,
             person=judged.keys["person_id"].to_numpy(),
             period=periods_of(judged, need),
+            weight=weight,
             k=k,
             seed=seed,
         )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from models.baseline_orders import attribute_of_rows
 from models.experiment_layout import Layout
 from models.metrics import CALIBRATION, RANKING, REPLICATES, Estimate, evaluate
+from models.splits import places_for
 from models.training import NeedModel, train
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def hold_out_table(
         step(f"{laid.need.id}: training without {attribute} {done + 1} of {len(large)}", done, len(large))
         here = (of_judged == value).fill_null(False).to_numpy()
         model = _without(laid, values, value, judged.keys["person_id"].filter(pl.Series(here)), parameters)
-        k = max(1, round(laid.need.capacity.k * int(here.sum()) / len(here)))
+        k = places_for(laid.k, int(here.sum()), len(here))
         part = judged.rows(here)
         weight = None if weights is None else weights[here]
         figures = _measured(model, candidate, part, k, weight, laid.seed, replicates)

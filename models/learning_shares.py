@@ -31,6 +31,8 @@ def learning_curve(
     *,
     parameters: Parameters | None = None,
     weights: np.ndarray | None = None,
+    weight: np.ndarray | None = None,
+    k: int | None = None,
     shares: Sequence[float] = SHARES,
     step: Callable[..., None] | None = None,
 ) -> pl.DataFrame:
@@ -45,13 +47,17 @@ def learning_curve(
     train_matrix : Matrix
         What the candidate learnt from, all rows of a person together.
     judged : Matrix
-        Rows to measure on, ranked within their period; the capacity is the need's.
+        Rows to measure on, ranked within their period.
     need : Need
     seed : int
     parameters : mapping, optional
         Of the candidate, above the defaults and the need's.
     weights : float64 (m,), optional
         Of the training rows.
+    weight : float64 (n,), optional
+        Inverse-probability weights of the judged rows.
+    k : int, optional
+        Places of a period; the need's capacity if left out.
     shares : sequence of float in (0, 1]
     step : callable, optional
         ``step(text, done, total)``.
@@ -90,9 +96,10 @@ def learning_curve(
                 rank_score=scores,
                 probability=None,
                 person=judged.keys["person_id"].to_numpy(),
-                k=need.capacity.k,
+                k=need.capacity.k if k is None else k,
                 seed=seed,
                 period=periods_of(judged, need),
+                weight=weight,
             )
             measured = [number for name in MEASURES for number in found[name]]
         rows.append((share, learnt.keys["person_id"].n_unique(), n_known, *measured))

@@ -54,14 +54,12 @@ def subset_performance(
         A part that is not one truth value per row.
     """
     label, weight = _label(rows), _weight(rows)
-    # Without weights unknown outcomes leave the ranking, so places are shared by the known alone.
-    counted = np.isfinite(label) if weight is None else np.ones(rows.height, dtype=np.bool_)
     found = []
     for name, part in {EVERYBODY: np.ones(rows.height, dtype=np.bool_), **subsets}.items():
         inside = np.asarray(part)
         if inside.dtype != np.bool_ or inside.shape != (rows.height,):
             raise ValueError(f"subsets: {name!r} is not one truth value for each of {rows.height} rows")
-        share = float(np.sum(inside & counted)) / max(int(counted.sum()), 1)
+        share = float(np.sum(inside)) / max(rows.height, 1)
         places = max(1, round(k * share))
         here = rows.filter(pl.Series(inside))
         measured = evaluate(
@@ -91,7 +89,8 @@ def error_crosstab(rows: pl.DataFrame, other: np.ndarray, k: int) -> pl.DataFram
     Parameters
     ----------
     rows : polars.DataFrame (n,)
-        Rows of unknown outcome are left out; ``weight``, if any, counts as in :func:`models.metrics.evaluate`.
+        Rows of known outcome stand for all of their period; ``weight``, if any, counts as in
+        :func:`models.metrics.evaluate`.
     other : float64 (n,)
         The other order's rank scores, higher first.
     k : int
@@ -101,7 +100,8 @@ def error_crosstab(rows: pl.DataFrame, other: np.ndarray, k: int) -> pl.DataFram
     -------
     polars.DataFrame
         Eight rows: ``outcome`` (``in need``, ``not in need``), ``ours`` and ``other`` (``listed``, ``not listed``),
-        ``rows`` (with fractions where equal scores share places, or weights), ``share`` of the outcome's rows, NaN
+        ``rows`` (with fractions where equal scores share
+        places, or known rows stand for others), ``share`` of the outcome's rows, NaN
         where there are none.
     """
     label, weight, person, period = _label(rows), _weight(rows), rows["person_id"].to_numpy(), _period(rows)

@@ -19,7 +19,7 @@ Ints = NDArray[np.int32]
 Bytes = NDArray[np.uint8]
 
 RUN_ENDS, PERIOD_ENDS = 1, 2
-N_RANKING, N_CALIBRATION = 5, 3
+N_RANKING, N_CALIBRATION = 5, 2
 _TOGETHER = 8  # replicates that share a pass over what is too large for a cache
 _TILE = 1024  # persons whose terms stay in a core's first cache meanwhile
 
@@ -138,15 +138,13 @@ def _rank_measures(rows: RankedRows, count: Bytes, scale: Floats, k: float, out:
 
 
 @njit(cache=True, error_model="numpy")
-def _bin_error(rows: CalibratedRows, count: Bytes) -> float:
-    """Sum over bins of the absolute gap between what was observed and promised."""
-    error = 0.0
+def _bin_gaps(rows: CalibratedRows, count: Bytes, out: Floats) -> None:
+    """Weight observed less weight promised, per bin: ``out`` (n_bins,)."""
     for j in range(rows.bin_starts.size - 1):
         gap = 0.0
         for i in range(rows.bin_starts[j], rows.bin_starts[j + 1]):
             gap += count[rows.gap_people[i]] * rows.gaps[i]
-        error += abs(gap)
-    return error
+        out[j] = gap
 
 
 @njit(cache=True, error_model="numpy")
@@ -254,7 +252,7 @@ def _add_terms(terms: Floats, counts: Bytes, sums: Floats) -> None:
 
 @njit(cache=True, error_model="numpy")
 def _calibration(rows: RankedRows, calibrated: CalibratedRows, counts: Bytes, out: Floats) -> None:
-    """Calibration error, slope and intercept of some replicates: ``out`` (replicates, 3) holds the summed gaps."""
+    """Slope and intercept of some replicates, and the gaps as shares: ``out`` (replicates, 2 + n_bins) holds sums."""
     slope, level, intercept = calibrated.solution[0], calibrated.solution[1], calibrated.solution[2]
     if calibrated.terms.shape[0] == 0:
         y, unit, people, x = rows.y, rows.unit, rows.people, calibrated.logit
@@ -262,17 +260,17 @@ def _calibration(rows: RankedRows, calibrated: CalibratedRows, counts: Bytes, ou
             total = 0.0
             for i in range(y.size):
                 total += counts[r, people[i]] * (unit[i] if unit.size else 1.0)
-            out[r, 0] = out[r, 0] / total if total > 0.0 else np.nan
-            out[r, 1] = _logistic(y, x, unit, people, counts[r], slope, level, False, 2)[0]
-            out[r, 2] = _logistic(y, x, unit, people, counts[r], 1.0, intercept, True, 2)[1]
+            out[r, 0] = _logistic(y, x, unit, people, counts[r], slope, level, False, 2)[0]
+            out[r, 1] = _logistic(y, x, unit, people, counts[r], 1.0, intercept, True, 2)[1]
+            out[r, 2:] /= total if total > 0.0 else np.nan
         return
     sums = np.zeros((counts.shape[0], 8))
     _add_terms(calibrated.terms, counts, sums)
     for r in range(counts.shape[0]):
         s = sums[r]
-        out[r, 0] = out[r, 0] / s[7] if s[7] > 0.0 else np.nan
-        out[r, 1] = slope + _newton(s[0], s[1], s[2], s[3], s[4], False)[0]
-        out[r, 2] = intercept + _newton(0.0, s[5], 0.0, 0.0, s[6], True)[1]
+        out[r, 0] = slope + _newton(s[0], s[1], s[2], s[3], s[4], False)[0]
+        out[r, 1] = intercept + _newton(0.0, s[5], 0.0, 0.0, s[6], True)[1]
+        out[r, 2:] /= s[7] if s[7] > 0.0 else np.nan
 
 
 @njit(cache=True, error_model="numpy", parallel=True)
@@ -281,12 +279,12 @@ def bootstrap_measures(rows: RankedRows, calibrated: CalibratedRows, k: float, r
 
     Returns
     -------
-    float64 (1 + replicates, 8)
-        AUC, average precision, precision, recall and number found at k, calibration error, slope and intercept; the
-        last three NaN without probabilities.
+    float64 (1 + replicates, 7 + n_bins)
+        AUC, average precision, precision, recall and number found at k, calibration slope and intercept, then each
+        bin's gap between observed and promised as a share of all rows; slope and intercept NaN without probabilities.
     """
-    out = np.full((replicates + 1, N_RANKING + N_CALIBRATION), np.nan)
     n_bins = calibrated.bin_starts.size - 1
+    out = np.full((replicates + 1, N_RANKING + N_CALIBRATION + n_bins), np.nan)
     for batch in prange((replicates + _TOGETHER) // _TOGETHER):
         first = batch * _TOGETHER
         counts = np.empty((min(_TOGETHER, replicates + 1 - first), rows.n_people), dtype=np.uint8)
@@ -297,7 +295,7 @@ def bootstrap_measures(rows: RankedRows, calibrated: CalibratedRows, k: float, r
             _scales(rows, count, scale)
             _rank_measures(rows, count, scale, k, out[first + r, :N_RANKING])
             if n_bins > 0:
-                out[first + r, N_RANKING] = _bin_error(calibrated, count)
+                _bin_gaps(calibrated, count, out[first + r, N_RANKING + N_CALIBRATION :])
         if n_bins > 0:
             _calibration(rows, calibrated, counts, out[first : first + counts.shape[0], N_RANKING:])
     return out

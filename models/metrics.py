@@ -4,11 +4,13 @@ Rows of several as-of dates are ranked within their date (``period``), because a
 AUC, precision steps for the average precision and the cut at capacity are counted within dates and added up. The
 bootstrap draws persons, not rows, since rows of one person resemble each other. Everything is fixed by the seed.
 
-With inverse-probability weights (``weight``) every measure is that of the weighted rows, and the list keeps its k
-places among *all* rows of a period: the weights of the rows with a known outcome are scaled until they add up to the
-number of rows of the period, known or not, in the sample and again in each replicate (Hájek's estimator). A cut at k
-of n rows so stays a cut at k of n, however many outcomes are missing. Without weights rows of unknown outcome are
-left out, and the cut reaches further down. Source: Hájek 1971, in Foundations of Statistical Inference, p. 236.
+The list has its k places among *all* rows of a period, whether their outcome is known or not: rows with a known outcome
+stand for the others. Their weights (``weight``, inverse probabilities; without any, equal ones) are scaled until they
+add up to the number of rows of the period, in the sample and again in each replicate (Hájek's estimator). A cut at k of
+n rows so stays a cut at k of n, however many outcomes are missing, and so many found means in k places of everybody.
+Source: Hájek 1971, in Foundations of Statistical Inference, p. 236.
+
+Where few people decide a figure at capacity, its interval is no narrower than :mod:`models.exact_bounds` allows.
 """
 
 from __future__ import annotations
@@ -19,29 +21,27 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.binned_gaps import calibrated_rows, mean_distance
+from models.exact_bounds import Bounds, Runs, bounds_at_cut, difference_bounds, share_bounds
 from models.metric_kernels import (
+    N_CALIBRATION,
     N_RANKING,
     PERIOD_ENDS,
     RUN_ENDS,
-    CalibratedRows,
     RankedRows,
     bootstrap_found,
     bootstrap_measures,
-    calibration_solution,
     column_aucs,
     draw_counts,
-    newton_terms,
 )
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
 
 REPLICATES = 1000
-CALIBRATION_BINS = 10
 CONFIDENCE = 0.95
-_LARGEST_LOGIT = 35.0  # a probability nearer to 0 or 1 is not a number one can take the logit of
+TAIL = (1 - CONFIDENCE) / 2
 _AT_A_TIME = 32  # replicates whose draws are in memory together
-_FEW_ROWS = 10_000  # up to here one Newton step from everybody's solution would be noticeably off a replicate's own
 
 RANKING = ("auc", "average_precision", "precision_at_capacity", "recall_at_capacity")
 CALIBRATION = ("calibration_error", "calibration_slope", "calibration_intercept")
@@ -124,7 +124,7 @@ def evaluate(
     Parameters
     ----------
     label : float (n,)
-        1, 0, or NaN where the outcome is not known; those rows are left out.
+        1, 0, or NaN where the outcome is not known: such rows only count among those the list is made of.
     rank_score : float (n,)
         Higher first.
     probability : float (n,) in [0, 1], or None
@@ -144,9 +144,11 @@ def evaluate(
     -------
     dict
         ``auc``, ``average_precision``, ``precision_at_capacity``, ``recall_at_capacity``, ``calibration_error`` (mean
-        distance between promised and observed share over ten equally filled bins), ``calibration_slope`` (1 is
-        right; below 1, too extreme) and ``calibration_intercept`` (0 is right; above 0, too low on the whole, in
-        log odds). Source: Van Calster et al. 2016, J Clin Epidemiol 74, for slope and intercept.
+        distance between promised and observed share over ten equally filled bins, less what chance makes of it; its
+        interval begins at 0 as long as chance alone may have made it; :mod:`models.binned_gaps`),
+        ``calibration_slope`` (1 is right; below 1, too extreme) and ``calibration_intercept`` (0 is right; above 0,
+        too low on the whole, in log odds). Source: Van Calster et al. 2016, J Clin Epidemiol 74, for slope and
+        intercept.
 
     Raises
     ------
@@ -154,12 +156,16 @@ def evaluate(
         A weight that is negative or not a number.
     """
     rows, order = ranked_rows(label, rank_score, person, period, weight)
-    calibrated = _calibrated(rows, None if probability is None else np.asarray(probability, dtype=np.float64)[order])
+    p = None if probability is None else np.asarray(probability, dtype=np.float64)[order]
+    calibrated, errors = calibrated_rows(rows, p)
     drawn = bootstrap_measures(rows, calibrated, float(k), replicates, seed)
     result = {name: interval(drawn[:, i]) for i, name in enumerate(RANKING)}
-    for i, name in enumerate(CALIBRATION, start=N_RANKING):
-        result[name] = interval(drawn[:, i], centred=name == "calibration_error")
-    return result
+    for name, bounds in zip(RANKING[2:], bounds_at_cut(Runs(rows), float(k), TAIL), strict=True):
+        result[name] = widened(result[name], bounds)
+    result["calibration_error"] = Estimate(np.nan, np.nan, np.nan)
+    if errors.size:
+        result["calibration_error"] = Estimate(*mean_distance(drawn[:, N_RANKING + N_CALIBRATION :], errors, TAIL))
+    return result | {name: interval(drawn[:, i]) for i, name in enumerate(CALIBRATION[1:], start=N_RANKING)}
 
 
 def ranking_replicates(
@@ -176,7 +182,7 @@ def ranking_replicates(
     """What :func:`evaluate` makes its ranking intervals from, so that two orders can be compared on equal replicates.
 
     Parameters are those of :func:`evaluate`. The same persons are drawn for every order of the same rows: subtract
-    the results of two orders and hand a column to :func:`interval`.
+    the results of two orders and hand a column to :func:`interval`; for few places, see :func:`found_bounds`.
 
     Returns
     -------
@@ -185,7 +191,7 @@ def ranking_replicates(
         periods; first of the rows themselves, then of each replicate.
     """
     rows, _ = ranked_rows(label, rank_score, person, period, weight)
-    drawn: Floats = bootstrap_measures(rows, _calibrated(rows, None), float(k), replicates, seed)
+    drawn: Floats = bootstrap_measures(rows, calibrated_rows(rows, None)[0], float(k), replicates, seed)
     return drawn[:, :N_RANKING]
 
 
@@ -205,12 +211,12 @@ def found_difference(
     Parameters
     ----------
     label : float (n,)
-        1, 0, or NaN, which is left out.
+        1, 0, or NaN where the outcome is not known: then those of known outcome stand for all n.
     ours, theirs : float (n,)
         Rank scores, higher first. ``theirs`` None is chance: k times the share in need.
     person : (n,)
     k : int
-        Places; more than n means n.
+        Places among all n rows; more than n means n.
     weight : float (n,), optional
         As in :func:`evaluate`: what would be found in k places of all n rows, were every outcome known.
 
@@ -219,9 +225,48 @@ def found_difference(
     (ours, theirs, difference) : Estimate each
     """
     orders = [np.zeros(len(label)) if score is None else score for score in (ours, theirs)]
-    rows = [ranked_rows(label, score, person, None, weight)[0] for score in orders]
-    found = bootstrap_found(rows[0], rows[1], float(k), replicates, seed)
-    return interval(found[:, 0]), interval(found[:, 1]), interval(found[:, 0] - found[:, 1])
+    (first, at), (second, there) = (ranked_rows(label, score, person, None, weight) for score in orders)
+    found = bootstrap_found(first, second, float(k), replicates, seed)
+    bounds = _found_bounds(first, at, second, there, k)
+    measured = (found[:, 0], found[:, 1], found[:, 0] - found[:, 1])
+    ours_found, theirs_found, difference = (
+        widened(interval(drawn), either) for drawn, either in zip(measured, bounds, strict=True)
+    )
+    return ours_found, theirs_found, difference
+
+
+def found_bounds(
+    *,
+    label: np.ndarray,
+    ours: np.ndarray,
+    theirs: np.ndarray,
+    person: np.ndarray,
+    k: int,
+    period: np.ndarray | None = None,
+    weight: np.ndarray | None = None,
+) -> tuple[Bounds | None, Bounds | None, Bounds | None]:
+    """Exact bounds of people found at capacity by two orders, and of the difference, for :func:`widened`.
+
+    Parameters are those of :func:`evaluate` and :func:`found_difference`. Each is None where enough people decide it.
+    """
+    (first, at), (second, there) = (ranked_rows(label, score, person, period, weight) for score in (ours, theirs))
+    return _found_bounds(first, at, second, there, k)
+
+
+def _found_bounds(
+    first: RankedRows, at: NDArray[np.int64], second: RankedRows, there: NDArray[np.int64], k: int
+) -> tuple[Bounds | None, Bounds | None, Bounds | None]:
+    n = int(at.max(initial=-1)) + 1
+    y, people, gained = np.zeros(n), np.zeros(n, dtype=np.int32), np.zeros(n)
+    y[at], people[at] = first.y, first.people
+    each: list[Bounds | None] = []
+    for rows, place, sign in ((first, at, 1.0), (second, there, -1.0)):
+        positions, mass = Runs(rows).listed(float(k))
+        gained[place[positions]] += sign * mass
+        bounds = share_bounds(mass, rows.y[positions].astype(np.float64), rows.people[positions], TAIL)
+        places = float(mass.sum())
+        each.append(None if bounds is None else (bounds[0] * places, bounds[1] * places))
+    return each[0], each[1], difference_bounds(gained, y, people, TAIL)
 
 
 def single_column_aucs(X: np.ndarray, label: np.ndarray) -> np.ndarray:
@@ -245,22 +290,21 @@ def single_column_aucs(X: np.ndarray, label: np.ndarray) -> np.ndarray:
     return aucs
 
 
-def interval(replicates: np.ndarray, *, centred: bool = False) -> Estimate:
-    """Percentiles of the replicates; the first is the value itself.
-
-    ``centred`` moves them to the value: resampling adds noise that a distance counts as error, so the replicates of a
-    distance lie above it.
-    """
+def interval(replicates: np.ndarray) -> Estimate:
+    """Percentiles of the replicates; the first is the value itself."""
     value, drawn = float(replicates[0]), replicates[1:]
     drawn = drawn[np.isfinite(drawn)]
     if not np.isfinite(value) or not drawn.size:
         return Estimate(value, np.nan, np.nan)
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail])
-    if centred:
-        shift = value - float(np.mean(drawn))
-        low, high = max(0.0, low + shift), high + shift
+    low, high = np.quantile(drawn, [TAIL, 1 - TAIL])
     return Estimate(value, float(low), float(high))
+
+
+def widened(estimate: Estimate, bounds: Bounds | None) -> Estimate:
+    """An estimate whose interval reaches at least as far as bounds do, where there are any."""
+    if bounds is None:
+        return estimate
+    return Estimate(estimate.value, float(np.fmin(estimate.low, bounds[0])), float(np.fmax(estimate.high, bounds[1])))
 
 
 # ---- preparation ---------------------------------------------------------------------------------------------------
@@ -315,13 +359,16 @@ def drawn_people(n_people: int, replicates: int, seed: int) -> Iterator[NDArray[
 def _unit_weights(
     weight: Floats | None, when: np.ndarray, known: np.ndarray, positions: NDArray[np.int64]
 ) -> tuple[Floats, Floats]:
-    """Weights of the ranked rows that add up to all rows of their period, and how many those are per period."""
+    """Weights of the ranked rows that add up to all rows of their period, and how many those are per period.
+
+    No weights where every row weighs 1: all outcomes are known and none was given.
+    """
     periods, which = np.unique(when[positions], return_inverse=True)
-    if weight is None:
+    if weight is None and known.all():
         return np.empty(0), np.bincount(which, minlength=len(periods)).astype(np.float64)
     everybody, counts = np.unique(when, return_counts=True)
     sizes = counts[np.searchsorted(everybody, periods)].astype(np.float64)
-    raw = weight[positions]
+    raw = np.ones(positions.size) if weight is None else weight[positions]
     return raw * (sizes / np.bincount(which, weights=raw, minlength=len(periods)))[which], sizes
 
 
@@ -343,38 +390,3 @@ def _run_ends(*keys: np.ndarray) -> NDArray[np.bool_]:
     for key in keys:
         changes[:-1] |= key[1:] != key[:-1]
     return changes
-
-
-def calibration_bins(probability: np.ndarray, n_bins: int, weight: np.ndarray | None = None) -> NDArray[np.uint16]:
-    """Which of ``n_bins`` equally filled bins each probability is in; fewer bins if many are equal."""
-    p = np.asarray(probability, dtype=np.float64)
-    at = np.linspace(0, 1, n_bins + 1)[1:-1]
-    if not p.size:
-        edges = np.empty(0)
-    elif weight is None:
-        edges = np.unique(np.quantile(p, at))
-    else:
-        order = np.argsort(p, kind="stable")
-        reached = np.cumsum(weight[order])
-        edges = np.unique(p[order][np.minimum(np.searchsorted(reached, at * reached[-1]), p.size - 1)])
-    return np.searchsorted(edges, p, side="right").astype(np.uint16)
-
-
-def _calibrated(rows: RankedRows, p: Floats | None) -> CalibratedRows:
-    """What calibration adds up, of probabilities in the order of the ranked rows."""
-    nothing, nobody = np.empty(0), np.empty(0, dtype=np.int32)
-    no_terms = np.empty((0, 8))
-    if p is None:
-        return CalibratedRows(nothing, no_terms, nothing, nobody, np.zeros(1, dtype=np.int64), np.full(3, np.nan))
-    unit = rows.unit if rows.unit.size else None
-    bins = calibration_bins(p, CALIBRATION_BINS, unit)
-    by_bin = np.argsort(bins, kind="stable")
-    starts = np.concatenate([[0], np.cumsum(np.bincount(bins, minlength=1))])
-    gaps = rows.y - p if unit is None else unit * (rows.y - p)
-    with np.errstate(divide="ignore"):
-        logit = np.clip(np.log(p) - np.log1p(-p), -_LARGEST_LOGIT, _LARGEST_LOGIT)
-    solution = calibration_solution(rows.y, logit, rows.unit, rows.people, rows.n_people)
-    terms = no_terms
-    if p.size > _FEW_ROWS:
-        terms = newton_terms(rows.y, logit, rows.unit, rows.people, rows.n_people, solution)
-    return CalibratedRows(logit, terms, gaps[by_bin], rows.people[by_bin], starts, solution)

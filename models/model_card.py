@@ -28,7 +28,7 @@ _NAMES = {
     "average_precision": "average precision",
     "precision_at_capacity": "share of the list in need, at capacity",
     "recall_at_capacity": "share of those in need on the list, at capacity",
-    "calibration_error": "calibration error (mean distance, 0 is right)",
+    "calibration_error": "calibration error (mean distance beyond chance, 0 is right)",
     "calibration_slope": "calibration slope (1 is right)",
     "calibration_intercept": "calibration intercept (0 is right)",
 }

@@ -8,6 +8,7 @@ them).
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -138,7 +139,7 @@ def _names(codes: Sequence[str]) -> dict[str, str]:
     names: dict[str, str] = {}
     for code in dict.fromkeys(codes):
         words = [word for word in code.removesuffix("*").replace(":", ".").replace("-", "_").split(".") if word]
-        kept = ["".join(c if c.isalnum() or c == "_" else "_" for c in word.lower()) for word in words] or ["events"]
+        kept = [_ascii(word) for word in words] or ["events"]
         name = kept[-1] if kept[-1][0].isalpha() else f"code_{kept[-1]}"
         wider = len(kept)
         while name in names and wider > 1:
@@ -148,6 +149,12 @@ def _names(codes: Sequence[str]) -> dict[str, str]:
             name += "_more"
         names[name] = code
     return names
+
+
+def _ascii(word: str) -> str:
+    """A word as part of a column's name: ä as a, other signs as _."""
+    plain = unicodedata.normalize("NFKD", word.lower()).encode("ascii", "ignore").decode("ascii")
+    return "".join(c if c.isalnum() or c == "_" else "_" for c in plain) or "code"
 
 
 def _feature(name: str, code: str, service: str) -> str:

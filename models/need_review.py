@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Weight = Literal["blocks", "attest", "weak"]
 MEANING: Mapping[Weight, str] = {
-    "blocks": "the gate blocks it, and nothing lifts that",
+    "blocks": "training or the gate refuses it, and nothing lifts that",
     "attest": "somebody has to vouch for it by a signed statement",
     "weak": "an auditor will ask",
 }
@@ -86,6 +86,10 @@ def review_in_city(need: Need, city: City) -> tuple[list[Remark], dict[str, Any]
     specs = [spec for spec in (need.cohort, need.label, *need.indicators, *need.features) if spec is not None]
     remarks = [Remark("weak", fault.where, fault.wrong, fault.mend) for fault in unseen_codes(city, specs)]
     known = {*attributes_of(city), "age"}
+    held = need.splits.hold_out if need.splits else None
+    if held is not None and held not in known:
+        mend = f"The city has: {', '.join(sorted(known))}"
+        remarks.append(Remark("blocks", "splits.hold_out", f"'{held}' is not an attribute of this city", mend))
     for feature in need.features:
         if feature.attribute is not None and feature.attribute not in known:
             mend = f"The city has: {', '.join(sorted(known))}"
@@ -94,6 +98,7 @@ def review_in_city(need: Need, city: City) -> tuple[list[Remark], dict[str, Any]
     ahead = need.label.horizon_days + need.label.reporting_delay_days if need.label else 0
     mature = [day for day in days if day + timedelta(days=ahead) <= city.extract_date]
     facts: dict[str, Any] = {"as_of_dates": len(days), "mature": len(mature)}
+    remarks += _dates(need, len(days), len(mature), city)
     if not mature:
         return remarks, facts
     keys = build_cohort(city, need.cohort, [mature[-1]], label=need.label)
@@ -101,7 +106,11 @@ def review_in_city(need: Need, city: City) -> tuple[list[Remark], dict[str, Any]
     remarks += _sizes(need, keys.height)
     if need.label is not None:
         y = build_label(city, keys, need.label)
-        facts["in_need_share"] = float(np.nanmean(y)) if np.isfinite(y).any() else None
+        share = facts["in_need_share"] = float(np.nanmean(y)) if np.isfinite(y).any() else None
+        if share in (0.0, 1.0):
+            told = "nobody" if share == 0 else "everybody"
+            mend = "Mend the label's codes or its bound"
+            remarks.append(Remark("blocks", "label", f"{told} is in need after {mature[-1]}: nothing to learn", mend))
         remarks += _delay(need, city)
     return remarks, facts
 
@@ -202,6 +211,17 @@ def _people(need: Need, today: date) -> Iterator[Remark]:
     dead = [who for who in ("owner", "deputy", "dpo") if getattr(need, who).email.endswith("example.invalid")]
     if dead:
         yield Remark("weak", "e-mail", f"of {', '.join(dead)} reaches nobody", "Give addresses that somebody reads")
+
+
+def _dates(need: Need, n_days: int, n_mature: int, city: City) -> Iterator[Remark]:
+    """Whether enough dates are mature to learn and to test."""
+    if not n_mature:
+        mend = "Shorten the horizon, start the cohort earlier, or use a later extract"
+        wrong = f"none of the {n_days} dates is mature by the extract date {city.extract_date}"
+        yield Remark("blocks", "label.horizon_days", wrong, mend)
+    elif need.splits is not None and need.splits.kind == "temporal" and need.splits.tests >= n_mature:
+        wrong = f"is {need.splits.tests}, and {n_mature} dates are mature: none is left to learn from"
+        yield Remark("blocks", "splits.tests", wrong, "Test fewer dates, or start the cohort earlier")
 
 
 def _sizes(need: Need, eligible: int) -> Iterator[Remark]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ethics.refusals import BadInput, Fault
-from models.metrics import REPLICATES, Estimate, interval, ranking_replicates
+from models.metrics import REPLICATES, Estimate, found_bounds, interval, ranking_replicates, widened
 from models.sample_weights import row_weights
 from models.training import fit_uncalibrated
 from models.tree_fitting import raw_scores
@@ -147,7 +147,15 @@ def ranking_difference(
         )
         for score in (ours, theirs)
     )
-    return RankingDifference(*(interval((first - second)[:, i]) for i in (_AUC, _RECALL, _FOUND)))
+    auc, recall, found = (interval((first - second)[:, i]) for i in (_AUC, _RECALL, _FOUND))
+    # Where few people are found the replicates agree, and only exact bounds say how little that means.
+    bounds = found_bounds(label=label, ours=ours, theirs=theirs, person=person, k=k, period=period, weight=weight)[2]
+    if bounds is not None:
+        in_need = second[0, _FOUND] / second[0, _RECALL] if second[0, _RECALL] > 0 else np.nan
+        found = widened(found, bounds)
+        if np.isfinite(in_need):
+            recall = widened(recall, (bounds[0] / in_need, bounds[1] / in_need))
+    return RankingDifference(auc, recall, found)
 
 
 def figure_of(

@@ -139,7 +139,7 @@ def _comparisons(experiment: Experiment, seed: int) -> dict[str, pl.DataFrame]:
     need, tested, others = experiment.need, experiment.tested, _others(experiment)
     if need.label is None:
         return {}
-    k = need.capacity.k
+    k = experiment.k
     seen = tested["seen_in_training"].to_numpy()
     parts = {"seen in training": seen, "never seen in training": ~seen}
     asked = {name: part for name, part in parts.items() if part.any()}
@@ -167,7 +167,7 @@ def _findings(
 ) -> list[str]:
     said = [findings.of_split(experiment.split.timeline(), experiment.split.kind)]
     if "k_curve" in curves:
-        said.append(findings.of_ranking(curves["k_curve"], experiment.need.capacity.k, **precision))
+        said.append(findings.of_ranking(curves["k_curve"], experiment.k, **precision))
         said.append(findings.of_origins(by_date_frame(experiment.by_date)))
     if experiment.baselines.height:
         said.append(findings.of_baselines(experiment.baselines))
@@ -193,7 +193,7 @@ def _at_capacity(experiment: Experiment) -> dict[str, Any]:
             rank_score=others[UNIT_RULE],
             probability=None,
             person=tested["person_id"].to_numpy(),
-            k=experiment.need.capacity.k,
+            k=experiment.k,
             period=tested["origin"].to_physical().to_numpy(),
             weight=weight_of(tested),
             seed=0,
@@ -211,8 +211,8 @@ def _plots(
 ) -> dict[str, bytes]:
     from models import plots  # matplotlib takes its time
 
-    need, split = experiment.need, experiment.split
-    k = need.capacity.k
+    split = experiment.split
+    k = experiment.k
     made = {"split": plots.split_timeline(split.timeline(), split.kind, split.extract_date)}
     for (part,), steps in experiment.attrition.group_by("part", maintain_order=True):
         made[f"attrition_{part}"] = plots.attrition_plot(steps)
@@ -239,7 +239,7 @@ def _probability_at_the_cut(experiment: Experiment) -> float:
     """The probability of the last person listed, in the last tested period."""
     last = experiment.tested.filter(pl.col("origin") == pl.col("origin").max())
     listed = np.sort(floats(last["probability"]))[::-1]
-    return float(listed[min(experiment.need.capacity.k, len(listed)) - 1])
+    return float(listed[min(experiment.k, len(listed)) - 1])
 
 
 def _search_figures(search: SearchResult) -> pl.DataFrame:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -51,3 +52,28 @@ def taken(folder: Path, name: str) -> Iterator[bool]:
         if lock is not None:
             path.unlink(missing_ok=True)
             lock.close()
+
+
+def abandoned(folder: Path, locks: Path, holder_of: Callable[[str], str]) -> tuple[Path, ...]:
+    """Remove the folders ``.<what>.<anything>`` whose maker is dead; returns them.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the drafts lie.
+    locks : Path
+        The folder of :func:`held`.
+    holder_of : callable
+        What a draft is of → the name of its maker's lock; empty if that is not known, and the draft is left alone.
+    """
+    cleared = []
+    for draft in sorted(folder.glob(".*.*")):
+        what = draft.name.split(".")[1]
+        holder = holder_of(what) if what.isalnum() and draft.is_dir() else ""
+        if not holder.isalnum():
+            continue
+        with taken(locks, holder) as is_dead:
+            if is_dead:
+                shutil.rmtree(draft, ignore_errors=True)
+                cleared.append(draft)
+    return tuple(cleared)

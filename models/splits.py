@@ -182,8 +182,10 @@ def split_periods(
         Origin(start, tuple(day for day in mature if _after(day, ahead) <= start), tested)
         for start, tested in periods[-splits.tests :]
     )
-    if faults := [_nothing_learnt(origin, days[0], ahead, period_days) for origin in origins if not origin.train_dates]:
-        raise BadInput(*faults)
+    untaught = [origin for origin in origins if not origin.train_dates]
+    if untaught:
+        fewer = len(untaught) < len(origins)
+        raise BadInput(*(_nothing_learnt(origin, days[0], ahead, period_days, fewer) for origin in untaught))
     judged = tuple(day for origin in origins[-splits.judged :] for day in origin.test_dates)
     return Split("temporal", origins, judged, *whole)
 
@@ -211,16 +213,20 @@ def _too_few(tests: int, n_periods: int, n_days: int, period_days: int | None, e
         wrong = f"is {tests}, and only {n_periods} of the {n_days} dates are mature by {extract_date}"
     else:
         wrong = f"is {tests}, and only {n_periods} periods of {period_days} days are mature by {extract_date}"
-    return Fault("splits.tests", wrong, f"Give at most {max(1, n_periods - 1)}, or a longer extract")
+    # The first mature period has nothing before it to learn from.
+    fewer = f"Give at most {n_periods - 1}, start" if n_periods > 1 else "Start"
+    return Fault("splits.tests", wrong, f"{fewer} the cohort earlier, or use a later extract")
 
 
-def _nothing_learnt(origin: Origin, first: date, ahead: timedelta, period_days: int | None) -> Fault:
+def _nothing_learnt(origin: Origin, first: date, ahead: timedelta, period_days: int | None, fewer: bool) -> Fault:
+    """``fewer``: testing fewer dates would help, since a later one could be learnt for."""
     what = "the test date" if period_days is None else "the test period that begins on"
     wrong = (
         f"nothing can be learnt before {what} {origin.test_date}: the earliest label, of {first}, "
         f"is complete on {_after(first, ahead)}"
     )
-    return Fault("splits.tests", wrong, "Test fewer dates, start the cohort earlier, or shorten label.horizon_days")
+    mend = "Test fewer dates, start the cohort earlier" if fewer else "Start the cohort earlier, use a later extract"
+    return Fault("splits.tests", wrong, f"{mend}, or shorten label.horizon_days")
 
 
 def _nothing_mature(days: Sequence[date], ahead: timedelta, extract_date: date) -> Fault:
@@ -231,6 +237,24 @@ def _nothing_mature(days: Sequence[date], ahead: timedelta, extract_date: date) 
         f"data up to {_after(days[0], ahead)}, and the extract ends on {extract_date}"
     )
     return Fault("label.horizon_days", wrong, "Shorten the horizon, start the cohort earlier, or use a later extract")
+
+
+def places_for(k: int, part: int, whole: int) -> int:
+    """Places that a part of the people would have if the unit's capacity were shared out by head; at least 1.
+
+    Figures among a part at the whole capacity would flatter: a hundred places find everybody among eighty.
+
+    Parameters
+    ----------
+    k : int
+        Capacity of the whole.
+    part, whole : int
+        Rows (or persons) of each.
+
+    >>> places_for(60, 25, 100), places_for(60, 1, 100_000)
+    (15, 1)
+    """
+    return max(1, round(k * part / whole)) if whole else 1
 
 
 def is_test_person(person_ids: Sequence[str], seed: int) -> np.ndarray:

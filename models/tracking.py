@@ -22,12 +22,13 @@ from urllib.parse import unquote, urlparse
 
 from ethics.digests import environment, sha256
 from ethics.refusals import Fault, NotTrusted
-from models.run_lock import held, taken
+from models.run_lock import abandoned, held, taken
 from models.run_record import ChildRun, DatasetFacts, RunRecord, flat_figures
 from models.sqlite_file import file_of, is_built
 from models.training import NeedModel
 
 if TYPE_CHECKING:
+    from models.need import Need
     from models.rule import RuleModel
 
 CANDIDATE = "candidate"
@@ -100,8 +101,9 @@ def run_under_way(
     """A run that MLflow shows as running while the block lasts; :func:`log_run` fills and finishes it.
 
     A block that ends otherwise leaves the run FAILED, or KILLED if somebody stopped it. A process that dies leaves it
-    RUNNING; the next run that begins marks it, and its children, KILLED. Whether a process still lives is told by a
-    lock it holds on a file, which ends with its holder: neither a process id used again nor a restart misleads it.
+    RUNNING; the next run that begins marks it, and its children, KILLED, and clears away what it was writing. Whether
+    a process still lives is told by a lock it holds on a file, which ends with its holder: neither a process id used
+    again nor a restart misleads it.
 
     Parameters
     ----------
@@ -117,6 +119,7 @@ def run_under_way(
         Run id.
     """
     end_dead_runs(registry)
+    clear_drafts(registry, registry.artefacts)
     with held(_locks(registry)) as holder:
         marks = {"need": need_id, _HOLDER: holder, **(tags or {})}
         experiment = _experiment(registry, need_id)
@@ -150,6 +153,23 @@ def end_dead_runs(registry: Registry) -> tuple[str, ...]:
     return tuple(ended)
 
 
+def clear_drafts(registry: Registry, folder: Path) -> tuple[Path, ...]:
+    """Remove what dead processes were writing in a folder: folders called ``.<run id>.<anything>``; returns them.
+
+    A run that has ended may still be about to give its draft a name, so what counts is whether its process lives.
+    Drafts of runs that this store does not know, or that :func:`run_under_way` did not begin, are left alone.
+    """
+    from mlflow.exceptions import MlflowException
+
+    def holder_of(run_id: str) -> str:
+        try:
+            return str(registry.client.get_run(run_id).data.tags.get(_HOLDER, ""))
+        except MlflowException:
+            return ""
+
+    return abandoned(folder, _locks(registry), holder_of)
+
+
 def log_run(
     registry: Registry,
     model: NeedModel | RuleModel,
@@ -161,6 +181,8 @@ def log_run(
     run_id: str | None = None,
 ) -> str:
     """Record a trained model (or a rule) as a run, and as a new version of its need, which is then the candidate.
+
+    A model measured on a split of persons can never be approved, so it is no candidate.
 
     Parameters
     ----------
@@ -221,7 +243,7 @@ def _log(
         client.log_inputs(run_id, [_dataset_input(data, need.id, digests.get("city", "")) for data in record.datasets])
     for child in record.children:
         _log_child(registry, run_id, need.id, child)
-    with tempfile.TemporaryDirectory(dir=registry.artefacts) as scratch:
+    with tempfile.TemporaryDirectory(prefix=f".{run_id}.", dir=registry.artefacts) as scratch:
         folder = Path(scratch) / "artefacts"
         model.save(folder / MODEL_FOLDER)
         _describe_for_mlflow(folder / MODEL_FOLDER, run_id, model)
@@ -241,7 +263,13 @@ def _register(registry: Registry, run_id: str, model: NeedModel | RuleModel, rec
     tags, said = {"digest.model": model.digest}, record.description[:_LONGEST_NOTE] or None
     version = client.create_model_version(need_id, source, run_id, tags=tags, description=said).version
     client.set_terminated(run_id, status="FINISHED")
-    client.set_registered_model_alias(need_id, CANDIDATE, str(version))
+    if not of_person_split(model.need):
+        client.set_registered_model_alias(need_id, CANDIDATE, str(version))
+
+
+def of_person_split(need: Need) -> bool:
+    """Whether a need is tested on other persons instead of a later date, which never suffices for approval."""
+    return need.splits is not None and need.splits.kind == "person"
 
 
 def _log_child(registry: Registry, parent: str, need_id: str, child: ChildRun) -> None:

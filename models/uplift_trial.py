@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from ethics.refusals import BadInput, Fault
 
@@ -216,12 +217,44 @@ def _arm_faults(trial: Trial, strata: np.ndarray, named: bool) -> list[Fault]:
             faults.append(Fault("trial.share", wrong, mend))
     if faults:
         return faults
+    if len(np.unique(trial.outcome)) < 2:
+        wrong = f"is the same in all {len(trial)} rows, so there is nothing to learn"
+        return [Fault("trial.outcome", wrong, "Give rows of people with the outcome and without")]
+    faults += _imbalances(trial)
     for drawn, which in ((True, "offered"), (False, "not offered")):
         n_persons = len(np.unique(trial.person[trial.treated == drawn]))
         if n_persons < FEWEST_PERSONS:
             wrong = f"{n_persons} persons were {which} the help"
             faults.append(Fault("trial", wrong, f"Learning uplift takes at least {FEWEST_PERSONS} in each arm"))
     return faults
+
+
+def _imbalances(trial: Trial) -> list[Fault]:
+    """Columns by which the arms differ more than any draw would make them: then nobody drew, or it was not kept.
+
+    Each column by its rank, and by whether it is missing, so that one large value decides nothing.
+    """
+    residual = trial.treated - trial.share
+    worst: list[tuple[float, int]] = []
+    for column in range(trial.X.shape[1]):
+        values = trial.X[:, column]
+        missing = np.isnan(values)
+        rank = np.where(missing, 0.0, rankdata(np.where(missing, 0.0, values)))
+        for score in (rank, missing.astype(np.float64)):
+            within = score - (sums_by(trial.stratum, score) / np.bincount(trial.stratum))[trial.stratum]
+            sums = sums_by(trial.person, residual * within)
+            spread = float(np.sqrt((sums**2).sum()))
+            if spread and abs(float(sums.sum())) > _UNBELIEVABLE * spread:
+                worst.append((-abs(float(sums.sum())) / spread, column))
+    if not worst:
+        return []
+    z, column = min(worst)
+    wrong = (
+        f"differs between the arms by {-z:.0f} standard errors: the help was not drawn by lot, or the column was "
+        "written down after it"
+    )
+    mend = "Give the strata of the draw, leave out what came after it, or do not call it a trial"
+    return [Fault(f"trial.X: column {column + 1}", wrong, mend)]
 
 
 def _and_more(values: list[Any]) -> str:

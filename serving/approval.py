@@ -13,6 +13,7 @@ from ethics.digests import code_digest, environment_digest, sha256
 from ethics.refusals import BadInput, Fault, NotTrusted, did_you_mean, faults_of
 from ethics.whole_file import write_whole
 from serving.home import CELLS, VERDICT, Home
+from serving.opening import refuse_unfounded
 
 if TYPE_CHECKING:
     from ethics.attestation import Attestation
@@ -142,7 +143,7 @@ def verdict_chain(home: Home, need_id: str) -> list[str]:
 
 def approve_verdict(home: Home, verdict_path: Path) -> dict[str, Any]:
     """Make the judged model the one in use: only with a verdict that verifies against the bytes on disk now."""
-    from models.registry import approve
+    from models.registry import approve, run_model
 
     run_id, verified = _verified_run(home, verdict_path)
     verdict = verified.verdict
@@ -150,6 +151,7 @@ def approve_verdict(home: Home, verdict_path: Path) -> dict[str, Any]:
     if verdict_path.resolve() != place.resolve():
         wrong = "is a verdict that lies elsewhere than this home keeps it"
         raise BadInput(Fault(str(verdict_path), wrong, f"Put it back, signatures and all: {place}"))
+    refuse_unfounded(home, run_model(home.registry, run_id, str(verdict.subject["model"])).need)
     approve(home.registry, verified, run_id, verdict.verdict_id)
     home.audit_log.append("approve", "service owner", need=verdict.need_id, verdict=verdict.verdict_id, run=run_id)
     return {
@@ -219,7 +221,8 @@ def open_champion(home: Home, need_id: str, need_file: Path | None = None) -> Ch
     Raises
     ------
     NotTrusted
-        Nothing approved, or any subject of the verdict has changed: which, with both digests.
+        Nothing approved; any subject of the verdict has changed: which, with both digests; or the need speaks of
+        benefit, and what founded the word is gone or past its review.
     Blocked, Inconclusive
         The verdict says no.
     """
@@ -232,6 +235,10 @@ def open_champion(home: Home, need_id: str, need_file: Path | None = None) -> Ch
     need_file = need_file or _need_file(home, approved.run_id)
     verified = _verify(home, verdict_path, approved.folder, need_file, datetime.now(UTC))
     model = load_model(approved.folder, str(verified.verdict.subject["model"]))
+    try:
+        refuse_unfounded(home, model.need)
+    except BadInput as unfounded:
+        raise NotTrusted(*unfounded.faults) from None
     files = (verdict_path, verdict_path.with_name(CELLS), home.policy_path, _revoked_path(home), home.trust_path)
     watched = files if need_file is None else (*files, need_file)
     return Champion(verified, model, model.need, home.tie_secret(need_id), home.stop_switch, approved.folder, watched)

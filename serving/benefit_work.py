@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ethics.digests import sha256
 from ethics.refusals import BadInput, Fault, did_you_mean
+from ethics.whole_file import write_whole
+from serving.home import Home
+from serving.opening import need_path
 from serving.progress import Step
 from serving.saying import Result, counted, table
 
@@ -17,8 +22,10 @@ if TYPE_CHECKING:
 
 
 def judge_trial(
+    home: Home,
     file: Path,
     *,
+    need: Path | None,
     treated: str,
     outcome: str,
     outcome_is: Literal["wanted", "unwanted"],
@@ -33,6 +40,9 @@ def judge_trial(
 
     Parameters
     ----------
+    home : Home
+    need : Path or None
+        The need whose action was tried: the result is kept in the home, and may then be a ground for the word.
     file : Path
         Parquet or CSV, one row per person, or several with ``person`` naming whose.
     treated, outcome : str
@@ -52,6 +62,7 @@ def judge_trial(
     """
     import numpy as np
 
+    from models.need import load_need
     from models.uplift_learning import uplift
     from models.uplift_trial import randomised_trial
 
@@ -69,7 +80,7 @@ def judge_trial(
     step("learning effects, fold by fold")
     found = uplift(trial, learner=learner, seed=seed)
     worth = found.worth
-    return {
+    result: dict[str, Any] = {
         "file": str(file),
         "rows": len(trial),
         "columns": known,
@@ -84,11 +95,19 @@ def judge_trial(
         "shows_benefit": found.shows_benefit,
         "n_judged": found.n_judged,
     }
+    if need is not None:
+        tried = load_need(need_path(need)).id
+        result |= {"need": tried, "trial_sha256": sha256(file.read_bytes())}
+        write_whole(home.trials / f"{tried}.json", json.dumps(result, indent=1).encode("utf-8"))
+        home.audit_log.append("uplift", "data scientist", need=tried, trial=result["trial_sha256"])
+    return result
 
 
 def say_uplift(result: Result) -> None:
     """The trial in words and a table."""
-    print(f"{counted(result['rows'], 'row')}, {counted(len(result['columns']), 'column')} known before the draw")
+    columns = result["columns"]
+    named = ", ".join(columns[:12]) + (f" and {len(columns) - 12} more" if len(columns) > 12 else "")
+    print(f"{counted(result['rows'], 'row')}; taken as known before the draw: {named}")
     places = ("first fifth", "second fifth", "third fifth", "fourth fifth", "last fifth")
     rows = [("everybody, by the draw alone", result["average"])]
     rows += list(zip(places, result["fifths"], strict=True))
@@ -105,6 +124,8 @@ def say_uplift(result: Result) -> None:
         print("Not shown that some are helped more than others: offer the help by need, or to everybody alike.")
     if not result["shows_benefit"]:
         print("No benefit is shown; do not speak of one.")
+    if "need" in result:
+        print(f"Kept in the home as the trial of {result['need']}.")
 
 
 def _table(file: Path) -> pl.DataFrame:
@@ -125,7 +146,11 @@ def _known_before(rows: pl.DataFrame, named: Sequence[str], columns: Sequence[st
         for name in dict.fromkeys(wanted)
         if name not in rows.columns
     ]
-    known = list(columns or [name for name, kind in rows.schema.items() if kind.is_numeric() and name not in named])
+    known = list(
+        dict.fromkeys(columns)
+        if columns
+        else [name for name, kind in rows.schema.items() if kind.is_numeric() and name not in named]
+    )
     faults += [
         Fault(str(file), f"column '{name}' holds no numbers", "Leave it out, or write it as numbers")
         for name in known

@@ -186,7 +186,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_looking(commands: Any) -> None:
     demo = _command(commands, "demo", "the main job on an invented city", "demo")
     demo.add_argument("--persons", type=_positive, default=100_000, help="how many invented persons (default 100000)")
-    demo.add_argument("--seed", type=int, default=0, help="which invented world (default 0)")
+    demo.add_argument("--seed", type=_not_negative, default=0, help="which invented world (default 0)")
 
     city = _group(commands, "city", "look at a city folder, or invent one")
     check = _command(city, "check", "persons, events, period, codes and rejects of a city folder", "city_check")
@@ -195,7 +195,7 @@ def _add_looking(commands: Any) -> None:
     synth = _command(city, "synth", "write an invented city with known truth", "city_synth")
     synth.add_argument("folder", type=Path)
     synth.add_argument("--persons", type=_positive, default=10_000)
-    synth.add_argument("--seed", type=int, default=0)
+    synth.add_argument("--seed", type=_not_negative, default=0)
 
     needs = _group(commands, "needs", "the needs that are defined")
     _command(needs, "list", "the needs that come with Ennakko", "needs_list")
@@ -242,13 +242,13 @@ def _add_features(commands: Any) -> None:
 
     leak = _command(features, "leakcheck", "poison the future, prove that no byte changes", "leakcheck")
     _city_and_need(leak, _ANY_CITY)
-    leak.add_argument("--seed", type=int, default=0)
+    leak.add_argument("--seed", type=_not_negative, default=0)
 
 
 def _add_models(commands: Any) -> None:
     train = _command(commands, "train", "train and measure a need's model; logged to MLflow", "train")
     _city_and_need(train)
-    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--seed", type=_not_negative, default=0)
     train.add_argument("--by", default="data scientist", help="who trains, by role; may not be the auditor")
     what = "try N settings of the trees on the past, and keep the best unless the defaults do as well; resumable"
     train.add_argument("--search", type=_positive, default=0, metavar="N", help=what)
@@ -264,8 +264,9 @@ def _add_models(commands: Any) -> None:
     uplift.add_argument("--share", type=float, required=True, help="planned probability of being offered the help")
     uplift.add_argument("--person", help="the column of who, or which household, was drawn (default: each row alone)")
     uplift.add_argument("--columns", help="columns known before the draw, commas between (default: all of numbers)")
+    uplift.add_argument("--need", type=Path, help="the need whose action was tried: keep the result as its trial")
     uplift.add_argument("--learner", choices=("dr", "t"), default="dr", help="doubly robust, or one model per arm")
-    uplift.add_argument("--seed", type=int, default=0)
+    uplift.add_argument("--seed", type=_not_negative, default=0)
 
     judge = _command(commands, "judge", "let the ethics gate judge a run: verdict, cells and report", "judge")
     judge.add_argument("--run", dest="run_id", help="the run_id that train printed")
@@ -376,6 +377,12 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"is {text}, but must be 1 or more")
     return number
+
+
+def _not_negative(text: str) -> int:
+    if not text.isascii() or not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number; give 0 or more")
+    return int(text)
 
 
 def _day(text: str) -> date:

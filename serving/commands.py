@@ -238,7 +238,9 @@ def uplift(options: argparse.Namespace) -> int:
     names = None if options.columns is None else [name.strip() for name in options.columns.split(",")]
     with steps(options) as step:
         result = judge_trial(
+            home_of(options),
             options.file,
+            need=options.need,
             treated=options.treated,
             outcome=options.outcome,
             outcome_is=options.outcome_is,

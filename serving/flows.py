@@ -12,7 +12,7 @@ from ethics.refusals import BadInput, Fault, NotTrusted
 from ethics.whole_file import write_whole
 from serving.approval import open_champion, verdict_chain
 from serving.home import CELLS, REPORT, VERDICT, Home, whole_folder
-from serving.opening import folder_of, need_path, open_city_for
+from serving.opening import folder_of, need_path, open_city_for, refuse_unfounded
 from serving.progress import Step, silent
 from serving.training_flow import number_or_null, train_need
 
@@ -34,13 +34,15 @@ def judge_run(
     from ethics.report import render_report
     from ethics.signing import seal
     from models.evidence import audit_cut_of, load_evidence
-    from models.registry import logged_digests, run_model
+    from models.registry import logged_digests, refuse_person_split, run_model
 
     now = now or datetime.now(UTC)
     record = home.run_record(run_id)
     step(f"{record['need_id']}: judging")
-    signer, trust = home.key_ring.signer("gate"), home.key_ring.trust()
     model = run_model(home.registry, run_id)
+    refuse_person_split(model)  # no key could help
+    refuse_unfounded(home, model.need)
+    signer, trust = home.key_ring.signer("gate"), home.key_ring.trust()
     folder = home.runs / run_id
     logged = logged_digests(home.registry, run_id)
     _refuse_other_evidence(folder, logged)

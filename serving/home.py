@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ethics.keys import KeyRing
     from ethics.objections import ObjectionRegister
     from ethics.stop_switch import StopSwitch
-    from models.benefit import EvidenceTable
+    from models.benefit import EvidenceTable, KeptTrial
     from models.tracking import Registry
 
 VERDICT, CELLS, REPORT = "verdict.json", "cells.parquet", "report.html"
@@ -54,6 +54,7 @@ class Home:
         self.scores = self.root / "scores"
         self.lists = self.root / "lists"
         self.mlflow_artefacts = self.root / "mlartifacts"
+        self.trials = self.root / "trials"
         self.effects_path = self.root / "effects.toml"
         self.policy_path = settings.policy or DEFAULT_POLICY
         self.trust_path = self.root / "keys" / "trust.json"
@@ -81,6 +82,27 @@ class Home:
         from models.benefit import load_evidence_table
 
         return load_evidence_table(self.effects_path) if self.effects_path.exists() else None
+
+    def trial_of(self, need_id: str) -> KeptTrial | None:
+        """What ``ennakko uplift --need`` kept of a trial of the need's action; None where there is none.
+
+        Raises
+        ------
+        NotTrusted
+            The file is not what was written.
+        """
+        from models.benefit import KeptTrial
+        from models.metrics import Estimate
+
+        path = self.trials / f"{need_id}.json"
+        if not path.exists():
+            return None
+        try:
+            kept = json.loads(path.read_text("utf-8"))
+            return KeptTrial(Estimate(**kept["average"]), kept["shows_benefit"] is True)
+        except (ValueError, KeyError, TypeError):
+            mend = "Judge the trial again: ennakko uplift FILE --need …"
+            raise NotTrusted(Fault(str(path), "cannot be read as a trial", mend)) from None
 
     @cached_property
     def objections(self) -> ObjectionRegister:
@@ -154,7 +176,7 @@ class Home:
         NotTrusted
             Its record is damaged.
         """
-        known = sorted(path.parent.name for path in self.runs.glob("*/run.json"))
+        known = sorted(path.parent.name for path in self.runs.glob("[!.]*/run.json"))
         if run_id not in known:
             mend = f"Give one of: {', '.join(known[-5:])}" if known else "Train a need first"
             raise BadInput(Fault("--run", f"'{run_id}' is not a finished run of this home", mend))

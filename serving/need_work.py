@@ -30,6 +30,8 @@ class Question(NamedTuple):
 def _words(text: str) -> str:
     if not text.strip():
         raise ValueError("is empty")
+    if not text.strip().isprintable():
+        raise ValueError("holds a line break or another sign that cannot be seen")
     return text.strip()
 
 
@@ -84,6 +86,7 @@ def new_need(path: Path, given: Mapping[str, str | None], city: City | None) -> 
     BadInput
         The file exists, or an answer is missing, cannot be read or fits no code of the city: all at once.
     """
+    from models.benefit_report import unfounded_words
     from models.need import parse_need
     from models.need_draft import DraftAnswers, draft_need
     from models.need_review import review_need
@@ -110,6 +113,8 @@ def new_need(path: Path, given: Mapping[str, str | None], city: City | None) -> 
         )
     )
     need = parse_need(text.encode("utf-8"), str(path))  # what the answers say may not fit together
+    if words := unfounded_words(need):
+        raise BadInput(*words)
     write_whole(path, text.encode("utf-8"))
     return {
         "path": str(path),

@@ -17,16 +17,50 @@ if TYPE_CHECKING:
 
 def open_need(home: Home, need: Path) -> Need:
     """A need file, or the id of one that comes with Ennakko: within the policy, all of it built and founded."""
-    from models.benefit_report import refuse_unfounded_wording
     from models.need import load_need
 
     opened = load_need(need_path(need))
     opened.check_against(home.policy.limits.model_dump())
     opened.require_built()
-    refuse_unfounded_wording(opened, home.effects, datetime.now(UTC).date())
+    refuse_unfounded(home, opened)
     if overdue := opened.review_fault(datetime.now(UTC).date()):
         raise BadInput(overdue)
     return opened
+
+
+def refuse_unfounded(home: Home, need: Need, city: str | None = None) -> None:
+    """Refuse a need that speaks of benefit while nothing in this home founds the word, in this city where one is named.
+
+    The evidence table is read only where a text has the word: a slip in it stops no other need.
+
+    Raises
+    ------
+    BadInput
+        Each word, with its place.
+    """
+    from models.benefit_report import refuse_unfounded_wording, unfounded_words
+
+    if unfounded_words(need):
+        today = datetime.now(UTC).date()
+        refuse_unfounded_wording(need, city, table=home.effects, trial=home.trial_of(need.id), today=today)
+
+
+def refuse_misfitting_effects(home: Home, need: Need) -> None:
+    """Refuse effects about the need whose conditions look at columns it does not have, before anything is trained."""
+    from models.benefit import column_faults
+
+    if home.effects is None:
+        return
+    columns = dict.fromkeys(need.columns)
+    where = str(home.effects_path)
+    faults = [
+        fault
+        for effect in home.effects.effects
+        if need.id in effect.needs
+        for fault in column_faults(effect, columns, where)
+    ]
+    if faults:
+        raise BadInput(*faults)
 
 
 def need_path(need: Path) -> Path:

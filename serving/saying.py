@@ -69,9 +69,19 @@ def table(rows: Sequence[Sequence[str]], heads: Sequence[str], unbroken: Sequenc
     console.print(printed, crop=False)
 
 
-def count(value: float | None) -> str:
-    """A whole number to read; a dash where there is none."""
-    return "–" if value is None else f"{value:,.0f}"
+def count(value: float | None, signed: bool = False) -> str:
+    """So many people, or with ``signed`` so many more or fewer; a dash where that is not known.
+
+    An expected number need not be whole: below 10 its first decimal is told, which "0" would hide.
+
+    >>> count(1234.5), count(0.2), count(3.0), count(-0.04), count(2.6, signed=True)
+    ('1,234', '0.2', '3', '0', '+2.6')
+    """
+    if value is None:
+        return "–"
+    rounded = round(value, 1) if abs(value) < 10 else round(value)
+    sign = "+" if signed and rounded else ""
+    return f"{rounded:{sign}z,.0f}" if float(rounded).is_integer() else f"{rounded:{sign}.1f}"
 
 
 def counted(n: int, thing: str) -> str:
@@ -83,14 +93,20 @@ def number(value: float | None) -> str:
     """A number to read; a dash where there is none."""
     if value is None:
         return "–"
-    return f"{value:,.0f}" if abs(value) >= 100 or float(value).is_integer() else f"{value:.3f}"
+    return f"{value:z,.0f}" if abs(value) >= 100 or float(value).is_integer() else f"{value:z.3f}"
 
 
-def interval(measure: Result, signed: bool = False) -> str:
-    """The interval of a measure to read, with ``signed`` as a difference; a dash where there is none."""
+def interval(measure: Result, signed: bool = False, people: bool = False) -> str:
+    """The interval of a measure to read, of a number of people, or with ``signed`` of a difference of such numbers.
+
+    A dash where there is none.
+
+    >>> interval({"low": -0.3, "high": 12.0}, signed=True), interval({"low": 0.1, "high": 0.25})
+    ('-0.3 to +12', '0.100 to 0.250')
+    """
     low, high = measure["low"], measure["high"]
     if low is None or high is None:
         return "–"
-    if signed:
-        return f"{low:+,.0f} to {high:+,.0f}"
+    if people or signed:
+        return f"{count(low, signed)} to {count(high, signed)}"
     return f"{number(low)} to {number(high)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -12,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 from ethics.digests import code_digest, environment_digest, sha256
 from ethics.refusals import BadInput, Fault
 from serving.home import Home, whole_folder
-from serving.opening import folder_of, need_path, open_city_for, open_need
+from serving.opening import (
+    folder_of,
+    need_path,
+    open_city_for,
+    open_need,
+    refuse_misfitting_effects,
+    refuse_unfounded,
+)
 from serving.progress import Step, silent
 from serving.training_result import number_or_null as number_or_null
 from serving.training_result import trained_result
@@ -58,13 +66,18 @@ def train_need(
     from models.evidence import write_evidence
     from models.experiment_layout import lay_out
     from models.run_contents import run_contents
-    from models.tracking import run_under_way
+    from models.tracking import clear_drafts, end_dead_runs, run_under_way
 
     opened = open_need(home, need)
     _refuse_unaskable(opened, trials, workers, thorough)
     city_folder = folder_of(city_folder)
     city = open_city_for(home, city_folder, opened, step)
+    refuse_unfounded(home, opened, city.name)
+    refuse_misfitting_effects(home, opened)
     laid = lay_out(city, opened, home.objections, seed, step)  # refuses what cannot be learnt before a run is begun
+    clear_drafts(home.registry, home.runs)
+    for dead in end_dead_runs(home.registry):
+        shutil.rmtree(home.runs / dead, ignore_errors=True)  # whose rows nothing else knows of
     with run_under_way(home.registry, opened.id, f"seed {seed}") as run_id:
         experiment, further = _learn(home, laid, city, step, trials, workers, thorough)
         step(f"{opened.id}: gathering evidence")
@@ -79,7 +92,12 @@ def train_need(
             result["mlflow"] = _mlflow_of(home, run_id)
             record = {**result, **_whereabouts(city, city_folder, opened, need)}
             (folder / "run.json").write_text(json.dumps(record, ensure_ascii=False, indent=1), "utf-8")
-            _log(home, city, experiment, contents, recorded, folder, run_id, seed, benefit)
+        # The evidence has its name before MLflow calls the run finished: a candidate can always be judged.
+        try:
+            _log(home, city, experiment, contents, recorded, home.runs / run_id, run_id, seed, benefit)
+        except BaseException:
+            shutil.rmtree(home.runs / run_id, ignore_errors=True)
+            raise
     home.audit_log.append("train", by, need=opened.id, run=run_id, model=experiment.model.digest)
     return result
 
@@ -114,8 +132,9 @@ def _learn(
     if matrix is None or not thorough:
         return experiment, Further(found)
     refits: dict[str, Any] = {"parameters": parameters, "weights": experiment.train_weights, "step": step}
+    refits |= {"weight": experiment.weight, "k": experiment.k}
     curve = learning_curve(matrix, judged, need, seed, **refits)
-    return experiment, Further(found, curve, feature_value(matrix, judged, need, seed, need.capacity.k, **refits))
+    return experiment, Further(found, curve, feature_value(matrix, judged, need, seed, **refits))
 
 
 def _search(home: Home, laid: Layout, trials: int, workers: int, step: Step) -> SearchResult:
@@ -161,6 +180,7 @@ def _gather(
         households=_households(city, experiment.split.judged_dates[-1]),
         orders=experiment.orders,
         weight=experiment.weight,
+        k=experiment.k,
     )
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from models.selection import SearchResult
 
 _MOST_COLUMNS = 10
+_BY_PERSON = "a split of persons shows what a model could do at best, and says nothing about a later date"
 
 
 def trained_result(
@@ -38,7 +39,7 @@ def trained_result(
     need, split = experiment.need, experiment.split
     test: dict[str, Any] = _estimates(experiment.metrics)
     test["by_date"] = {str(day): _estimates(figures) for day, figures in experiment.by_date.items()}
-    fought = [] if need.label is None else duels(rows, (need.capacity.k,), 0, orders=(UNIT_RULE,))
+    fought = [] if need.label is None else duels(rows, (experiment.k,), 0, orders=(UNIT_RULE,))
     return {
         "run_id": run_id,
         "need": need.id,
@@ -48,9 +49,11 @@ def trained_result(
         "judged_as_of_dates": [str(day) for day in split.judged_dates],
         "n_train": 0 if experiment.train_matrix is None else len(experiment.train_matrix.keys),
         "n_judged": len(experiment.judged.keys),
-        "k": need.capacity.k,
+        "k": experiment.k,
         "test": test,
         "unseen": _estimates(experiment.unseen),
+        "n_unseen": experiment.n_unseen,
+        "k_unseen": experiment.k_unseen,
         "duel": [
             {
                 "rival": duel.rival,
@@ -65,6 +68,7 @@ def trained_result(
         ],
         "baselines": _records(experiment.baselines),
         "findings": list(findings),
+        "not_for_approval": _BY_PERSON if split.kind == "person" else None,
         "advice": experiment.advice,
         "single_columns": _records(experiment.columns.head(_MOST_COLUMNS)),
         "hold_outs": _records(experiment.hold_outs),
@@ -133,8 +137,12 @@ def say_trained(result: Result) -> None:
     if result["benefit"] is not None:
         _say_benefit(result["benefit"])
     place = result["mlflow"]
-    print(f"\nMLflow: experiment {place['experiment']}, alias candidate; plots, tables and model card: {place['show']}")
-    print(f"Next: ennakko judge --run {result['run_id']}")
+    alias = "" if result["not_for_approval"] else ", alias candidate"
+    print(f"\nMLflow: experiment {place['experiment']}{alias}; plots, tables and model card: {place['show']}")
+    if result["not_for_approval"]:
+        print(f'measured, not for approval: {result["not_for_approval"]}. For approval, train with kind = "temporal".')
+    else:
+        print(f"Next: ennakko judge --run {result['run_id']}")
 
 
 def _dates(days: list[str]) -> str:
@@ -149,7 +157,10 @@ def _say_measures(result: Result) -> None:
         if name != "by_date" and m["value"] is not None
     ]
     if rows:
-        table(rows, ("measure", "value", "95 % interval", "never seen in training", "95 % interval"))
+        who = f"{counted(result['n_unseen'], 'person')} never seen in training"
+        if result["n_unseen"]:
+            who += f" (in {counted(result['k_unseen'], 'place')})"
+        table(rows, ("measure", "value", "95 % interval", who, "95 % interval"))
 
 
 def _beside(figure: Result | None) -> tuple[str, str]:
@@ -169,15 +180,12 @@ def _say_baselines(result: Result) -> None:
     for i, row in enumerate(result["baselines"]):
         found, more = _part(row, "found_at_capacity"), _part(row, "difference_found")
         itself = i == 0 or more["value"] is None
-        difference = ("–", "–") if itself else (f"{more['value']:+,.0f}", interval(more, signed=True))
-        said = (row["order"].replace("_", " "), number(row["auc"]), count(found["value"]), _counts(found))
+        difference = ("–", "–") if itself else (count(more["value"], signed=True), interval(more, signed=True))
+        within = interval(found, people=True)
+        said = (row["order"].replace("_", " "), number(row["auc"]), count(found["value"]), within)
         rows.append((*said, *difference, row["what"]))
     heads = ("order", "AUC", "in need found", "95 %", f"{rows[0][0]} finds more by", "95 %", "what it is")
     table(rows, heads)
-
-
-def _counts(figure: Result) -> str:
-    return "–" if figure["low"] is None else f"{figure['low']:,.0f} to {figure['high']:,.0f}"
 
 
 def _say_hold_outs(result: Result) -> None:
@@ -235,9 +243,11 @@ def _say_censoring(result: Result) -> None:
 
 
 def _say_attrition(result: Result) -> None:
+    """Each part from everyone to the rows that serve, by the steps that took anybody away."""
     for part in dict.fromkeys(row["part"] for row in result["attrition"]):
         steps = [row for row in result["attrition"] if row["part"] == part]
-        taken = sorted((row for row in steps if row["rows_lost"]), key=lambda row: -row["rows_lost"])[:3]
-        lost = "; ".join(f"{row['rows_lost']:,} by “{row['rule']}”" for row in taken)
         left = f"{steps[-1]['rows']:,} of {counted(steps[0]['rows'], 'row')} left"
-        print(f"\n{part}: {left}, {counted(steps[-1]['persons'], 'person')}" + (f"; lost: {lost}" if lost else ""))
+        print(f"\n{part}: {left}, {counted(steps[-1]['persons'], 'person')}")
+        told = [steps[0], *(row for row in steps[1:] if row["rows_lost"])]
+        rows = [(row["rule"], *(count(row[name]) for name in ("rows", "persons", "rows_lost"))) for row in told]
+        table(rows, ("kept", "rows left", "persons", "rows lost"))

@@ -62,7 +62,7 @@ def test_every_step_is_told_in_words_with_what_it_took_away(tiny_city):
         ("outcome not known", "the 60 days and 5 more for reporting after it lie within the extract", 1, 1, 0),
         (
             "censored",
-            "0 rows left (moved_away) before the outcome was decided: they are left out",
+            "those followed until the outcome was decided, without those who left before (moved_away)",
             1,
             1,
             0,
@@ -114,7 +114,7 @@ def test_the_last_step_leaves_what_has_a_label(blank, found, horizon, how):
     assert table["rows"][-1] == known.sum()
     assert table["persons"][-1] == matrix.keys.filter(pl.Series(known))["person_id"].n_unique()
     assert table["rows_lost"].to_list() == [0, *(table["rows"].shift(1) - table["rows"]).drop_nulls().to_list()]
-    assert table.filter(step="censored")["rule"][0].startswith(f"{matrix.censored.sum()} rows left (a) before")
+    assert table.filter(step="censored")["rows_lost"][0] == (0 if how == "negative" else matrix.censored.sum())
 
 
 def test_no_id_and_no_day_of_a_person_stands_in_the_table(tmp_path):
@@ -150,12 +150,13 @@ def test_words_are_plain():
         "ever before",
     ]
     left = {"codes": ["a"], "horizon_days": 90, "censored_by": ["moved_away", "death"]}
-    assert censoring_in_words(LabelSpec(**left, censoring="negative"), 1200) == (
-        "1,200 rows left (moved_away, death) before the outcome was decided: they count as not in need, and stay"
+    assert censoring_in_words(LabelSpec(**left, censoring="negative")) == (
+        "those followed until the outcome was decided, and those who left before (moved_away, death), who count as "
+        "not in need"
     )
-    assert censoring_in_words(LabelSpec(**left, censoring="ipcw", min_days_at_risk=30), 3) == (
-        "3 rows left (moved_away, death) before the outcome was decided and after fewer than 30 days at risk: "
-        "they are left out, and those who stayed are weighted to stand for them"
+    assert censoring_in_words(LabelSpec(**left, censoring="ipcw", min_days_at_risk=30)) == (
+        "those followed until the outcome was decided, or for at least 30 days at risk, weighted to stand for those "
+        "who left before (moved_away, death)"
     )
 
 

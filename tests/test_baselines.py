@@ -144,6 +144,14 @@ def test_the_interval_of_a_columns_precision_holds_the_truth_about_as_often_as_i
     assert 179 <= held <= 199
 
 
+def test_a_column_that_finds_three_of_three_is_not_certain():
+    label = np.array([1.0, 1, 1, *[0] * 40])
+    column = -np.arange(43.0, dtype=np.float32)[:, None]
+    (row,) = column_table(column, label, (OrderTerm("much", True),), 3, 1).iter_rows(named=True)
+    assert (row["precision"], row["precision_high"]) == (1.0, 1.0)
+    assert row["precision_low"] <= 0.025 ** (1 / 3)
+
+
 def test_weights_count_as_so_many_rows(planted):
     X, label = planted
     X, label = X[:, :4], label
@@ -277,11 +285,35 @@ def test_a_model_no_better_than_chance_is_no_model():
     assert advice_on(model=0.0).startswith("Use no model: in 500 places the model ")
 
 
-def test_the_duel_is_over_as_many_places_as_go_to_known_outcomes():
+def test_the_duel_is_over_the_places_of_everybody():
     rows = judged(1000).with_columns(label=pl.when(pl.int_range(1000) % 4 > 0).then("label"))
     need = parse_need(MODEL_NEED.encode(), "youth.toml")
     cut = audit_cut_of(rows, need, 14, 0.3)
-    ranked = rows.sort("rank_score", descending=True, maintain_order=True)["label"]
-    assert duel_cut(rows, need, 14, 0.3) == cut - ranked[:cut].null_count()
+    assert duel_cut(rows, need, 14, 0.3) == cut
     weighted = rows.with_columns(weight=pl.when(pl.col("label").is_null()).then(0.0).otherwise(4 / 3))
     assert duel_cut(weighted, need, 14, 0.3) == cut
+    # A quarter unknown: rows of known outcome stand for all, as with equal weights.
+    one, other = (
+        baseline_table(each, 50, 1, words=WORDS, audit_places=cut, replicates=20) for each in (rows, weighted)
+    )
+    for column in ("precision_at_capacity", "recall_at_capacity", "found_at_capacity", "difference_at_audit_cut"):
+        np.testing.assert_allclose(one[column].to_numpy(), other[column].to_numpy())
+    (chance,) = one.filter(pl.col("order") == "chance")["found_at_capacity"]
+    assert chance == pytest.approx(50 * rows["label"].mean())
+
+
+@pytest.mark.parametrize(
+    ("people", "said"),
+    [(-0.0, "0"), (-0.04, "0"), (0.3, "+0.3"), (-0.5, "-0.5"), (9.96, "+10"), (-12.4, "-12"), (1234.4, "+1,234")],
+)
+def test_a_difference_in_people_is_said_without_minus_nothing(people, said):
+    table = pl.DataFrame(
+        {
+            "order": ["chance"],
+            "difference_at_audit_cut": [people],
+            "difference_at_audit_cut_low": [-20.0],
+            "difference_at_audit_cut_high": [20.0],
+            "audit_places": [40],
+        }
+    )
+    assert f"than chance ({said}, 95 % -20 to +20)." in advise(table, {})

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ethics.refusals import BadInput
-from models.benefit import parse_evidence_table
+from features.spec import Texts
+from models.benefit import check_wording, parse_evidence_table
 from models.benefit_report import benefit_report, refuse_unfounded_wording
 from models.need import NEEDS, parse_need
 
@@ -53,6 +54,10 @@ def need():
     )
 
 
+def refused(need, table=None, today=TODAY, city=None, trial=None):
+    refuse_unfounded_wording(need, city, table=table, trial=trial, today=today)
+
+
 def report(need, table, city="here"):
     risk = np.array([0.5, 0.4, 0.3, 0.2])
     pressure = np.array([120.0, 150.0, 160.0, np.nan])
@@ -89,16 +94,46 @@ def test_the_word_is_refused_without_a_table_and_allowed_with_one(table):
     words = TEXT.replace('fi = "', 'fi = "Eniten hyötyä: ', 1).replace('en = "', 'en = "Most benefit: ', 1)
     need = parse_need(words.encode(), "health_benefit.toml")
     with pytest.raises(BadInput, match="says 'hyötyä' without evidence") as refusal:
-        refuse_unfounded_wording(need, None, TODAY)
+        refused(need)
     assert {fault.where for fault in refusal.value.faults} == {
         "health_benefit.toml: title.fi",
         "health_benefit.toml: title.en",
     }
-    refuse_unfounded_wording(need, table, TODAY)
+    refused(need, table)
     with pytest.raises(BadInput, match="was to be reviewed by 2027-01-31"):
-        refuse_unfounded_wording(need, table, date(2027, 2, 1))
+        refused(need, table, date(2027, 2, 1))
 
 
 @pytest.mark.parametrize("path", sorted(NEEDS.glob("*.toml")), ids=lambda path: path.stem)
 def test_needs_that_come_with_ennakko_claim_no_benefit(path):
-    refuse_unfounded_wording(parse_need(path.read_bytes(), path.name), None, TODAY)
+    refused(parse_need(path.read_bytes(), path.name))
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "claims"),
+    [
+        ("en", "people on unemployment benefit", False),
+        ("en", "the most beneficial call", True),
+        ("en", "those in the benefit register", False),
+        ("fi", "Nuori voi hyödyntää ohjausta", False),
+        ("fi", "eniten hyo\u0308tya\u0308", True),
+        ("fi", "kenelle on benefit", True),
+        ("sv", "ett nyttigt samtal", True),
+        ("sv", "till gagn för unga", True),
+        ("sv", "utnyttjar sin studieplats", False),
+    ],
+)
+def test_the_word_is_told_from_others_that_look_like_it(language, text, claims):
+    said = {"fi": "a", "sv": "b", "en": "c"} | {language: text}
+    if claims:
+        with pytest.raises(BadInput, match="without evidence or trial"):
+            check_wording(Texts(**said), "title", None)
+    else:
+        check_wording(Texts(**said), "title", None)
+
+
+def test_an_effect_for_other_cities_founds_nothing_in_this_one(table):
+    need = parse_need(TEXT.replace('en = "', 'en = "Most benefit: ', 1).encode(), "health_benefit.toml")
+    refused(need, table, city="here")
+    with pytest.raises(BadInput, match="has no effect for need 'health_benefit' in city 'elsewhere'"):
+        refused(need, table, city="elsewhere")

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from models.need import NEEDS
 from serving.cli import main
 
 ASK = ["--treated", "treated", "--outcome", "outcome", "--outcome-is", "wanted", "--share", "0.5"]
@@ -39,8 +40,40 @@ def test_who_is_helped_is_found_and_said(trial, capsys):
     assert found["heterogeneous"] and found["shows_benefit"]
     assert main(["uplift", str(trial), *ASK, "--learner", "t", "--columns", "x"]) == 0
     said = capsys.readouterr().out
-    assert "4,000 rows, 1 column known before the draw" in said
+    assert "4,000 rows; taken as known before the draw: x\n" in said
     assert "Some are helped more than others" in said
+
+
+def test_a_trial_of_a_needs_action_is_kept_and_founds_the_word(trial, tmp_path, capsys):
+    text = (NEEDS / "youth_exclusion.toml").read_text("utf-8")
+    need = tmp_path / "youth_exclusion.toml"
+    need.write_text(text.replace('en = "A youth worker', 'en = "Of most benefit: a youth worker', 1), "utf-8")
+    home = ["--home", str(tmp_path / "home")]
+    assert main(["needs", "check", str(need), *home]) == 2
+    assert "says 'benefit' without evidence or trial" in capsys.readouterr().err
+    assert main(["uplift", str(trial), *ASK, "--need", str(need), *home]) == 0
+    assert main(["needs", "check", str(need), *home]) == 0
+    kept = tmp_path / "home" / "trials" / "youth_exclusion.json"
+    kept.write_text(kept.read_text().replace('"shows_benefit": true', '"shows_benefit": false'))
+    assert main(["needs", "check", str(need), *home]) == 2
+    kept.write_text("[]")
+    assert main(["needs", "check", str(need), *home]) == 30
+
+
+def test_help_that_was_not_drawn_by_lot_is_no_trial(tmp_path, capsys):
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=4_000)
+    treated = rng.random(4_000) < 1 / (1 + np.exp(-1.5 * x))
+    outcome = rng.random(4_000) < 1 / (1 + np.exp(-x))
+    columns = {"other": rng.normal(size=4_000), "x": x, "treated": treated, "outcome": outcome}
+    pl.DataFrame(columns).write_parquet(tmp_path / "chosen.parquet")
+    assert main(["uplift", str(tmp_path / "chosen.parquet"), *ASK]) == 2
+    assert "column 2: differs between the arms" in capsys.readouterr().err
+    pl.DataFrame(columns | {"treated": rng.random(4_000) < 0.5, "outcome": [0] * 4_000}).write_parquet(
+        tmp_path / "nobody.parquet"
+    )
+    assert main(["uplift", str(tmp_path / "nobody.parquet"), *ASK]) == 2
+    assert "the same in all 4000 rows" in capsys.readouterr().err
 
 
 RUBBISH = {
@@ -49,6 +82,7 @@ RUBBISH = {
     "words as a column": (["FILE", *ASK, "--columns", "word"], "column 'word' holds no numbers"),
     "the outcome as a column": (["FILE", *ASK, "--columns", "x,outcome"], "'outcome' is not known before the draw"),
     "an outcome that is no 0 and 1": (["FILE", *ASK[:3], "x", *ASK[4:]], "outcome"),
+    "a seed below 0": (["FILE", *ASK, "--seed", "-1"], "give 0 or more"),
     "a share of 2": (["FILE", *ASK[:-1], "2"], "share"),
     "a share that the draw does not fit": (["FILE", *ASK[:-1], "0.9"], "0.9"),
 }

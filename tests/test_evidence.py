@@ -138,7 +138,7 @@ def test_a_folder_without_evidence_is_refused(model, judged, tmp_path):
         load(tmp_path, model, judged)
 
 
-def test_the_duel_is_fought_among_the_known_outcomes_above_the_audit_cut(model, judged, tmp_path):
+def test_the_duel_is_fought_at_the_audit_cut_by_the_known_outcomes_for_everybody(model, judged, tmp_path):
     gathered = gather(model, judged)
     write_evidence(tmp_path, gathered)
     policy = Policy.load()
@@ -148,13 +148,13 @@ def test_the_duel_is_fought_among_the_known_outcomes_above_the_audit_cut(model, 
     # 60 places in each of 13 weeks are more than half of the 900, which is where the audit cut ends.
     cut = audit_cut(everyone["label"].fill_null(math.nan).to_numpy(), 60, 13, policy.audit_recall)
     assert cut == 450 == audit_cut_of(gathered.rows, model.need, policy.verdict_days, policy.audit_recall)
-    places = 450 - everyone["label"][:450].null_count()
-    assert 400 < places < 450
+    places = 450 * known.height // 900
+    assert places == 425
     chance, rule = load(tmp_path, model, judged).duel
     assert (chance["rival"], rule["rival"]) == ("chance", "unit_rule")
-    assert chance["cut"] == rule["cut"] == places
-    assert chance["ours"] == pytest.approx(ordered["label"][:places].sum(), abs=1)
-    assert chance["theirs"] == pytest.approx(places * known["label"].mean())
+    assert chance["cut"] == rule["cut"] == cut
+    assert chance["ours"] == pytest.approx(ordered["label"][:places].sum() * 900 / known.height, abs=1)
+    assert chance["theirs"] == pytest.approx(cut * known["label"].mean())
     assert chance["low"] <= chance["difference"] <= chance["high"]
 
 
@@ -238,10 +238,22 @@ def test_figures_of_persons_never_seen_stand_beside_the_rest(model, judged):
     gathered = gather(model, judged)
     assert gathered.facts["n_unseen_persons"] == 600
     unseen = gathered.rows.filter(~pl.col("seen_in_training"))
-    expected = evaluate_rows(unseen, 60, 1, 100)["auc"]
-    assert gathered.facts["figures_of_unseen_persons"]["auc"] == expected._asdict()
+    assert gathered.facts["places_of_unseen_persons"] == 40, "600 of 900 have 40 of the 60 places"
+    expected = evaluate_rows(unseen, 40, 1, 100)
+    for name in ("auc", "precision_at_capacity", "recall_at_capacity"):
+        assert gathered.facts["figures_of_unseen_persons"][name] == expected[name]._asdict()
     everyone = gather(model, judged, seen=np.ones(900, dtype=bool))
     assert everyone.facts["figures_of_unseen_persons"]["auc"] == {"value": None, "low": None, "high": None}
+
+
+def test_figures_and_duels_are_at_the_places_that_are_given(model, judged):
+    gathered = gather(model, judged, k=15)
+    expected = evaluate_rows(gathered.rows, 15, 1, 100)
+    for name in ("precision_at_capacity", "recall_at_capacity"):
+        assert gathered.facts["figures"][name] == expected[name]._asdict()
+    assert {duel["cut"] for duel in gathered.facts["duels_at_capacity"]} == {15}
+    assert gathered.facts["places_of_unseen_persons"] == 10
+    assert gathered.facts["capacity_k"] == 60, "the need says what it said"
 
 
 def test_contributions_that_do_not_add_up_are_measured(model, judged):

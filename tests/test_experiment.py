@@ -12,6 +12,7 @@ from experiment_world import need_text, world
 from ethics.refusals import BadInput
 from features.city import open_city
 from models import experiment as experiment_module
+from models.evidence import evaluate_rows
 from models.experiment import run_experiment
 from models.metrics import evaluate
 from models.need import load_need, parse_need
@@ -102,6 +103,30 @@ def test_persons_never_seen_in_training_stand_beside_the_rest(tmp_path, register
     n_unseen = found.tested.filter(~pl.col("seen_in_training")).height
     assert 0 < n_unseen < found.tested.height
     assert set(found.unseen) == set(found.metrics) and found.unseen["auc"] != found.metrics["auc"]
+
+
+def test_persons_never_seen_have_their_share_of_the_places_and_no_more(tmp_path, register):
+    # A handful arrives late: forty places would find every one of them, whatever the order.
+    text = need_text(("[cohort]\n", '[cohort]\nwith = [{ codes = ["school.absence"], window = 90, at_least = 4 }]\n'))
+    found = run(world(tmp_path / "late"), parse_need(text.encode(), "youth.toml"), register)
+    strangers = found.tested.filter(~pl.col("seen_in_training"))
+    of_their_periods = found.tested.filter(pl.col("origin").is_in(strangers["origin"].unique().implode()))
+    assert found.k == 40 and found.n_unseen == strangers["person_id"].n_unique()
+    assert found.k_unseen == max(1, round(40 * strangers.height / of_their_periods.height)) < 10
+
+    def recall_at(k):
+        return evaluate(
+            label=strangers["label"].to_numpy(),
+            rank_score=strangers["rank_score"].to_numpy(),
+            probability=None,
+            person=strangers["person_id"].to_numpy(),
+            k=k,
+            period=strangers["origin"].to_physical().to_numpy(),
+            seed=1,
+        )["recall_at_capacity"]
+
+    assert found.unseen["recall_at_capacity"] == recall_at(found.k_unseen)
+    assert found.unseen["recall_at_capacity"].value < recall_at(40).value == 1.0
 
 
 def test_every_baseline_stands_in_one_table_at_the_same_capacity(usual):
@@ -299,6 +324,27 @@ def test_a_split_of_persons_is_laid_out_so_that_nobody_is_on_both_sides(city, re
     assert found.unseen == found.metrics
     taught, judged = set(found.train_matrix.keys["person_id"]), set(found.judged.keys["person_id"])
     assert not taught & judged and len(taught) > 2 * len(judged)
+    # A quarter of the people has a quarter of the places, in every figure.
+    assert found.k == round(40 * len(judged) / 900) == found.k_unseen
+    assert found.n_unseen == len(judged)
+    (figures,) = [evaluate_rows(found.tested.with_columns(as_of_date="origin"), found.k, 1)]
+    assert found.metrics == figures
+    baselines = {row["order"]: row for row in found.baselines.iter_rows(named=True)}
+    for order in baselines.values():
+        assert order["found_at_capacity"] == pytest.approx(found.k * order["precision_at_capacity"])
+    assert found.baselines["audit_places"][0] <= found.judged.keys.height / 2
+
+
+def test_the_attrition_of_a_split_of_persons_tells_who_was_held_out(city, register):
+    found = run(city, need_of(('kind = "temporal"\ntests = 2\njudged = 1\n', 'kind = "person"\n')), register)
+    parts = {part: rows for (part,), rows in found.attrition.group_by("part", maintain_order=True)}
+    assert parts["train"]["rows"][-1] == found.train_matrix.keys.height
+    assert parts["test"]["rows"][-1] == found.tested.height
+    told = {part: steps.filter(step="held out").row(0, named=True) for part, steps in parts.items()}
+    assert told["test"]["rule"] == "persons held out for testing"
+    assert told["train"]["rule"].startswith("persons learnt from")
+    assert told["train"]["persons"] + told["test"]["persons"] == 900
+    assert told["train"]["rows_lost"] == told["test"]["rows"]
 
 
 # ---- refusals ------------------------------------------------------------------------------------------------------

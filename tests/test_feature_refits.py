@@ -67,6 +67,23 @@ def test_the_same_seed_gives_the_same_table_and_progress_is_told(worlds, value):
     assert not feature_value(*worlds, NEED, 1, K, parameters={"num_leaves": 3}).equals(value)
 
 
+def test_the_judged_are_weighted(worlds, value):
+    learnt, judged = worlds
+    weight = np.where(judged.X[:, 1] > 2, 3.0, 1.0)
+    found = feature_value(*worlds, NEED, 1, K, weight=weight)
+    text = NEED.bytes.decode()
+    before, _, rest = text.partition('[[features]]\nattribute = "age"')
+    without_age = parse_need((before + rest[rest.index("[splits]") :]).replace(", age asc", "").encode(), "youth.toml")
+    columns = [i for i, name in enumerate(NEED.columns) if name in without_age.columns]
+    theirs = train(replace(learnt, X=learnt.X[:, columns], names=without_age.columns), without_age, 1)
+    known = np.isfinite(judged.y)
+    scores = theirs.raw(judged.X[:, columns]), train(learnt, NEED, 1).raw(judged.X)
+    aucs = [roc_auc_score(judged.y[known], score[known], sample_weight=weight[known]) for score in scores]
+    there = row(found, "age", "without")
+    assert there["auc_difference"] == pytest.approx(aucs[0] - aucs[1], abs=1e-12)
+    assert there["auc_difference"] != row(value, "age", "without")["auc_difference"]
+
+
 def test_a_need_with_one_feature_has_it_alone(worlds):
     text = NEED.bytes.decode()
     before, _, rest = text.partition('[[features]]\nattribute = "age"')

@@ -33,6 +33,7 @@ from models.training import train
 from serving.cli import main
 from serving.home import DEFAULT_POLICY, Home
 from serving.settings import Settings
+from serving.training_result import say_trained
 
 ROOT = Path(__file__).resolve().parent.parent
 NEED = ROOT / "tests" / "needs" / "course_dropout.toml"
@@ -120,13 +121,24 @@ def test_training_tests_a_later_date_and_learns_only_from_labels_complete_by_the
     assert {duel["rival"] for duel in trained["duel"]} == {"chance", "unit_rule"}
 
 
-def test_a_split_of_persons_may_be_measured_and_never_judged(journey):
-    code, trained = journey.run("train", "--city", journey.city, "--need", PERSONS_NEED)
+def test_a_split_of_persons_may_be_measured_and_never_judged(journey, tmp_path, capsys):
+    home = tmp_path / "home"
+    code, trained = run("train", "--city", journey.city, "--need", PERSONS_NEED, "--home", home)
     assert code == 0
     assert 0.79 < trained["test"]["auc"]["value"] < 0.86
-    code, said = journey.run("judge", "--run", trained["run_id"])
+    # A quarter of the students is judged, in a quarter of the places.
+    persons = {row["part"]: row["persons"] for row in trained["attrition"] if row["step"] == "held out"}
+    assert trained["k"] == round(60 * persons["test"] / (persons["train"] + persons["test"])) in (14, 15, 16)
+    assert trained["n_unseen"] == trained["n_judged"] == persons["test"] and trained["k_unseen"] == trained["k"]
+    say_trained(trained)
+    told = capsys.readouterr().out
+    assert "measured, not for approval: a split of persons" in told
+    assert "candidate" not in told and "ennakko judge" not in told
+    # There are no keys, and none is asked for.
+    code, said = run("judge", "--run", trained["run_id"], "--home", home)
     assert code == 10
     assert "person" in said["errors"][0]["wrong"]
+    assert not (home / "keys").exists()
 
 
 def test_features_that_see_later_events_raise_the_auc_above_what_is_plausible_and_the_leak_alarm(journey, tmp_path):

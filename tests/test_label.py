@@ -294,6 +294,26 @@ def test_a_label_that_nobody_has_is_refused_with_the_reason(blank):
     )
 
 
+def test_a_bound_that_nobody_reaches_is_told_apart_from_codes_that_never_occur(blank):
+    found = [(who, *at(day, "c")[1:]) for who in ("anna", "bo") for day in (5, 6)]
+    found += [("cai", *at(1, "a")[1:])]
+    city = city_of(found, blank, extract_date=date(2024, 6, 30))
+    mend = "Mend its codes or its bound, or look from other days"
+    asked = {"codes": ["c"], "horizon_days": 30}
+    assert refused(city, DAY_20, LabelSpec(**asked, at_least=900)) == (
+        f"label: no row reaches at_least = 900 of c, though 2 of 3 rows whose label is known have it. {mend}"
+    )
+    # Before the time at risk, and after it, the code does not count as occurring.
+    assert "never occurs: c in none of 3 rows" in refused(city, DAY_20, LabelSpec(**asked, starts_after_days=15))
+    for measure in ("sum", "max"):
+        said = refused(city, DAY_20, LabelSpec(**asked, at_least=900, measure=measure))
+        assert said.startswith(f"label: no row reaches at_least = 900 of c (the {measure} of its values), though 2 of")
+    everyone = city_of([*found, ("cai", *at(5, "c")[1:])], blank, extract_date=date(2024, 6, 30))
+    assert refused(everyone, DAY_20, LabelSpec(**asked, at_most=0)) == (
+        f"label: no row keeps to at_most = 0 of c, though 3 of 3 rows whose label is known have it. {mend}"
+    )
+
+
 @pytest.mark.parametrize(
     ("label", "said"),
     [

@@ -47,6 +47,24 @@ def test_more_people_teach_more_and_the_last_point_is_the_model_itself(worlds, c
         assert last[f"{name}_low"] < last[name] < last[f"{name}_high"]
 
 
+def test_the_judged_are_weighted_and_have_the_places_that_are_given(worlds):
+    learnt, judged = worlds
+    weight = np.where(judged.X[:, 1] > 2, 3.0, 1.0)
+    found = learning_curve(learnt, judged, NEED, 1, weight=weight, k=25, shares=(1.0,))
+    expected = evaluate(
+        label=judged.y,
+        rank_score=train(learnt, NEED, 1).raw(judged.X),
+        probability=None,
+        person=judged.keys["person_id"].to_numpy(),
+        k=25,
+        seed=1,
+        weight=weight,
+    )
+    plain = learning_curve(learnt, judged, NEED, 1, k=25, shares=(1.0,))
+    for name in ("auc", "precision_at_capacity", "recall_at_capacity"):
+        assert found[name][0] == expected[name].value != plain[name][0]
+
+
 def test_a_person_teaches_with_all_rows_or_none_and_smaller_shares_lie_in_larger_ones(worlds, curve):
     learnt, _ = worlds
     people = np.array(learnt.keys["person_id"].to_list())

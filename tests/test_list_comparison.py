@@ -60,12 +60,12 @@ def test_a_part_is_ranked_anew_at_the_same_share():
             assert (row[measure], row[f"{measure}_low"], row[f"{measure}_high"]) == pytest.approx(tuple(estimate))
 
 
-def test_unknown_outcomes_take_no_places_of_a_part_unless_weights_stand_for_them():
+def test_places_of_a_part_are_its_share_of_everybody():
     z, y = world(400, seed=2)
     y[:150] = np.nan  # of the first half, 50 are known
     part = np.arange(400) < 200
     found = subset_performance(judged(y, z), {"half": part}, 100, 1, replicates=2)
-    assert found["k"].to_list() == [100, 20]
+    assert found["k"].to_list() == [100, 50]
     assert found["in_need"].to_list() == [int(np.nansum(y)), int(np.nansum(y[:200]))]
     weighted = subset_performance(judged(y, z, weight=np.where(part, 4.0, 1.0)), {"half": part}, 100, 1, replicates=2)
     assert weighted["k"].to_list() == [100, 50]
@@ -95,9 +95,9 @@ def test_a_part_that_is_not_one_truth_value_per_row_is_refused():
 
 
 def test_errors_of_two_orders_counted_by_hand():
-    label = [1, 1, 0, 0, 1, 0, np.nan]
-    ours, other = [6, 5, 4, 3, 2, 1, 9], np.array([6.0, 1, 5, 2, 4, 3, 9])
-    found = error_crosstab(judged(label, ours), other, 2)  # ours: 0 and 1; other: 0 and 2; the unknown one is left out
+    label = [1, 1, 0, 0, 1, 0]
+    ours, other = [6, 5, 4, 3, 2, 1], np.array([6.0, 1, 5, 2, 4, 3])
+    found = error_crosstab(judged(label, ours), other, 2)  # ours: 0 and 1; other: 0 and 2
     assert found.columns == ["outcome", "ours", "other", "rows", "share"]
     assert found.rows() == [
         ("in need", "listed", "listed", 1.0, 1 / 3),
@@ -109,6 +109,16 @@ def test_errors_of_two_orders_counted_by_hand():
         ("not in need", "not listed", "listed", 1.0, 1 / 3),
         ("not in need", "not listed", "not listed", 2.0, 2 / 3),
     ]
+
+
+def test_rows_of_known_outcome_stand_for_the_others():
+    label = [1, 1, 0, 0, 1, 0] + [np.nan] * 6
+    ours = [6, 5, 4, 3, 2, 1] * 2
+    found = error_crosstab(
+        judged(label, ours), np.array(ours, float), 4
+    )  # each known row is two: 0 and 1 fill 4 places
+    listed = found.filter((pl.col("ours") == "listed") & (pl.col("other") == "listed"))
+    assert listed["rows"].to_list() == [4.0, 0.0] and found["rows"].sum() == 12
 
 
 rows = st.lists(

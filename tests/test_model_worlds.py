@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,7 +29,8 @@ from model_worlds import (
     world_need,
 )
 
-from models.metrics import precision_at_k, recall_at_k
+from models import metrics
+from models.metrics import evaluate, precision_at_k, recall_at_k
 
 WORLD = World(seed=4, persons=20_000, base_rate=0.10, leave_share=0.3)
 
@@ -131,12 +133,27 @@ def test_bounds_are_exact(hits_and_trials):
 def test_intervals_hold_the_truth_in_a_few_worlds(monkeypatch, capsys):
     monkeypatch.setattr(model_trials, "FRESH", 200_000)
     found = [model_trials.interval_world(seed) for seed in range(100, 106)]
+    assert {world["kind"] for world in found} == {"usual", "few places", "many dates"}
     intervals = [world[name] for world in found for name in model_trials.COVERED]
     held = [low <= truth <= high for _, low, high, truth in intervals]
-    assert sum(held) >= 20  # of 24; intervals half as wide hold two thirds, and would pass one time in 16
-    assert all(0 < high - low < 1 for _, low, high, _ in intervals)
+    assert sum(held) >= 36  # of 42; intervals half as wide hold two thirds
+    assert all(high - low > 0 for _, low, high, _ in intervals)
     model_trials.intervals(found)
     assert "precision_at_capacity    " in capsys.readouterr().out
+
+
+def test_intervals_from_rows_in_place_of_persons_miss_the_target(monkeypatch):
+    def by_rows(*, person, **given):
+        return evaluate(person=np.arange(len(person)), **given)
+
+    many = [seed for seed in range(200) if model_trials.KINDS[seed % 4] == model_trials.MANY_DATES][:12]
+    monkeypatch.setattr(model_trials, "FRESH", 50_000)
+    persons = [model_trials.interval_world(seed) for seed in many]
+    monkeypatch.setattr(metrics, "evaluate", by_rows)
+    mutant = [model_trials.interval_world(seed) for seed in many]
+    held = [np.mean(model_trials._held(worlds)) for worlds in (persons, mutant)]
+    assert held[0] > 0.9 and held[1] < 0.8, held
+    assert not model_trials.intervals(mutant)
 
 
 def test_every_leak_alarms_in_a_few_worlds_and_none_that_is_clean():
@@ -144,6 +161,15 @@ def test_every_leak_alarms_in_a_few_worlds_and_none_that_is_clean():
         found = model_trials.leak_world(seed)
         assert {kind: found[kind][0] for kind in ("clean", *LEAKS)} == {"clean": False, **dict.fromkeys(LEAKS, True)}
         assert found["clean"][1] < 0.88
+
+
+def test_a_check_that_breaks_is_no_alarm(monkeypatch):
+    from ethics import checks
+
+    broken = SimpleNamespace(run=lambda *_: (SimpleNamespace(state="error", facts={"what": "a fault"}),))
+    monkeypatch.setattr(checks, "BUILT", {"C106": broken})
+    with pytest.raises(RuntimeError, match="neither passes nor alarms: error"):
+        model_trials.leak_world(100)
 
 
 def test_a_leak_that_is_missed_or_a_false_alarm_misses_the_target():
@@ -157,12 +183,18 @@ def test_a_leak_that_is_missed_or_a_false_alarm_misses_the_target():
 
 
 def test_intervals_too_narrow_or_too_wide_miss_the_target(capsys):
-    world = {"world": {"persons": 1, "base_rate": 0.1, "capacity_share": 0.1, "frailty": 0.0}}
+    world = {"kind": "usual", "world": {"persons": 1, "base_rate": 0.1, "capacity_share": 0.1, "frailty": 0.0}}
     held = world | dict.fromkeys(model_trials.COVERED, (0.5, 0.4, 0.6, 0.5))
     missed = world | dict.fromkeys(model_trials.COVERED, (0.5, 0.4, 0.6, 0.7))
     recall_missed = held | {"recall_at_capacity": (0.5, 0.4, 0.6, 0.7)}
     assert model_trials.intervals([held] * 95 + [missed] * 5)
     assert not model_trials.intervals([held] * 100)
+    only_wide = held | {name: missed[name] for name in model_trials.COVERED if name not in model_trials.AT_LEAST}
+    assert model_trials.intervals([held] * 95 + [only_wide] * 5)
+    # Enough in all, but not where persons hardly change.
+    of_kind = [one | {"kind": "many dates"} for one in (held, missed)]
+    assert model_trials.intervals([held] * 180 + [of_kind[0]] * 18 + [of_kind[1]] * 2)
+    assert not model_trials.intervals([held] * 180 + [of_kind[0]] * 14 + [of_kind[1]] * 6)
     assert not model_trials.intervals([held] * 89 + [missed] * 5 + [recall_missed] * 6)
     assert "recall_at_capacity        89.0% (exact 95 %: 81.2% to 94.4%)" in capsys.readouterr().out
 
@@ -179,7 +211,8 @@ def test_weights_bring_figures_nearer_the_truth_in_a_few_worlds(monkeypatch):
 def test_weights_that_are_no_nearer_or_only_by_chance_miss_the_target(capsys):
     def world(drop, ipcw, **changes):
         figures = {way: dict.fromkeys(model_trials.NEARER, (off, 0.0)) for way, off in (("drop", drop), ("ipcw", ipcw))}
-        return figures | {"negative": figures["drop"], "unseen": False, "direction": 1.0, "censored": 0.3} | changes
+        others = dict.fromkeys(("negative", model_trials.AMONG_KNOWN), figures["drop"])
+        return figures | others | {"unseen": False, "direction": 1.0, "censored": 0.3} | changes
 
     def met(*worlds):
         return model_trials.censoring([one | {"effective": 0.8} for one in worlds])

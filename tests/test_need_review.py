@@ -92,3 +92,19 @@ def test_a_city_tells_of_codes_that_never_occur_delays_and_sizes(city):
 def test_an_honest_need_in_its_city_has_no_slip(city):
     remarks, _ = review_in_city(load_need(NEEDS / "youth_exclusion.toml"), city)
     assert {remark.where for remark in remarks} <= {"cohort"}  # 1 000 persons are few
+
+
+SILENT = {
+    "a hold-out the city does not know": ('hold_out = "district"', 'hold_out = "borough"', "splits.hold_out"),
+    "a label nobody reaches": ("at_least = 2", "at_least = 900", "label"),
+    "more tests than dates": ("tests = 3", "tests = 50", "splits.tests"),
+    "a horizon beyond the data": ("horizon_days = 180", "horizon_days = 2000", "label.horizon_days"),
+}
+
+
+@pytest.mark.parametrize("case", SILENT)
+def test_what_training_would_refuse_in_this_city_is_said_before(case, city):
+    old, new, where = SILENT[case]
+    assert old in TEXT
+    remarks, _ = review_in_city(parse_need(TEXT.replace(old, new).encode(), "youth_exclusion.toml"), city)
+    assert (where, "blocks") in {(remark.where, remark.weight) for remark in remarks}

@@ -46,7 +46,7 @@ def test_a_draft_can_be_checked_in_its_city_and_says_what_is_missing(tmp_path, c
     assert main(["needs", "check", str(file), "--city", str(city), *home]) == 0
     said = capsys.readouterr().out
     assert "losing_touch: can be read. 4 columns, 60 attempts in a period." in said
-    assert "The gate blocks it, and nothing lifts that" in said and "plain.fi" in said
+    assert "Training or the gate refuses it, and nothing lifts that" in said and "plain.fi" in said
     assert "mature" in said and "were in need afterwards" in said
 
 
@@ -60,6 +60,17 @@ def test_nothing_wrong_is_written_and_everything_wrong_is_said_at_once(tmp_path,
         assert told in said
     assert "--attempts: is missing" in said
     assert not list(tmp_path.iterdir())
+
+
+def test_codes_of_any_alphabet_get_a_name_and_titles_are_one_line(tmp_path, capsys):
+    wide = {**ANSWERS, "feature-codes": "terveys.käynti,koulu.poissaolo-tunti"}
+    assert main(["needs", "new", str(tmp_path / "wide.toml"), *options(wide), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["columns"][0] == "kaynti.count.90d"
+    assert main(["needs", "new", str(tmp_path / "lines.toml"), *options({**ANSWERS, "title": "a\nb"})]) == 2
+    assert "line break" in capsys.readouterr().err
+    claim = {**ANSWERS, "title": "Most benefit first"}
+    assert main(["needs", "new", str(tmp_path / "claim.toml"), *options(claim)]) == 2
+    assert "says 'benefit' without evidence or trial" in capsys.readouterr().err
 
 
 def test_a_file_that_is_there_is_not_written_over(tmp_path, capsys):

@@ -51,7 +51,7 @@ def test_the_reporting_delay_counts_as_part_of_the_label():
         assert split_periods(OULAD, label(215, delay), extract, temporal()).train_dates == (OULAD[0],)
     assert refusal(OULAD, label(215, 151), extract, temporal()) == [
         "splits.tests: nothing can be learnt before the test date 2014-04-02: the earliest label, of 2013-04-02, is "
-        "complete on 2014-04-03. Test fewer dates, start the cohort earlier, or shorten label.horizon_days"
+        "complete on 2014-04-03. Start the cohort earlier, use a later extract, or shorten label.horizon_days"
     ]
 
 
@@ -84,8 +84,19 @@ def test_nothing_mature_is_refused_with_the_dates():
 
 def test_more_tests_than_mature_dates_are_refused():
     assert refusal(OULAD, label(215), EXTRACT, temporal(tests=4)) == [
-        "splits.tests: is 4, and only 3 of the 3 dates are mature by 2014-12-31. Give at most 2, or a longer extract"
+        "splits.tests: is 4, and only 3 of the 3 dates are mature by 2014-12-31. Give at most 2, start the cohort "
+        "earlier, or use a later extract"
     ]
+
+
+def test_one_mature_date_cannot_be_mended_by_testing_fewer():
+    # No number of tests helps: a single date has nothing before it to learn from.
+    assert refusal(OULAD[:1], label(215), EXTRACT, temporal(tests=2)) == [
+        "splits.tests: is 2, and only 1 of the 1 dates are mature by 2014-12-31. Start the cohort earlier, or use a "
+        "later extract"
+    ]
+    (said,) = refusal(OULAD[:1], label(215), EXTRACT, temporal(tests=1))
+    assert said.endswith("Start the cohort earlier, use a later extract, or shorten label.horizon_days")
 
 
 def test_every_origin_without_anything_to_learn_is_named():
@@ -192,8 +203,8 @@ def test_too_few_periods_and_periods_with_nothing_to_learn_are_refused():
         return [str(fault) for fault in refused.value.faults]
 
     assert said(3) == [
-        "splits.tests: is 3, and only 2 periods of 30 days are mature by 2021-01-01. Give at most 1, or a longer "
-        "extract"
+        "splits.tests: is 3, and only 2 periods of 30 days are mature by 2021-01-01. Give at most 1, start the "
+        "cohort earlier, or use a later extract"
     ]
     assert said(2) == [
         "splits.tests: nothing can be learnt before the test period that begins on 2020-01-01: the earliest label, of "

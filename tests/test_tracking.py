@@ -19,7 +19,7 @@ import polars as pl
 import pytest
 from test_need import RULE_NEED
 from test_registry import FIGURES, log, made_store, store
-from test_training import made_matrix, made_need
+from test_training import NEED_TEXT, made_matrix, made_need
 
 from ethics.refusals import BadInput, NotTrusted
 from models import pyfunc_loader
@@ -28,7 +28,7 @@ from models.need import parse_need
 from models.registry import logged_digests, run_model
 from models.rule import RuleModel
 from models.run_record import ChildRun, RunRecord, column_digests, dataset_facts, flat_figures
-from models.tracking import configure, end_dead_runs, log_run, run_under_way
+from models.tracking import clear_drafts, configure, end_dead_runs, log_run, run_under_way
 from models.training import NeedModel, train
 
 ROOT = Path(__file__).parent.parent
@@ -100,6 +100,17 @@ def test_a_rule_is_a_version_like_any_other(registry):
     rule = RuleModel.of(parse_need(RULE_NEED.encode(), "screening.toml"))
     run_id = log_run(registry, rule, figures={}, parameters={}, digests={})
     assert isinstance(run_model(registry, run_id), RuleModel)
+
+
+def test_what_is_measured_by_persons_is_a_version_and_no_candidate(registry, model):
+    from mlflow.exceptions import MlflowException
+
+    text = NEED_TEXT.replace('kind = "temporal"\ntests = 3\njudged = 2', 'kind = "person"')
+    need = parse_need(text.replace("youth", "youth_by_persons").encode(), "youth_by_persons.toml")
+    run_id = log(registry, train(made_matrix(), need, seed=1))
+    assert run_model(registry, run_id).need.splits.kind == "person"
+    with pytest.raises(MlflowException, match="alias candidate not found"):
+        registry.client.get_model_version_by_alias(need.id, "candidate")
 
 
 def test_a_run_whose_logging_fails_is_marked_so_and_has_no_model(registry, model, monkeypatch):
@@ -296,13 +307,24 @@ def test_a_train_that_was_killed_leaves_no_run_that_seems_to_run_and_no_second_r
     training.send_signal(signal.SIGKILL)
     training.communicate()
     assert registry.client.get_run(killed).info.status == "RUNNING", "nobody has looked yet"
+    (scratch,) = registry.artefacts.glob(f".{killed}.*")
+    runs = tmp_path / "runs"
+    draft, unknown, finished = runs / f".{killed}.xyz", runs / f".{'0' * 32}.xyz", runs / killed
+    for folder in (draft, unknown, finished):
+        folder.mkdir(parents=True)
+        (folder / "evidence.json").write_text("{}")
     with run_under_way(registry, "youth") as again:
+        assert not scratch.exists(), "what it was writing is of no use"
+        ours = runs / f".{again}.xyz"
+        ours.mkdir()
+        assert clear_drafts(registry, runs) == (draft,)
+        assert sorted(runs.iterdir()) == sorted([unknown, finished, ours])
         assert registry.client.get_run(killed).info.status == "KILLED"
         assert {run.info.status for run in below(registry, killed)} == {"KILLED"}
         log_run(registry, model, figures=FIGURES, parameters={}, digests={}, record=RECORD, run_id=again)
     every = registry.client.search_runs([registry.client.get_experiment_by_name("youth").experiment_id])
-    finished = sorted(run.info.run_name for run in every if run.info.status == "FINISHED")
-    assert finished == ["2023-01-01 seed 1", "origin 2023-01-01", "trial 0"]
+    named = sorted(run.info.run_name for run in every if run.info.status == "FINISHED")
+    assert named == ["2023-01-01 seed 1", "origin 2023-01-01", "trial 0"]
     assert registry.client.get_model_version_by_alias("youth", "candidate").run_id == again
 
 

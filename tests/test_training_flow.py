@@ -3,16 +3,25 @@
 import contextlib
 import io
 import json
+import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
+from experiment_world import need_text, world
 
 from features.synthetic import synthetic_city
-from models.need import NEEDS
-from serving import commands, training_result
+from models.experiment_layout import lay_out
+from models.feature_refits import feature_value
+from models.learning_shares import learning_curve
+from models.need import NEEDS, parse_need
+from serving import commands, saying, training_flow, training_result
 from serving.cli import main
 from serving.home import Home
+from serving.progress import silent
 from serving.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -155,6 +164,11 @@ def test_the_same_is_said_in_words(trained, capsys):
     assert f"run {result['run_id']}, model {result['model_digest'][:12]}" in said
     for line in result["findings"]:
         assert f"- {line}\n" in said
+    n, k = result["n_unseen"], result["k_unseen"]
+    assert f"{n:,} persons never seen in training (in {k} place" in said
+    assert 0 < n < 1500 and 1 <= k < result["k"]
+    assert "-0 " not in said and "-0\n" not in said and "“" not in said
+    assert re.search(r"^ *kept +rows left +persons +rows lost *$", said, re.MULTILINE)
     for words in ("never seen in training", "model finds more by", "unit rule", "logistic", "train: ", "test: "):
         assert words in said
     if result["advice"]:
@@ -201,16 +215,85 @@ def test_a_written_rule_has_nothing_to_search_or_refit(option, named, folder, tm
     assert f"{option}: refits trees, and cervical_screening is a written rule" in capsys.readouterr().err
 
 
-def test_a_train_that_is_refused_leaves_a_run_that_failed_and_no_folder(folder, tmp_path):
+def test_the_curve_and_the_refits_weigh_the_judged_as_the_figures_do(tmp_path):
+    """Under ipcw the model with all training persons must score as it does in the table of orders."""
+    city = world(tmp_path / "leaving", leave_rate=0.004)
+    label = 'codes = ["status.need"]\nhorizon_days = 60\n'
+    censored = (label, f'{label}censored_by = ["moved_away"]\ncensoring = "ipcw"\n')
+    need = parse_need(need_text(censored, ("tests = 2", "tests = 1")).encode(), "youth.toml")
+    home = Home(Settings(home=tmp_path / "home"))
+    laid = lay_out(city, need, home.objections, 1, silent)
+    experiment, further = training_flow._learn(home, laid, city, silent, 0, 1, True)
+    whole, model = further.learning_curve.row(-1, named=True), experiment.baselines.row(0, named=True)
+    unweighted = learning_curve(experiment.train_matrix, experiment.judged, need, 1, weights=experiment.train_weights)
+    for name in ("auc", "precision_at_capacity", "recall_at_capacity"):
+        assert whole[name] == pytest.approx(model[name], abs=1e-12)
+    assert whole["auc"] != unweighted["auc"][-1]
+    alone = further.feature_value.filter(feature="absence", change="alone").row(0, named=True)
+    plain = feature_value(
+        experiment.train_matrix, experiment.judged, need, 1, experiment.k, weights=experiment.train_weights
+    )
+    assert alone["auc_difference"] != plain.filter(feature="absence", change="alone")["auc_difference"][0]
+
+
+def test_the_next_train_clears_away_what_a_dead_one_was_writing(trained, folder, home):
+    draft = home.runs / f".{trained[1]['run_id']}.left"
+    draft.mkdir()
+    (draft / "rows.parquet").write_bytes(b"half")
+    asked = ("--city", folder / "city", "--need", "cervical_screening", "--home", folder / "home")
+    code, said = run("train", *asked)
+    assert code == 0, said
+    assert sorted(path.name for path in home.runs.iterdir()) == sorted([trained[1]["run_id"], said["run_id"]])
+
+
+def test_a_train_that_cannot_be_laid_out_leaves_no_run_and_no_folder(folder, tmp_path):
     text = (folder / "youth_exclusion.toml").read_text("utf-8").replace("horizon_days = 180", "horizon_days = 3000")
     (tmp_path / "youth_exclusion.toml").write_text(text, "utf-8")
     asked = ("--city", folder / "city", "--need", tmp_path / "youth_exclusion.toml", "--home", folder / "refused")
     code, said = run("train", *asked)
     assert code == 2 and "label.horizon_days" in said["errors"][0]["where"]
-    client = Home(Settings(home=folder / "refused")).registry.client
+    assert not (folder / "refused" / "runs").exists() and not (folder / "refused" / "mlartifacts").exists()
+
+
+def test_a_train_that_fails_in_the_middle_leaves_a_run_that_says_so_and_no_files(folder, tmp_path):
+    # The evidence table is read when everything else is done: it breaks what would else have been a run.
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "effects.toml").write_text(EFFECTS.replace("schema = 1", "schema = 9"), "utf-8")
+    asked = ("--city", folder / "city", "--need", folder / "youth_exclusion.toml", "--home", home)
+    code, said = run("train", *asked)
+    assert code == 2, said
+    client = Home(Settings(home=home)).registry.client
     experiment = client.get_experiment_by_name("youth_exclusion").experiment_id
     assert [found.info.status for found in client.search_runs([experiment])] == ["FAILED"]
-    assert not list((folder / "refused" / "runs").glob("*"))
+    assert not list((home / "runs").iterdir())
+    assert [path.name for path in (home / "mlartifacts").iterdir()] == [".running"]
+    assert not list((home / "mlartifacts" / ".running").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("value", "plain", "signed"),
+    [
+        (0.2, "0.2", "+0.2"),
+        (-0.2, "-0.2", "-0.2"),
+        (-0.04, "0", "0"),
+        (-0.0, "0", "0"),
+        (3.0, "3", "+3"),
+        (9.96, "10", "+10"),
+        (-12.4, "-12", "-12"),
+        (1234.5, "1,234", "+1,234"),
+        (None, "–", "–"),
+    ],
+)
+def test_people_are_counted_in_words(value, plain, signed):
+    assert saying.count(value) == plain
+    assert saying.count(value, signed=True) == signed
+
+
+def test_no_number_is_less_than_nothing_by_nothing():
+    assert saying.number(-0.0) == "0" and saying.number(-0.0001) == "0.000" and saying.number(-0.25) == "-0.250"
+    assert saying.interval({"low": -0.01, "high": 0.0}, signed=True) == "0 to 0"
+    assert saying.interval({"low": 0.0, "high": 0.2}, people=True) == "0 to 0.2"
 
 
 def test_a_password_of_the_store_is_never_said():
@@ -230,3 +313,28 @@ def test_the_command_hands_on_what_was_asked(monkeypatch):
     assert (asked["search"], asked["workers"], asked["thorough"]) == (9, 2, True)
     assert cli.main(["train", "--city", "x", "--need", "y"]) == 0
     assert (asked["search"], asked["workers"], asked["thorough"]) == (0, 1, False)
+
+
+def test_a_candidate_can_always_be_judged_whenever_its_train_was_killed(folder, tmp_path):
+    """SIGKILL as soon as the alias is set: the evidence already has its name, so no candidate is an orphan."""
+    code = (
+        "import os, signal, sys\n"
+        "from mlflow import MlflowClient\n"
+        "from serving.cli import main\n"
+        "given = MlflowClient.set_registered_model_alias\n"
+        "def then_die(self, *rest, **named):\n"
+        "    given(self, *rest, **named)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "MlflowClient.set_registered_model_alias = then_die\n"
+        "main(sys.argv[1:])\n"
+    )
+    asked = ["--city", folder / "city", "--need", folder / "youth_exclusion.toml", "--home", tmp_path / "home"]
+    killed = subprocess.run([sys.executable, "-c", code, "train", *map(str, asked)], cwd=ROOT, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL
+    registry = Home(Settings(home=tmp_path / "home")).registry
+    candidate = registry.client.get_model_version_by_alias("youth_exclusion", "candidate")
+    assert {path.name for path in (tmp_path / "home" / "runs" / candidate.run_id).iterdir()} == {
+        "evidence.json",
+        "rows.parquet",
+        "run.json",
+    }

@@ -21,8 +21,9 @@ import numpy as np
 from worker import peak_mb
 
 from models import metrics
+from models.binned_gaps import calibrated_rows
 from models.curves import k_curve, net_benefit, reliability
-from models.metric_kernels import _add_terms, _bin_error, _draw, _rank_measures
+from models.metric_kernels import _add_terms, _bin_gaps, _draw, _rank_measures
 
 MOST_S = 10.0
 THREADS = 2
@@ -106,12 +107,13 @@ def profile(n: int, runs: int = 8) -> dict[str, Any]:
     """CPU milliseconds of the parts of a replicate, one thread."""
     given = world(n, periods=1, text=False)
     rows, order = metrics.ranked_rows(given["label"], given["rank_score"], given["person"], None, None)
-    calibrated = metrics._calibrated(rows, given["probability"][order])
+    calibrated, errors = calibrated_rows(rows, given["probability"][order])
     counts, scale, out = np.zeros((runs, rows.n_people), dtype=np.uint8), np.ones(1), np.empty(5)
+    gaps = np.empty(errors.size)
     parts: dict[str, Callable[[int], object]] = {
         "draw": lambda r: _draw(counts[r], 1, r + 1),
         "rank": lambda r: _rank_measures(rows, counts[r], scale, float(given["k"]), out),
-        "bins": lambda r: _bin_error(calibrated, counts[r]),
+        "bins": lambda r: _bin_gaps(calibrated, counts[r], gaps),
     }
     found = {}
     for name, part in parts.items():

@@ -1,11 +1,14 @@
 """Do models' figures mean what they say? Invented worlds with known truth; ``make trials``.
 
 1. **Intervals**: a model is trained on past dates and measured on later ones, on which persons recur. How often do the
-   95 % intervals of its figures hold its figures in the unlimited population, at the same share listed?
+   95 % intervals of its figures hold its figures in the unlimited population, at the same share listed? In every fourth
+   world there are 3 to 10 places only; in every other fourth persons hardly change over eight dates and differ in ways
+   no column shows, so that intervals from rows in place of persons are too narrow.
 2. **Leaks**: the outcome comes into a column by four ways. Does the gate's own check C106 alarm, from evidence that was
    gathered, written and read as for any model, and is it silent on the same column as it ought to be?
 3. **Informative censoring**: who leaves depends on columns that go with the risk. Are figures of weighted training and
-   measuring nearer the truth than those of leaving such rows out, in the same worlds? In every fifth world leaving
+   measuring nearer the truth than those of leaving such rows out, in the same worlds and at the same share listed?
+   What counting the k places among known outcomes alone would add stands beside it. In every fifth world leaving
    depends on states that the columns show in part only, which no weighting by columns can mend: printed, no target.
 
 Run ``python tests/benchmarks/model_trials.py [--worlds 200] [--workers 2]``; exit code 1 when a target is missed.
@@ -29,6 +32,7 @@ from typing import Any
 import numpy as np
 from model_worlds import (
     LEAKS,
+    MANY_QUARTERS,
     TEST_QUARTERS,
     TRAIN_QUARTERS,
     Nature,
@@ -39,13 +43,27 @@ from model_worlds import (
     world_matrix,
     world_need,
 )
-from scipy.stats import beta, t
+from scipy.stats import beta, binom, t
 
-COVERED = ("precision_at_capacity", "recall_at_capacity", "auc", "calibration_slope")
+COVERED = (
+    "precision_at_capacity",
+    "recall_at_capacity",
+    "auc",
+    "average_precision",
+    "calibration_slope",
+    "calibration_intercept",
+    "calibration_error",
+)
+AT_LEAST = ("precision_at_capacity", "recall_at_capacity", "calibration_error")
+"""Their intervals are built to hold the truth at least as often as they say: exact bounds, triangle inequality."""
+USUAL, FEW_PLACES, MANY_DATES = "usual", "few places", "many dates"
+KINDS = (USUAL, FEW_PLACES, USUAL, MANY_DATES)
+"""Kind of the worlds of part 1, by seed."""
 FRESH = 500_000
 """Persons by whom the truth is known: so many that its own error is small beside that of any test."""
 FLIPPED = (0.05, 0.08, 0.10, 0.12, 0.15, 0.20)
-TREATMENTS = ("drop", "negative", "ipcw")
+AMONG_KNOWN = "drop, cut among known"
+TREATMENTS = ("drop", AMONG_KNOWN, "negative", "ipcw")
 NEARER = ("precision_at_capacity", "recall_at_capacity", "share_in_need", "mean_promise")
 ONE_THREAD = dict.fromkeys(
     ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OMP_THREAD_LIMIT", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"), "1"
@@ -63,12 +81,9 @@ def exact_bounds(hits: int, trials: int, confidence: float = 0.95) -> tuple[floa
 # ---- one world -----------------------------------------------------------------------------------------------------
 
 
-def interval_world(seed: int) -> dict[str, Any]:
-    """Per measure: estimate, interval and truth of one model in one world of random size, rate and capacity."""
-    from models.metrics import evaluate
-    from models.training import train
-
-    draw = np.random.default_rng([seed, 10])
+def drawn_world(seed: int) -> tuple[str, World]:
+    """A world of random size, rate and capacity, and its kind."""
+    draw, kind = np.random.default_rng([seed, 10]), KINDS[seed % len(KINDS)]
     world = World(
         seed=seed,
         persons=int(draw.choice([1000, 2000, 4000])),
@@ -77,11 +92,32 @@ def interval_world(seed: int) -> dict[str, Any]:
         frailty=float(draw.choice([0.0, 0.5, 1.5])),
         capacity_share=float(draw.choice([0.02, 0.05, 0.10])),
     )
+    if kind == FEW_PLACES:
+        return kind, dataclasses.replace(world, capacity_share=int(draw.choice([3, 5, 10])) / (0.85 * world.persons))
+    if kind == MANY_DATES:
+        return kind, dataclasses.replace(world, base_rate=max(world.base_rate, 0.10), frailty=3.0, persistence=0.98)
+    return kind, world
+
+
+def interval_world(seed: int) -> dict[str, Any]:
+    """Per measure: estimate, interval and truth of one model in one world."""
+    from models.metrics import evaluate
+    from models.training import train
+
+    kind, world = drawn_world(seed)
     nature = Nature(world)
-    rows = nature.rows(world.persons, (*TRAIN_QUARTERS, *TEST_QUARTERS), seed=0)
-    tested = rows.at(TEST_QUARTERS)
-    need = world_need(world, len(tested.person) // len(TEST_QUARTERS))
-    model = train(world_matrix(rows.at(TRAIN_QUARTERS), need), need, seed)
+    if kind == MANY_DATES:  # a model would know again persons who never change: it is measured on others
+        quarters = MANY_QUARTERS
+        learnt, tested = (
+            nature.rows(world.persons, TRAIN_QUARTERS, seed=0),
+            nature.rows(world.persons, quarters, seed=2),
+        )
+    else:
+        quarters = TEST_QUARTERS
+        rows = nature.rows(world.persons, (*TRAIN_QUARTERS, *quarters), seed=0)
+        learnt, tested = rows.at(TRAIN_QUARTERS), rows.at(quarters)
+    need = world_need(world, len(tested.person) // len(quarters))
+    model = train(world_matrix(learnt, need), need, seed)
     raw = model.raw(tested.X)
     figures = evaluate(
         label=tested.label,
@@ -92,11 +128,12 @@ def interval_world(seed: int) -> dict[str, Any]:
         k=need.capacity.k,
         seed=seed,
     )
-    share = need.capacity.k * len(TEST_QUARTERS) / len(raw)
+    share = need.capacity.k * len(quarters) / len(raw)
     fresh = nature.rows(FRESH, (0,), seed=1)
     fresh_raw = model.raw(fresh.X)
     truth = true_figures(fresh_raw, model.probability(fresh_raw), fresh.chance, share)
     return {
+        "kind": kind,
         "world": dataclasses.asdict(world) | {"k": need.capacity.k, "found": float(tested.label.sum())},
         **{name: (*figures[name], truth[name]) for name in COVERED},
     }
@@ -141,7 +178,9 @@ def alarm(train_rows: Rows, judged_rows: Rows, world: World, seed: int) -> tuple
             signing_keys=[],
         )
     (finding,) = BUILT["C106"].run(evidence, Context(policy, datetime(2030, 1, 1, tzinfo=UTC)))
-    return finding.state != "pass", float(evidence.auc["value"]), float(evidence.single_columns[0]["auc"])
+    if finding.state not in ("pass", "needs_attestation"):
+        raise RuntimeError(f"C106 neither passes nor alarms: {finding.state} {finding.facts}")
+    return finding.state == "needs_attestation", float(evidence.auc["value"]), float(evidence.single_columns[0]["auc"])
 
 
 def leak_world(seed: int) -> dict[str, Any]:
@@ -196,7 +235,9 @@ def censored_world(seed: int) -> dict[str, Any]:
         "effective": to_test.effective_rows / float((to_test.weight > 0).sum()),
     }
     for treatment in TREATMENTS:
-        matrix, y = training, test.y
+        matrix, y, here = training, test.y, np.ones(len(test.y), dtype=bool)
+        if treatment == AMONG_KNOWN:
+            here = np.isfinite(y)
         if treatment == "negative":
             matrix = dataclasses.replace(training, y=np.nan_to_num(training.y))
             y = np.nan_to_num(test.y)
@@ -205,15 +246,15 @@ def censored_world(seed: int) -> dict[str, Any]:
         raw = model.raw(test.X)
         weight = to_test.weight if weighted else np.isfinite(y).astype(float)
         figures = evaluate(
-            label=y,
-            rank_score=raw,
-            probability=model.probability(raw),
-            person=tested.person,
-            period=tested.quarter,
+            label=y[here],
+            rank_score=raw[here],
+            probability=None,
+            person=tested.person[here],
+            period=tested.quarter[here],
             k=need.capacity.k,
             seed=seed,
             weight=weight if weighted else None,
-            replicates=100,
+            replicates=0,
         )
         fresh_raw = model.raw(fresh.X)
         promise = model.probability(fresh_raw)
@@ -237,24 +278,43 @@ def in_worlds(one: Callable[[int], dict[str, Any]], worlds: int, workers: int) -
 
 
 def intervals(found: list[dict[str, Any]]) -> bool:
-    """Part 1, printed; whether every measure's intervals hold the truth in 90 to 99 % of worlds."""
+    """Part 1, printed; whether every measure's intervals hold the truth in 90 to 99 % of the worlds of each kind.
+
+    Those of :data:`AT_LEAST` may hold it more often; and a kind's few worlds may miss 90 % by chance: its target is
+    missed if so few would come about in 1 of 1,000 trials at 95 %.
+    """
     n = len(found)
     print(f"\n1. 95 % intervals in {n} worlds: how often they hold the truth (wanted: 90 to 99 %)")
     met = True
     for name in COVERED:
         value, low, high, truth = np.array([world[name] for world in found]).T
         held = (low <= truth) & (truth <= high)
-        met &= bool(0.90 <= held.mean() <= 0.99)
+        met &= bool(held.mean() >= 0.90 and (held.mean() <= 0.99 or name in AT_LEAST))
         lower, upper = exact_bounds(int(held.sum()), n)
         print(f"  {name:24} {held.mean():6.1%} (exact 95 %: {lower:.1%} to {upper:.1%})", end="")
         print(f"; truth below {np.mean(truth < low):.1%}, above {np.mean(truth > high):.1%}", end="")
         print(f"; mean error {np.mean(value - truth):+.4f}, mean width {np.mean(high - low):.3f}")
+    for kind in dict.fromkeys(KINDS):
+        some = [world for world in found if world["kind"] == kind]
+        if some:
+            held_in = _held(some)
+            met &= all(round(share * len(some)) >= binom.ppf(0.001, len(some), 0.95) for share in held_in)
+            _print_held("kind", kind, some)
+    usual = [world for world in found if world["kind"] == USUAL]
     for key in ("persons", "base_rate", "capacity_share", "frailty"):
-        for level in sorted({world["world"][key] for world in found}):
-            some = [world for world in found if world["world"][key] == level]
-            held = [np.mean([w[name][1] <= w[name][3] <= w[name][2] for w in some]) for name in COVERED]
-            print(f"    {key:14} {level:>7g}  {len(some):>4} worlds  " + "  ".join(f"{share:6.1%}" for share in held))
+        for level in sorted({world["world"][key] for world in usual}):
+            _print_held(key, f"{level:g}", [world for world in usual if world["world"][key] == level])
     return met
+
+
+def _held(worlds: list[dict[str, Any]]) -> list[float]:
+    """Share of the worlds in which each measure's interval holds the truth."""
+    return [float(np.mean([w[name][1] <= w[name][3] <= w[name][2] for w in worlds])) for name in COVERED]
+
+
+def _print_held(key: str, level: str, worlds: list[dict[str, Any]]) -> None:
+    shares = "  ".join(f"{share:6.1%}" for share in _held(worlds))
+    print(f"    {key:14} {level:>10}  {len(worlds):>4} worlds  {shares}")
 
 
 def leaks(found: list[dict[str, Any]]) -> bool:

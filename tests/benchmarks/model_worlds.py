@@ -12,6 +12,7 @@ from datetime import date, timedelta
 
 import numpy as np
 import polars as pl
+from scipy.optimize import brentq
 from scipy.special import expit, logit
 
 from features.matrix import Matrix
@@ -21,9 +22,10 @@ DAYS = 91  # of a quarter
 HORIZON = 2 * DAYS
 TRAIN_QUARTERS, TEST_QUARTERS = (0, 2, 4), (6, 7, 8)
 """As-of dates, in quarters: no training label reaches a test date, and labels of the tests overlap."""
+MANY_QUARTERS = tuple(range(6, 14))
+"""Test dates of worlds in which a person's rows tell little more than one of them."""
 _FIRST_DAY = date(2020, 1, 1)
 _STATES = 6
-_RHO = 0.7  # of a state from one quarter to the next
 _PRESENT = 0.85  # share of persons in the cohort of a date
 _TEXT = '{ fi = "a", sv = "a", en = "a" }'
 _WHO = 'name = "Head of the unit"\nemail = "head@example.invalid"\nphone = "+358 9 1"'
@@ -43,6 +45,8 @@ class World:
         Standard deviation of the log odds that the states explain.
     frailty : float
         Standard deviation of log odds that no column shows, kept by a person for ever.
+    persistence : float
+        Correlation of a state with that of the next quarter.
     capacity_share : float
         Places per person of the cohort.
     leave_share : float
@@ -58,6 +62,7 @@ class World:
     base_rate: float = 0.12
     strength: float = 1.1
     frailty: float = 0.5
+    persistence: float = 0.7
     capacity_share: float = 0.05
     leave_share: float = 0.0
     leave_by_columns: float = 0.0
@@ -105,7 +110,7 @@ class Nature:
         self._weights = generator.normal(size=_STATES) * np.array([1, 1, 1, 0.6, 0.6, 0])
         self._turn = generator.normal() * 0.4
         z = generator.normal(size=(2, 20_000, _STATES))
-        z[1] = _next(z[0], z[1])
+        z[1] = self._next(z[0], z[1])
         self._mean, self._sd = 0.0, 1.0
         score = self._score(z)
         self._mean, self._sd = float(score.mean()), float(score.std())
@@ -120,6 +125,11 @@ class Nature:
 
     def _score(self, z: np.ndarray) -> np.ndarray:
         return z @ self._weights + self._turn * (z[..., 0] * z[..., 1] + np.abs(z[..., 2]))
+
+    def _next(self, z: np.ndarray, fresh: np.ndarray) -> np.ndarray:
+        """States of the next quarter, as spread as those of this one."""
+        rho = self.world.persistence
+        return rho * z + np.sqrt(1 - rho**2) * fresh
 
     def risk(self, z: np.ndarray) -> np.ndarray:
         """Standardised log odds of need that the states explain: (...,) for states (..., 6)."""
@@ -151,7 +161,7 @@ class Nature:
         z = np.empty((n_quarters, persons, _STATES))
         z[0] = generator.normal(size=(persons, _STATES))
         for quarter in range(1, n_quarters):
-            z[quarter] = _next(z[quarter - 1], generator.normal(size=(persons, _STATES)))
+            z[quarter] = self._next(z[quarter - 1], generator.normal(size=(persons, _STATES)))
         frailty = generator.normal(size=persons) * world.frailty
         chance = expit(self.level + world.strength * self.risk(z) + frailty)
         need_day = np.where(
@@ -178,11 +188,6 @@ class Nature:
         return Rows(
             **{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in dataclasses.fields(Rows)}
         )
-
-
-def _next(z: np.ndarray, fresh: np.ndarray) -> np.ndarray:
-    """States of the next quarter, as spread as those of this one."""
-    return _RHO * z + np.sqrt(1 - _RHO**2) * fresh
 
 
 def world_need(world: World, n_rows_per_date: int, *, censoring: str = "drop") -> Need:
@@ -270,7 +275,8 @@ def true_figures(raw: np.ndarray, probability: np.ndarray | None, chance: np.nda
     Returns
     -------
     dict
-        ``auc``, ``precision_at_capacity``, ``recall_at_capacity``, ``calibration_slope``, ``share_in_need``.
+        ``auc``, ``average_precision``, ``precision_at_capacity``, ``recall_at_capacity``, ``share_in_need``; of
+        probabilities ``calibration_slope``, ``calibration_intercept`` and ``calibration_error`` (ten bins).
     """
     order = np.argsort(-raw, kind="stable")
     sorted_raw, p = raw[order], chance[order]
@@ -282,12 +288,17 @@ def true_figures(raw: np.ndarray, probability: np.ndarray | None, chance: np.nda
     found = np.interp(places, np.append(0.0, ends + 1.0), np.append(0.0, in_need))
     figures = {
         "auc": float(np.sum(np.diff(x) * (y[1:] + y[:-1]) / 2)),
+        "average_precision": float(np.sum(np.diff(y) * in_need / (ends + 1.0))),
         "precision_at_capacity": float(found / places),
         "recall_at_capacity": float(found / in_need[-1]),
         "share_in_need": float(chance.mean()),
     }
     if probability is not None:
-        figures["calibration_slope"] = _slope(logit(np.clip(probability, 1e-12, 1 - 1e-12)), chance)
+        odds = logit(np.clip(probability, 1e-12, 1 - 1e-12))
+        figures["calibration_slope"] = _slope(odds, chance)
+        figures["calibration_intercept"] = float(brentq(lambda shift: np.mean(expit(odds + shift) - chance), -9, 9))
+        bins = np.array_split(np.argsort(probability, kind="stable"), 10)
+        figures["calibration_error"] = float(sum(abs((chance - probability)[b].sum()) for b in bins) / len(chance))
     return figures
 
 
