@@ -255,11 +255,23 @@ def test_a_train_that_cannot_be_laid_out_leaves_no_run_and_no_folder(folder, tmp
     assert not (folder / "refused" / "runs").exists() and not (folder / "refused" / "mlartifacts").exists()
 
 
-def test_a_train_that_fails_in_the_middle_leaves_a_run_that_says_so_and_no_files(folder, tmp_path):
-    # The evidence table is read when everything else is done: it breaks what would else have been a run.
+def test_a_broken_evidence_table_is_refused_before_anything_is_trained(folder, tmp_path):
     home = tmp_path / "home"
     home.mkdir()
-    (home / "effects.toml").write_text(EFFECTS.replace("schema = 1", "schema = 9"), "utf-8")
+    asked = ("--city", folder / "city", "--need", folder / "youth_exclusion.toml", "--home", home)
+    for broken in (EFFECTS.replace("schema = 1", "schema = 9"), EFFECTS.replace('"age"', '"no.such.column"')):
+        (home / "effects.toml").write_text(broken, "utf-8")
+        code, said = run("train", *asked)
+        assert code == 2 and "effects.toml" in said["errors"][0]["where"], said
+    assert not (home / "mlartifacts").exists() and not (home / "runs").exists()
+
+
+def test_a_train_that_fails_in_the_middle_leaves_a_run_that_says_so_and_no_files(folder, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    home = tmp_path / "home"
+    monkeypatch.setattr("models.evidence.write_evidence", full)
     asked = ("--city", folder / "city", "--need", folder / "youth_exclusion.toml", "--home", home)
     code, said = run("train", *asked)
     assert code == 2, said
