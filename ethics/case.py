@@ -69,6 +69,8 @@ class Evidence:
         Name (or role) of whoever trained, as the caller knows it; the auditor must be somebody else.
     invented : bool
         True when the city is invented; every page then says so.
+
+    What follows is None where it was not gathered; a check that asks for it then is an error, never a pass.
     """
 
     need_id: str
@@ -100,6 +102,32 @@ class Evidence:
     trained_by: str
     units: Sequence[str] = ()
     invented: bool = False
+    # P1–P2
+    label_choice: Mapping[str, Any] | None = None
+    register: Mapping[str, Any] | None = None
+    # P3
+    reason_stability: Mapping[str, Any] | None = None
+    monotone: Sequence[Mapping[str, Any]] | None = None
+    # P4
+    observability: Mapping[str, Any] | None = None
+    flips: Sequence[Mapping[str, Any]] | None = None
+    missingness: Sequence[Mapping[str, Any]] | None = None
+    coverage: Sequence[Mapping[str, Any]] | None = None
+    # P5
+    responsible: Mapping[str, Any] | None = None
+    # P6
+    forbidden: Sequence[Mapping[str, Any]] | None = None
+    group_proxies: Sequence[Mapping[str, Any]] | None = None
+    column_proxies: Sequence[Mapping[str, Any]] | None = None
+    feature_value: Sequence[Mapping[str, Any]] | None = None
+    membership: Sequence[Mapping[str, Any]] | None = None
+    leaves: Mapping[str, Any] | None = None
+    # P7
+    drift: Mapping[str, Any] | None = None
+    determinism: Mapping[str, Any] | None = None
+    robustness: Mapping[str, Any] | None = None
+    # P8
+    override: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ethics.case import SORT_KEY, Evidence, ListEvidence
-from ethics.checks import BUILT, Context
+from ethics.check_register import Context
+from ethics.checks import BUILT
 from ethics.digests import decimal
 from ethics.fairness import NOT_KNOWN
 from ethics.policy import Policy

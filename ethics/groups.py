@@ -26,7 +26,7 @@ class GroupRegister:
     """The audit-only attributes of residents: opened by the gate alone, never by anything that makes features.
 
     A value that is missing, and a person who is not in the register, are the group "unknown", which is reported like
-    any other, and alone shows nothing (:mod:`ethics.checks`).
+    any other, and alone shows nothing (:mod:`ethics.group_checks`).
 
     Parameters
     ----------

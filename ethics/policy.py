@@ -18,7 +18,18 @@ from ethics.fairness import Thresholds
 from ethics.refusals import BadInput, Fault, parse_toml
 
 DEFAULT_PATH = Path(__file__).resolve().parent / "policy.toml"
-ROLES = ("gate", "auditor", "service_owner", "equality_officer", "domain_professional", "dpo", "security_owner")
+ROLES = (
+    "gate",
+    "auditor",
+    "service_owner",
+    "equality_officer",
+    "domain_professional",
+    "dpo",
+    "lawyer",
+    "ethics_board",
+    "accessibility_specialist",
+    "security_owner",
+)
 
 AT_LEAST, AT_MOST, EXACTLY = "at least", "at most", "exactly"
 FLOOR: dict[str, tuple[str, float]] = {
@@ -36,6 +47,36 @@ FLOOR: dict[str, tuple[str, float]] = {
     "thresholds.max_additivity_error": (AT_MOST, 1e-6),
     "thresholds.single_column_share": (AT_MOST, 0.95),
     "thresholds.stop_switch_days": (AT_MOST, 30),
+    "thresholds.discovery_rate": (AT_LEAST, 0.05),
+    "thresholds.min_calibration_slope": (AT_LEAST, 0.80),
+    "thresholds.max_calibration_slope": (AT_MOST, 1.25),
+    "thresholds.max_calibration_error": (AT_MOST, 0.03),
+    "thresholds.min_observability": (AT_LEAST, 0.80),
+    "thresholds.max_labels_from_contacts": (AT_MOST, 0.50),
+    "thresholds.list_error": (AT_LEAST, 0.001),
+    "thresholds.min_exploration": (AT_LEAST, 0.02),
+    "thresholds.min_reason_overlap": (AT_LEAST, 0.60),
+    "thresholds.max_flip_percentiles": (AT_MOST, 1.0),
+    "thresholds.min_coverage_ratio": (AT_LEAST, 0.95),
+    "thresholds.max_missing_gap": (AT_MOST, 0.10),
+    "thresholds.max_group_auc": (AT_MOST, 0.80),
+    "thresholds.max_group_auc_by_score": (AT_MOST, 0.60),
+    "thresholds.max_group_auc_by_column": (AT_MOST, 0.75),
+    "thresholds.min_feature_worth": (AT_LEAST, 0.002),
+    "thresholds.membership_attest": (AT_MOST, 0.60),
+    "thresholds.membership_block": (AT_MOST, 0.70),
+    "thresholds.min_rows_per_level": (AT_LEAST, 50),
+    "thresholds.max_drift_of_score": (AT_MOST, 0.25),
+    "thresholds.max_drift_of_feature": (AT_MOST, 0.20),
+    "thresholds.min_noise_overlap": (AT_LEAST, 0.90),
+    "thresholds.max_lix_fi": (AT_MOST, 60),
+    "thresholds.max_lix_sv": (AT_MOST, 45),
+    "thresholds.max_objection_ratio": (AT_MOST, 2.0),
+    "thresholds.min_uptake_ratio": (AT_LEAST, 0.80),
+    "thresholds.max_complaint_days": (AT_MOST, 30),
+    "thresholds.min_override_share": (AT_LEAST, 0.005),
+    "thresholds.max_override_share": (AT_MOST, 0.20),
+    "min_persons_public": (AT_LEAST, 10),
     "limits.max_reject_share": (AT_MOST, 0.01),
     "limits.min_data_in_leaf": (AT_LEAST, 20),
 }
@@ -44,9 +85,17 @@ FLOOR_USES = ("outreach_ranking",)
 FLOOR_SIGN_ROLES = ("gate", "auditor")
 FLOOR_ATTESTATIONS: dict[str, tuple[tuple[str, ...], int, int]] = {
     "AT-01": (("service_owner",), 365, 365),
+    "AT-02": (("dpo", "lawyer"), 365, 365),
+    "AT-03": (("dpo", "lawyer"), 365, 365),
+    "AT-04": (("service_owner",), 365, 365),
     "AT-05": (("domain_professional",), 365, 365),
     "AT-06": (("equality_officer",), 183, 183),
     "AT-07": (("service_owner", "equality_officer"), 365, 92),
+    "AT-08": (("ethics_board", "service_owner"), 365, 365),
+    "AT-09": (("equality_officer", "lawyer"), 183, 183),
+    "AT-10": (("auditor",), 365, 365),
+    "AT-11": (("accessibility_specialist",), 365, 365),
+    "AT-12": (("security_owner",), 365, 365),
 }
 """Per attestation: who must sign, the longest it may hold, and the longest where a check is inconclusive."""
 _ONLY_STRICTER = "a policy may only be stricter than ethics/policy.toml until policies can be signed"
@@ -71,6 +120,35 @@ class GateThresholds(_Frozen):
     max_additivity_error: Annotated[float, Field(gt=0)]
     single_column_share: Share
     stop_switch_days: Days
+    discovery_rate: Share
+    min_calibration_slope: Share
+    max_calibration_slope: Annotated[float, Field(gt=1)]
+    max_calibration_error: Share
+    min_observability: Share
+    max_labels_from_contacts: Share
+    list_error: Share
+    min_exploration: Share
+    min_reason_overlap: Share
+    max_flip_percentiles: Annotated[float, Field(gt=0)]
+    min_coverage_ratio: Share
+    max_missing_gap: Share
+    max_group_auc: Share
+    max_group_auc_by_score: Share
+    max_group_auc_by_column: Share
+    min_feature_worth: Share
+    membership_attest: Share
+    membership_block: Share
+    min_rows_per_level: Annotated[int, Field(ge=1)]
+    max_drift_of_score: Annotated[float, Field(gt=0)]
+    max_drift_of_feature: Annotated[float, Field(gt=0)]
+    min_noise_overlap: Share
+    max_lix_fi: Annotated[int, Field(ge=1)]
+    max_lix_sv: Annotated[int, Field(ge=1)]
+    max_objection_ratio: Annotated[float, Field(gt=1)]
+    min_uptake_ratio: Share
+    max_complaint_days: Days
+    min_override_share: Share
+    max_override_share: Share
 
 
 class Limits(_Frozen):
@@ -111,8 +189,10 @@ class Policy(_Frozen):
     strict_services: tuple[str, ...]
     replicates: Annotated[int, Field(ge=200, le=100_000)]
     min_persons_shown: Annotated[int, Field(ge=5)]
+    min_persons_public: Annotated[int, Field(ge=5)]
     sign_roles: Annotated[tuple[str, ...], Field(min_length=2)]
     required: Annotated[tuple[str, ...], Field(min_length=1)]
+    required_attestations: tuple[str, ...]
     thresholds: GateThresholds
     limits: Limits
     attestations: dict[str, AttestationRule]

@@ -7,8 +7,8 @@ power another 0.842. The standard error of log recall is sqrt((1 - R)(1 - s) / (
 R and the group's share s of all positives; of log observed ÷ expected, sqrt((1 - s) / P).
 
 *Fair worlds* (simulated from a fixed seed): every group has the overall base rate and is ranked alike, so its found,
-missed and total need are binomial; the rule that :mod:`ethics.checks` applies is applied with normal bounds on the log
-scale. Attributes are drawn independently of each other.
+missed and total need are binomial; the rule that :mod:`ethics.group_checks` applies is applied with normal bounds on
+the log scale. Attributes are drawn independently of each other.
 """
 
 from __future__ import annotations

@@ -71,7 +71,13 @@ def _messages(language: str) -> dict[str, str]:
         raise BadInput(
             Fault("language", f"is {language!r}, and the report is not written in it", f"Give one of: {known}")
         )
-    return dict(_flat(tomllib.loads(path.read_text("utf-8"))))
+    texts = dict(_flat(tomllib.loads(path.read_text("utf-8"))))
+    for file in sorted((HERE / "messages" / "checks").glob("*.toml")):
+        for key, text in _flat(tomllib.loads(file.read_text("utf-8"))):
+            name, _, written_in = key.rpartition(".")
+            if written_in == language:
+                texts[f"checks.{file.stem}.{name}"] = text
+    return texts
 
 
 def _flat(table: Any, prefix: str = "") -> Iterable[tuple[str, str]]:

@@ -12,7 +12,8 @@ from test_training import NEED_TEXT, made_matrix, made_need
 
 from ethics.case import SUBJECTS
 from ethics.cells import audit_cut
-from ethics.checks import BUILT, Context
+from ethics.check_register import Context
+from ethics.checks import BUILT
 from ethics.digests import sha256
 from ethics.objections import ObjectionRegister
 from ethics.policy import Policy

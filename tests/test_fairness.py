@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ethics import BadInput, Cuts, audit_cut, cells_from_bytes, measure, tabulate
-from ethics.checks import decide_group
 from ethics.fairness import ABOVE_AUDIT, AT_AUDIT, AT_K, BELOW_AUDIT, EVERYONE, NO_CUT
+from ethics.group_checks import decide_group
 
 COMPAS = Path(__file__).parents[2] / "shared" / "data" / "compas" / "two_years.csv"
 

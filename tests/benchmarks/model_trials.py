@@ -143,7 +143,8 @@ def alarm(train_rows: Rows, judged_rows: Rows, world: World, seed: int) -> tuple
     """Whether C106 alarms, through the evidence a judge reads; the model's AUC and the best column's."""
     from sqlalchemy import create_engine
 
-    from ethics.checks import BUILT, Context
+    from ethics.check_register import Context
+    from ethics.checks import BUILT
     from ethics.objections import ObjectionRegister
     from ethics.policy import Policy
     from models.evidence import gather_evidence, load_evidence, own_digests, write_evidence

@@ -1,0 +1,200 @@
+"""P4, fairness between groups, measured: need missed, need at the same score, and whether that could be tested.
+
+What is measured of one group alone, or of the people whose group nobody knows, is 1 by construction and shows nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from ethics.case import Evidence
+from ethics.cells import UNKNOWN
+from ethics.check_register import Context, Finding, Unanswerable, check
+from ethics.fairness import AT_AUDIT, AT_K, BELOW_AUDIT, NO_CUT, Estimate, FairnessTable
+
+NOT_SHOWN = ("pass", "warn", "inconclusive", "not_testable")
+_BY_GROUP = ("pass", "warn", "block", "recall", "calibration", "inconclusive", "not_testable", "no_label", "one_group")
+
+
+@check("C401", "BA", *_BY_GROUP, core=True, scores=True)
+def no_group_is_missed(evidence: Evidence, context: Context) -> Iterable[Finding]:
+    """Recall at the audit cut and calibration, group by group (decision rule in :func:`decide_group`).
+
+    An attribute without two groups of people known compares nobody: its groups can alarm, and never pass.
+    """
+    table = measured(context)
+    compared = attributes_compared(table)
+    strict = evidence.service in context.policy.strict_services
+    for row in table.groups.iter_rows(named=True):
+        attribute, group = row["attribute"], row["group"]
+        finding = decide_group(table, attribute, group, testable=row["testable"], strict=strict)
+        if attribute not in compared and finding["state"] in NOT_SHOWN and finding["facts"]["case"] != "no_label":
+            numbers = ("recall_ratio_at_k_audit", None, table.thresholds.recall)
+            finding = group_finding("not_testable", "one_group", *numbers, "AT-07", {})
+        small = row["n"] < context.policy.min_persons_shown
+        if small:  # a handful of people: the verdict tells that they exist, not how they fare
+            finding |= {"value": None, "low": None, "high": None, "facts": {"case": finding["facts"]["case"]}}
+        yield finding | {"group": f"{attribute}={group}", "n_bucket": bucket(row["n"])}
+
+
+def decide_group(table: FairnessTable, attribute: str, group: str, *, testable: bool, strict: bool) -> Finding:
+    """The decision rule for one group.
+
+    *block*: recall is below the threshold at k* and need is under-predicted, both with the alarm probability, so base
+    rates do not explain it. *needs_attestation*: one of them alone. *pass*: no alarm, and either the lower bound of
+    the recall ratio is above the threshold, or the upper bounds of observed ÷ expected, overall and below k*, are
+    under theirs. Otherwise *inconclusive*. A rule has no probabilities: recall alone decides. ``strict`` makes any
+    single alarm a block.
+
+    Recall at k, where a unit finds a handful of people, can alarm and never pass: an alarm there turns a pass into a
+    *warn*. It must not do more: of fair worlds of 70 000 youths with six attributes, one in six has such an alarm.
+    """
+    limits = table.thresholds
+    if not table.has_label:
+        rate = table.get(attribute, group, "selection_rate", AT_K)
+        return group_finding("not_testable", "no_label", "selection_rate_at_k", rate, None, "AT-07", {})
+    recall = table.get(attribute, group, "recall_ratio", AT_AUDIT)
+    affected = _affected(table.get(attribute, group, "missed_residents", AT_AUDIT))
+    if not testable:
+        return group_finding(
+            "not_testable", "not_testable", "recall_ratio_at_k_audit", None, limits.recall, "AT-07", {}
+        )
+    calibration = [table.get(attribute, group, "observed_to_expected", cut) for cut in (NO_CUT, BELOW_AUDIT)]
+    worst = max(calibration, key=lambda part: part.p_harm)
+    by_recall = recall.p_harm >= limits.alarm
+    by_need = table.has_probability and worst.p_harm >= limits.alarm
+    at_k = table.get(attribute, group, "recall_ratio", AT_K).p_harm >= limits.alarm
+    shown = ("recall_ratio_at_k_audit", recall, limits.recall)
+    if (by_recall and by_need) or (strict and (by_recall or by_need)):
+        return group_finding("block", "block", *shown, None, affected)
+    if by_recall:
+        return group_finding("needs_attestation", "recall", *shown, "AT-06", affected)
+    if by_need:
+        found = ("observed_to_expected", worst, limits.oe)
+        return group_finding("needs_attestation", "calibration", *found, "AT-06", affected)
+    calibrated = table.has_probability and all(part.high <= limits.oe for part in calibration)
+    if recall.low >= limits.recall or calibrated:
+        by = shown if recall.low >= limits.recall else ("observed_to_expected", worst, limits.oe)
+        if not at_k:
+            return group_finding("pass", "pass", *by, None, affected)
+        recall_at_k = table.get(attribute, group, "recall_ratio", AT_K)
+        return group_finding("warn", "warn", "recall_ratio_at_k", recall_at_k, limits.recall, None, affected)
+    return group_finding("inconclusive", "inconclusive", *shown, "AT-07", affected)
+
+
+@check(
+    "C403",
+    "BA",
+    "pass",
+    "block",
+    "needs_attestation",
+    "not_testable",
+    "too_few_indicators",
+    "one_group",
+    core=True,
+    scores=True,
+)
+def same_score_same_need(evidence: Evidence, context: Context) -> Iterable[Finding]:
+    """Need at the same score on indicators that are neither label nor feature.
+
+    An indicator is testable in a group from the same number of expected events as the label. It alarms when need is
+    higher than among others at the same scores. Two alarms block, for where the label is wrong, recall and
+    calibration against it prove nothing; one needs AT-05. Fewer than two testable indicators prove nothing either.
+    """
+    table, limits = measured(context), context.policy.fairness
+    compared = attributes_compared(table)
+    wanted = context.policy.thresholds.min_indicators
+    few = len(table.indicators) < wanted or not table.has_label
+    for attribute, group, n in table.groups.select("attribute", "group", "n").iter_rows():
+        named = {"group": f"{attribute}={group}", "n_bucket": bucket(n)}
+        found = {name: table.get(attribute, group, f"need_at_score:{name}", AT_AUDIT) for name in table.indicators}
+        testable = {name: part for name, part in found.items() if part.n >= limits.min_expected}
+        alarms = sorted(name for name, part in testable.items() if part.p_harm >= limits.alarm)
+        state, case = "pass", "pass"
+        if few:
+            state, case = "not_testable", "too_few_indicators"
+        elif len(alarms) >= 2:
+            state = case = "block"
+        elif alarms:
+            state = case = "needs_attestation"
+        elif attribute not in compared:
+            state, case = "not_testable", "one_group"
+        elif len(testable) < wanted:
+            state = case = "not_testable"
+        worst = max(testable.values(), key=lambda part: part.p_harm) if testable and not few else None
+        needs = "AT-05" if state in ("needs_attestation", "not_testable") else None
+        facts = {"indicators": ", ".join(alarms)} if alarms else {}
+        yield group_finding(state, case, "need_at_score", worst, limits.need, needs, facts) | named
+
+
+@check("C404", "BA", "pass", "needs_attestation", scores=True)
+def label_can_be_tested(evidence: Evidence, context: Context) -> Iterable[Finding]:
+    """At least two independent signs of need, without which nobody can tell whether the label is one."""
+    n, wanted = len(set(evidence.indicator_names)), context.policy.thresholds.min_indicators
+    enough = n >= wanted
+    yield {
+        "state": "pass" if enough else "needs_attestation",
+        "statistic": "independent_indicators",
+        "value": n,
+        "threshold": wanted,
+        "needs": None if enough else "AT-05",
+    }
+
+
+def measured(context: Context) -> FairnessTable:
+    """The fairness table, or an error: without groups nothing has been shown."""
+    if context.fairness is None or context.fairness.groups.is_empty():
+        raise Unanswerable("no group was measured")
+    if context.fairness.thresholds != context.policy.fairness:
+        raise Unanswerable("measured against other thresholds than the policy's")
+    return context.fairness
+
+
+def attributes_compared(table: FairnessTable) -> set[str]:
+    """The attributes in which at least two groups of people known are compared; an error when there is none."""
+    known: dict[str, int] = {}
+    for attribute, group, n in table.groups.select("attribute", "group", "n").iter_rows():
+        known[attribute] = known.get(attribute, 0) + (group != UNKNOWN and n > 0)
+    found = {attribute for attribute, groups in known.items() if groups >= 2}
+    if not found:
+        raise Unanswerable("no attribute has two groups of people who are known")
+    return found
+
+
+def group_finding(
+    state: str,
+    case: str,
+    statistic: str,
+    estimate: Estimate | None,
+    threshold: float | None,
+    needs: str | None,
+    facts: Mapping[str, str | int],
+) -> Finding:
+    """A finding about one group, in numbers of one estimate."""
+    numbers = {} if estimate is None else {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+    return {
+        "state": state,
+        "statistic": statistic,
+        "threshold": threshold,
+        "needs": needs,
+        "facts": {**facts, "case": case},
+        **numbers,
+    }
+
+
+def _affected(missed: Estimate) -> dict[str, int]:
+    """Missed residents rounded to five, with their bounds; nothing when nobody is missed beyond the others."""
+    if not missed.value > 0:
+        return {}
+    low, value, high = (5 * round(max(0.0, number) / 5) for number in (missed.low, missed.value, missed.high))
+    return {"missed": value, "missed_low": low, "missed_high": high}
+
+
+def bucket(n: int) -> str:
+    """How many persons a group has, as widely as it may be published."""
+    bounds = (5, 10, 30, 100, 300, 1000, 3000, 10_000, 100_000)
+    below = next((bound for bound in bounds if n < bound), None)
+    if below is None:
+        return f">={bounds[-1]}"
+    lower = max((bound for bound in bounds if bound < below), default=0)
+    return f"{lower}-{below - 1}" if lower else f"<{below}"
