@@ -39,17 +39,22 @@ if TYPE_CHECKING:
     from ethics.policy import Policy
     from features.matrix import Matrix
 
-FACTS, ROWS = "evidence.json", "rows.parquet"
+FACTS, ROWS, FEATURES = "evidence.json", "rows.parquet", "features.parquet"
 _SAMPLE = 2000
 """Rows on which contributions are added up and compared with the raw score."""
 
 
 @dataclass(frozen=True)
 class GatheredEvidence:
-    """What a trial showed: ``facts`` (JSON values), and the judged ``rows`` with their tie keys."""
+    """What a trial showed: ``facts`` (JSON values), and the judged ``rows`` with their tie keys.
+
+    ``features`` are the same rows' ``person_id``, ``as_of_date`` and columns (float32), in the matrix's order; None
+    where they were not kept.
+    """
 
     facts: dict[str, Any]
     rows: pl.DataFrame
+    features: pl.DataFrame | None = None
 
 
 def gather_evidence(
@@ -133,7 +138,10 @@ def gather_evidence(
         "seed": seed,
         "trained_by": trained_by,
     }
-    return GatheredEvidence(facts, rows)
+    features = judged.keys.select("person_id", "as_of_date").with_columns(
+        pl.Series(name, judged.X[:, position]) for position, name in enumerate(judged.names)
+    )
+    return GatheredEvidence(facts, rows, features)
 
 
 def own_digests(model: NeedModel | RuleModel, training: Matrix | None, judged: Matrix) -> dict[str, str]:
@@ -231,7 +239,7 @@ def evaluate_rows(
 
 
 def write_evidence(folder: Path, gathered: GatheredEvidence) -> str:
-    """Write ``rows.parquet``, then ``evidence.json``, which names the digest of the rows.
+    """Write ``rows.parquet`` and ``features.parquet``, then ``evidence.json``, which names their digests.
 
     Returns
     -------
@@ -239,11 +247,14 @@ def write_evidence(folder: Path, gathered: GatheredEvidence) -> str:
         :func:`evidence_digest`, to be kept elsewhere, e.g. with the run.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    rows = folder / ROWS
-    unfinished = rows.with_suffix(".unfinished")
-    gathered.rows.write_parquet(unfinished)
-    unfinished.replace(rows)
-    facts = {**gathered.facts, "rows_sha256": sha256(rows.read_bytes())}
+    facts = dict(gathered.facts)
+    for name, frame in ((ROWS, gathered.rows), (FEATURES, gathered.features)):
+        if frame is not None:
+            path = folder / name
+            unfinished = path.with_suffix(".unfinished")
+            frame.write_parquet(unfinished)
+            unfinished.replace(path)
+            facts[f"{path.stem}_sha256"] = sha256(path.read_bytes())
     unfinished = folder / f"{FACTS}.unfinished"
     unfinished.write_text(json.dumps(facts, ensure_ascii=False, indent=1, sort_keys=True, allow_nan=False), "utf-8")
     unfinished.replace(folder / FACTS)
@@ -251,7 +262,7 @@ def write_evidence(folder: Path, gathered: GatheredEvidence) -> str:
 
 
 def evidence_digest(folder: Path) -> str:
-    """SHA-256 of ``evidence.json``, which names the digest of the rows, and so of all evidence in the folder."""
+    """SHA-256 of ``evidence.json``, which names the digests of the tables, and so of all evidence in the folder."""
     return sha256((folder / FACTS).read_bytes())
 
 
@@ -273,18 +284,27 @@ def read_evidence(folder: Path, expected_digest: str | None = None) -> GatheredE
     try:
         written = (folder / FACTS).read_bytes()
         facts = json.loads(written)
-        content = (folder / ROWS).read_bytes()
-    except (OSError, ValueError) as error:
+        contents = {name: (folder / name).read_bytes() for name in _tables_in(facts)}
+    except (OSError, ValueError, AttributeError) as error:
         mend = "Give the run_id of a finished train"
         raise BadInput(Fault(str(folder), f"holds no evidence that can be read ({error})", mend)) from None
     if expected_digest is not None and sha256(written) != expected_digest:
         wrong = f"has SHA-256 {sha256(written)[:12]}…, and {expected_digest[:12]}… was logged: it was altered"
         raise NotTrusted(Fault(str(folder / FACTS), wrong, "Train again"))
-    expected = facts.pop("rows_sha256", "")
-    if sha256(content) != expected:
-        wrong = f"has SHA-256 {sha256(content)[:12]}…, and {expected[:12]}… was recorded: it was altered"
-        raise NotTrusted(Fault(str(folder / ROWS), wrong, "Train again"))
-    return GatheredEvidence(facts, pl.read_parquet(content))
+    faults = []
+    for name, content in contents.items():
+        expected = facts.pop(f"{Path(name).stem}_sha256", "")
+        if sha256(content) != expected:
+            wrong = f"has SHA-256 {sha256(content)[:12]}…, and {expected[:12]}… was recorded: it was altered"
+            faults.append(Fault(str(folder / name), wrong, "Train again"))
+    if faults:
+        raise NotTrusted(*faults)
+    features = pl.read_parquet(contents[FEATURES]) if FEATURES in contents else None
+    return GatheredEvidence(facts, pl.read_parquet(contents[ROWS]), features)
+
+
+def _tables_in(facts: Mapping[str, Any]) -> list[str]:
+    return [ROWS, FEATURES] if facts.get("features_sha256") else [ROWS]
 
 
 def load_evidence(

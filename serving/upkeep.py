@@ -25,6 +25,9 @@ DEMONSTRATION_NAMES = {
     "equality_officer": "Demonstration equality officer",
     "domain_professional": "Demonstration domain professional",
     "dpo": "Demonstration data protection officer",
+    "lawyer": "Demonstration lawyer",
+    "ethics_board": "Demonstration ethics board",
+    "accessibility_specialist": "Demonstration accessibility specialist",
     "security_owner": "Demonstration security owner",
 }
 

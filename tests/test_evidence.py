@@ -120,7 +120,7 @@ def test_rows_hold_what_a_group_register_measures(model, judged):
 def test_what_is_read_is_what_was_written(model, judged, tmp_path):
     gathered = gather(model, judged)
     write_evidence(tmp_path, gathered)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["evidence.json", "rows.parquet"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["evidence.json", "features.parquet", "rows.parquet"]
     again = read_evidence(tmp_path)
     assert again.facts == gathered.facts
     assert again.rows.equals(gathered.rows)

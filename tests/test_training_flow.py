@@ -347,6 +347,7 @@ def test_a_candidate_can_always_be_judged_whenever_its_train_was_killed(folder, 
     candidate = registry.client.get_model_version_by_alias("youth_exclusion", "candidate")
     assert {path.name for path in (tmp_path / "home" / "runs" / candidate.run_id).iterdir()} == {
         "evidence.json",
+        "features.parquet",
         "rows.parquet",
         "run.json",
     }
