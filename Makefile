@@ -66,6 +66,7 @@ oracle-aequitas: $(READY) $(AEQUITAS)/.ready ## group measures beside Aequitas, 
 	$(BIN)/python tests/oracles/aequitas_oracle.py
 
 trials: $(READY) ## invented worlds with known truth: the gate, intervals, leaks, censoring, kills, uplift (an hour)
+	$(BIN)/python tests/benchmarks/gate_trials.py
 	$(BIN)/python tests/benchmarks/worlds.py
 	$(BIN)/python tests/benchmarks/kills.py
 	$(BIN)/python tests/benchmarks/uplift_trials.py
