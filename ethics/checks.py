@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ethics import (
     control_checks,
+    crossing_checks,
     equality_checks,
     explanation_checks,
     group_checks,
@@ -18,6 +19,7 @@ MODULES = (
     people_checks,
     explanation_checks,
     group_checks,
+    crossing_checks,
     equality_checks,
     privacy_checks,
     security_checks,

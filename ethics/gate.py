@@ -15,6 +15,7 @@ from ethics.check_register import Context
 from ethics.checks import BUILT
 from ethics.digests import decimal
 from ethics.fairness import NOT_KNOWN
+from ethics.group_record import group_record
 from ethics.policy import Policy
 from ethics.verdict import Check, Verdict
 
@@ -82,7 +83,7 @@ def judge(
         subject=_subject(evidence, fairness),
         scope=_scope(evidence, fairness, policy),
         purpose={name: dict(text) for name, text in evidence.texts.items()},
-        record=_record(evidence, fairness),
+        record=_record(evidence, fairness) | group_record(fairness, policy.min_persons_shown),
         checks=tuple(checks),
         required=policy.required,
         attestations=tuple(signed.summary() for signed in attestations if signed.sha256 in used),
