@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MOST_FEATURES = 30
 """Features that are left out in turn at most: those that the trees gain least from."""
 _DRAWS = 200
+_FEW = 5_000
 _RECALL, _FOUND = 3, 4
 """Columns of :func:`models.metrics.ranking_replicates`."""
 
@@ -76,7 +77,8 @@ def feature_worth(
         "k": k,
         "weight": weight,
     }
-    with_all = [raw_scores(trees, judged.X) for trees in whole]
+    threads = 1 if len(judged.X) < _FEW else None  # the scores are the same
+    with_all = [raw_scores(trees, judged.X, threads=threads) for trees in whole]
     base = [_replicates(score, seed, asked) for score in with_all]
     in_need = base[0][0, _FOUND] / base[0][0, _RECALL] if base[0][0, _RECALL] > 0 else np.nan
     pairs = np.random.default_rng(seed).integers(len(whole), size=(_DRAWS, len(whole)))
@@ -89,7 +91,7 @@ def feature_worth(
         for i, persons in enumerate(drawn):
             trees = ground.grow(seed + i, drawn=persons, unused=columns)
             assert trees is not None  # the refit with all features had the same rows
-            without = raw_scores(trees, judged.X)
+            without = raw_scores(trees, judged.X, threads=threads)
             lost.append((base[i] - _replicates(without, seed, asked))[:, _RECALL])
             bounds.append(found_bounds(ours=with_all[i], theirs=without, **asked)[2])
         found[g] = _interval(np.array(lost), pairs, bounds, in_need)
@@ -117,4 +119,4 @@ def _interval(
     if all(pair is not None for pair in bounds):
         low = min(low, float(np.mean([pair[0] for pair in bounds])) / in_need)
         high = max(high, float(np.mean([pair[1] for pair in bounds])) / in_need)
-    return float(lost[:, 0].mean()), low, high
+    return float(lost[:, 0].mean()), float(low), float(high)

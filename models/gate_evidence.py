@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.bounded_refits import MOST_ROWS, MOST_TREES, RefitGround
+from models.bounded_refits import MOST_ROWS, RefitGround
 from models.feature_worth import feature_worth
 from models.flips import flips
 from models.input_noise import noise_overlap
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 REFITS = 5
 """Bootstrap refits that reasons are compared by."""
 DOUBLES = 3
-"""Of them, those that have a double without each feature."""
+"""Of them, those that have a double without each feature; of few rows, one less."""
 _FEWEST_IN_NEED = 10
 NAMES = ("reason_stability", "monotone", "flips", "feature_value", "membership", "leaves", "robustness")
 """Fields of :class:`ethics.case.Evidence` that are gathered here."""
@@ -126,7 +126,7 @@ def _by_bootstrap(
         }
     whole = [trees for _, trees in grown if trees is not None]
     near = people_at_cut(model.raw(judged.X), k)
-    bounds = {"rows": len(ground.y), "of_rows": ground.of_rows, "most_rows": MOST_ROWS, "most_trees": MOST_TREES}
+    bounds = {"rows": len(ground.y), "of_rows": ground.of_rows, "most_rows": MOST_ROWS, "most_trees": ground.most_trees}
     reasons = {**reason_overlap(model, whole, judged.X[near], seed), **bounds}
     in_need = 0 if judged.y is None else int(np.nansum(judged.y))
     if in_need < _FEWEST_IN_NEED:
@@ -135,7 +135,8 @@ def _by_bootstrap(
             "feature_value": _not_refitted(model, "too few judged people in need")["feature_value"],
         }
     some, cut, of_weight = _fewer(judged, k, weight, seed)
-    worth = feature_worth(model, ground, drawn[:DOUBLES], whole[:DOUBLES], some, cut, seed, weight=of_weight, step=tell)
+    n = DOUBLES - ground.is_small
+    worth = feature_worth(model, ground, drawn[:n], whole[:n], some, cut, seed, weight=of_weight, step=tell)
     return {"reason_stability": reasons, "feature_value": worth}
 
 

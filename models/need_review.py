@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from ethics.refusals import toml_of
-from ethics.sensitive_features import forbidden_name, is_dual_use
+from ethics.sensitive_features import forbidden_name, is_dual_use, is_health
 from models.need_parts import MARK
 
 if TYPE_CHECKING:
@@ -130,8 +130,10 @@ def _texts(value: Any, where: str) -> Iterator[tuple[str, str]]:
 
 
 def _features(need: Need) -> Iterator[Remark]:
-    unattested = []
+    unattested, special = [], []
     for feature in need.features:
+        if feature.special_category or is_health((feature.attribute or "", *feature.codes), feature.source):
+            special.append(feature.name)
         where = f"features '{feature.name}'"
         if missing := [key for key in ("plain", "source", "purpose", "basis") if not getattr(feature, key)]:
             yield Remark("blocks", where, f"has no {', '.join(missing)}", "State what it is and why it is read", "C601")
@@ -146,10 +148,16 @@ def _features(need: Need) -> Iterator[Remark]:
         if is_dual_use(feature.attribute or "") and feature.attribute != "age":
             mend = "Expect to show what changes when it is flipped; sex only for a health need (AT-03)"
             yield Remark("attest", where, f"'{feature.attribute}' is also a group to be protected", mend, "C410")
+    if special:
+        mend = "Have the lawyer and the data protection officer vouch for each by name (AT-03), or leave it out"
+        yield Remark("attest", "features", f"tell of health or the like: {_few(special)}", mend, "C602")
     if unattested:
         mend = "Let a lawyer confirm the legal basis of each register for this use"
-        named = ", ".join(unattested[:5]) + (f" and {len(unattested) - 5} more" if len(unattested) > 5 else "")
-        yield Remark("attest", "features: basis", f"is not attested yet for {named}", mend, "AT-02")
+        yield Remark("attest", "features: basis", f"is not attested yet for {_few(unattested)}", mend, "AT-02")
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _label(need: Need) -> Iterator[Remark]:
