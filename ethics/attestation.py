@@ -94,6 +94,7 @@ class SignedAttestation:
             and named
             and statement.id == check.needs
             and statement.speaks_of(check.group)
+            and (check.id not in NAMED_ONLY or statement.group is not None)
             and statement.need_id == evidence.need_id
             and statement.model_digest == evidence.model_digest
             and statement.policy_digest == policy.digest
@@ -107,6 +108,9 @@ class SignedAttestation:
         keys = [{"keyid": signed.keyid, "role": signed.key.role, "name": signed.key.name} for signed in self.signed_by]
         return {**statement, "sha256": self.sha256, "signers": sorted(keys, key=lambda key: key["keyid"])}
 
+
+NAMED_ONLY = ("C602",)
+"""Checks that only a statement that names the group lifts: a feature of health is vouched for by name."""
 
 _SHOWN = ("id", "check", "group", "reasons", "evidence", "name", "role", "organisation", "given_at", "expires_at")
 

@@ -70,7 +70,27 @@ class Evidence:
     invented : bool
         True when the city is invented; every page then says so.
 
-    What follows is None where it was not gathered; a check that asks for it then is an error, never a pass.
+    What follows is None where it was not gathered; a check that asks for it then is an error, never a pass. Where a
+    part could not be done (too few persons to refit, say), its figures are null and ``not_done`` says why.
+
+    reason_stability : {overlap, low, high, refits, people, rows, of_rows, …}
+        Mean Jaccard index, in [0, 1], of people's first three reasons by the model and by bootstrap refits (C303).
+    monotone : sequence of {column, direction, probes, violations, largest, proved}
+        Per column with a declared direction; ``proved`` by the trees themselves (C304). Empty: none is declared.
+    flips : sequence of {feature, columns, people, values, median, low, high}
+        Per feature that is also a ground of discrimination: percentiles that people move when it is another (C410).
+    forbidden : sequence of {feature, names, source, special_category}
+        Per feature the attribute or codes it reads (C602).
+    feature_value : sequence of {feature, columns, used, worth, low, high}
+        Per feature: recall at the audit cut lost without it; null for those that were not left out (C605).
+    membership : sequence of {group, members, held_out, auc, low, high}
+        How well a threshold of the loss tells who was learnt from, at the same as-of dates (C606).
+    leaves : {smallest_leaf, trees, levels: [{column, level, rows}]}
+        Training rows of the smallest leaf, and of every category that a split names (C607).
+    determinism : {rows, different}
+        Rows scored again, and those of them that got another score (C704).
+    robustness : {overlap, low, high, draws, rows, cut}
+        Share of the first rows that stay so when inputs are one quantum off (C705).
     """
 
     need_id: str
@@ -145,6 +165,8 @@ class ListEvidence:
     signing_keys : sequence as in :class:`Evidence`
         The keys that did sign the verdict.
     verdict_expires_at : datetime
+    determinism : {rows, different} or None
+        Scored rows that were scored again, and those of them that got another score. None is an error.
     """
 
     kind: Literal["model", "rule"]
@@ -162,3 +184,4 @@ class ListEvidence:
     stop_switch_set: bool
     stop_switch_tested_at: datetime | None
     moment: datetime
+    determinism: Mapping[str, Any] | None = None

@@ -97,7 +97,7 @@ def judge_list(evidence: ListEvidence, policy: Policy, checks: Collection[str] =
     The list may leave only when every check is ``pass``: nothing lifts a check of a list.
 
     >>> [id for id in LIST_CHECKS]
-    ['C102', 'C103', 'C301', 'C409', 'C601', 'C701', 'C702', 'C801']
+    ['C102', 'C103', 'C301', 'C409', 'C601', 'C701', 'C702', 'C704', 'C801']
     """
     context = Context(policy, evidence.moment)
     known = [BUILT[id] for id in checks if id in BUILT and BUILT[id].for_lists]
@@ -173,6 +173,7 @@ def _record(evidence: Evidence, fairness: FairnessTable | None) -> dict[str, Any
         )
         known["columns"] += 1
     return {
+        **_inside_record(evidence),
         "owner": dict(evidence.owner),
         "trained_by": evidence.trained_by,
         "features": list(features.values()),
@@ -180,6 +181,31 @@ def _record(evidence: Evidence, fairness: FairnessTable | None) -> dict[str, Any
         "duel": [_as_written(row) for row in evidence.duel],
         "fair_worlds_pass": None if fairness is None else decimal(fairness.fair_worlds_pass),
     }
+
+
+def _inside_record(evidence: Evidence) -> dict[str, Any]:
+    """What was found inside the model, row by row: flips, worth of features, membership, directions, leaves."""
+    tables = {
+        "flips": evidence.flips,
+        "feature_value": evidence.feature_value,
+        "membership": evidence.membership,
+        "monotone": evidence.monotone,
+        "categories": None if evidence.leaves is None else evidence.leaves["levels"],
+    }
+    single = {"reason_stability": evidence.reason_stability, "robustness": evidence.robustness}
+    return {
+        **{name: None if rows is None else [_as_told(row) for row in rows] for name, rows in tables.items()},
+        **{name: None if row is None else _as_told(row) for name, row in single.items()},
+    }
+
+
+def _as_told(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as signed files hold it: numbers as decimals, lists as one text."""
+    told: dict[str, Any] = {}
+    for name, value in row.items():
+        is_list = isinstance(value, list | tuple)
+        told[name] = ", ".join(value) if is_list else str(value).lower() if isinstance(value, bool) else value
+    return _as_written(told)
 
 
 def _as_written(row: Mapping[str, Any]) -> dict[str, str | None]:

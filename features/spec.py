@@ -99,7 +99,8 @@ class FeatureSpec(Spec):
     ``of`` says whose events: the person's own; those of the other members of the ``household``; or those of all who
     live in the ``district``, per resident. The last two need the city's consent (``[relations]`` in ``city.toml``) and
     state purpose and basis. An attribute is its value on the day (a number; or, with ``categories``, the place in that
-    list, from 0), or with ``measures`` what its history tells.
+    list, from 0), or with ``measures`` what its history tells. ``special_category`` says that it is personal data of
+    GDPR 9 (health, say), which the gate asks somebody to vouch for.
 
     >>> FeatureSpec(name="absence", codes=["school.absence.*"], windows=[30, "ever"], measures=["count"]).columns()
     ('absence.count.30d', 'absence.count.ever')
@@ -121,6 +122,7 @@ class FeatureSpec(Spec):
     basis: Said | None = None
     visible_to: tuple[Said, ...] = ()
     changeable: StrictBool = False
+    special_category: StrictBool = False
 
     @model_validator(mode="before")
     @classmethod

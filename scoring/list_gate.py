@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -38,6 +38,7 @@ def ask_gate(
     max_error: float,
     moment: datetime,
     checks: Collection[str] = LIST_CHECKS,
+    determinism: Mapping[str, int] | None = None,
 ) -> tuple[Check, ...]:
     """Let the gate judge what is about to leave.
 
@@ -55,6 +56,8 @@ def ask_gate(
         Now, with a timezone.
     checks : collection of str
         All list checks, or those of one online score.
+    determinism : mapping, optional
+        What :func:`models.rescoring.rescoring` says of the scores; without it C704 cannot be answered.
 
     Returns
     -------
@@ -86,6 +89,7 @@ def ask_gate(
         stop_switch_set=stop_switch.is_set(),
         stop_switch_tested_at=stop_switch.tested_at(),
         moment=moment,
+        determinism=determinism,
     )
     answers = judge_list(evidence, policy, checks)
     failed = [check for check in answers if check.state != "pass"]

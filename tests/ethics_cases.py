@@ -84,6 +84,31 @@ PASSING = Evidence(
     signing_keys=(key_facts("gate"), key_facts("auditor")),
     seed=7,
     trained_by="Demonstration data scientist",
+    reason_stability={"overlap": 0.82, "low": 0.76, "high": 0.88, "refits": 5, "people": 100},
+    monotone=(
+        {
+            "column": "absence.count.90d",
+            "direction": 1,
+            "probes": 3000,
+            "violations": 0,
+            "largest": 0.0,
+            "proved": True,
+        },
+    ),
+    flips=(),
+    forbidden=(
+        {
+            "feature": "absence",
+            "names": ["school.absence.*"],
+            "source": "school register",
+            "special_category": False,
+        },
+    ),
+    feature_value=({"feature": "absence", "columns": 1, "used": True, "worth": 0.1, "low": 0.06, "high": 0.14},),
+    membership=({"group": "everyone", "members": 4000, "held_out": 2000, "auc": 0.52, "low": 0.50, "high": 0.54},),
+    leaves={"smallest_leaf": 40, "trees": 100, "levels": []},
+    determinism={"rows": 1000, "different": 0},
+    robustness={"overlap": 0.95, "low": 0.93, "high": 0.97, "draws": 10, "rows": 20_000, "cut": 2600},
 )
 
 LIST = ListEvidence(
@@ -102,6 +127,7 @@ LIST = ListEvidence(
     stop_switch_set=False,
     stop_switch_tested_at=NOW - timedelta(days=3),
     moment=NOW,
+    determinism={"rows": 1000, "different": 0},
 )
 
 
