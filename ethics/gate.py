@@ -16,7 +16,7 @@ from ethics.checks import BUILT
 from ethics.digests import decimal
 from ethics.fairness import NOT_KNOWN
 from ethics.policy import Policy
-from ethics.verdict import Check, Verdict
+from ethics.verdict import NO_SUCH_CHECK, Check, Verdict
 
 if TYPE_CHECKING:
     from ethics.attestation import SignedAttestation
@@ -105,7 +105,7 @@ def judge_list(evidence: ListEvidence, policy: Policy, checks: Collection[str] =
 
 
 def _unknown(id: str) -> Check:
-    facts = {"wrong": "no such check is built"}
+    facts = {"wrong": NO_SUCH_CHECK}
     return Check(id=id, version=0, severity="B", state="error", statistic="error", facts=facts)
 
 

@@ -160,7 +160,7 @@ def _say_no(faults: Sequence[Fault], as_json: bool) -> None:
 
     faults = [fault._replace(**{part: masked(str(text)) for part, text in fault._asdict().items()}) for fault in faults]
     if as_json:
-        print(json.dumps({"errors": [fault._asdict() for fault in faults]}, ensure_ascii=False))
+        print(json.dumps({"errors": [fault.facts() for fault in faults]}, ensure_ascii=False))
     for fault in faults:
         print(fault, file=sys.stderr)
 
