@@ -135,8 +135,10 @@ class KeyRing:
             self._trust_and_keep(signer, role, name, demonstration=demonstration, days=days, now=now)
         return str(signer.public_key.keyid)
 
-    def rotate(self, role: str, *, days: int, now: datetime) -> tuple[str, str]:
+    def rotate(self, role: str, *, days: int | None, now: datetime) -> tuple[str, str]:
         """Put a new key in the place of a role's key; what the old one signed counts while that lives.
+
+        ``days`` is how long the new key holds: a year, or a demonstration key's week, if None.
 
         Returns
         -------
@@ -157,6 +159,7 @@ class KeyRing:
             old = str(self.signer(role).public_key.keyid)
             keys = dict(self.trust())
             key = keys[old]
+            days = days or (DEMONSTRATION_DAYS if key.demonstration else 365)
             self._refuse_bad_words(role, key.name, days, key.demonstration)
             lives_to = max(key.valid_to, now + timedelta(days=SIGNED_DAYS[key.demonstration]))
             keys[old] = key.model_copy(update={"retired_at": now, "valid_to": lives_to})
@@ -206,7 +209,9 @@ class KeyRing:
         if not name.strip():
             faults.append(Fault("name", "is empty", 'Name the holder by role, e.g. "Equality officer"'))
         if kept_by := _kept_by_git(self.folder):
-            faults.append(Fault(str(self.folder), kept_by, "Add it to .gitignore, or give a home outside the repository"))
+            faults.append(
+                Fault(str(self.folder), kept_by, "Add it to .gitignore, or give a home outside the repository")
+            )
         if faults:
             raise BadInput(*faults)
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from ethics import refusal_ids as ids
 from ethics.case import COMPARED, names_holder
 from ethics.digests import canonical_json, sha256
-from ethics import refusal_ids as ids
 from ethics.keys import SIGNED_DAYS, TrustedKey
 from ethics.refusals import Blocked, Fault, Inconclusive, NotTrusted, Refusal
 from ethics.stop_switch import StopSwitch
@@ -164,7 +164,9 @@ def verify(
             faults.append(Fault("verdict", wrong, "Judge again", ids.DEMONSTRATION))
     if demonstration_policy and not verdict.demonstration:
         wrong = "is not marked as a demonstration, and its policy is signed by demonstration keys"
-        faults.append(Fault("verdict", wrong, "Have the policy signed with real keys, and judge again", ids.DEMONSTRATION))
+        faults.append(
+            Fault("verdict", wrong, "Have the policy signed with real keys, and judge again", ids.DEMONSTRATION)
+        )
     envelope_sha256 = sha256(envelope)
     if {verdict.verdict_id, envelope_sha256} & set(revoked):
         mend = "Judge again, and approve the new one"

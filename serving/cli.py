@@ -88,6 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(words: Sequence[str]) -> int:
     parser = _parser()
+    if words[:1] == ["keys"] and (len(words) == 1 or (words[1].startswith("-") and words[1] not in ("-h", "--help"))):
+        words = ["keys", "list", *words[1:]]
     options, further = parser.parse_known_args(words)
     if further and getattr(options, "run", "") != "not_built":
         parser.error(f"unrecognized arguments: {' '.join(further)}")
@@ -285,8 +287,15 @@ def _add_gate(commands: Any) -> None:
     attest.add_argument("--organisation", help="on whose behalf; demonstration keys speak for nobody and need none")
     attest.add_argument("--role", help="whose key signs (default: the role the policy names)")
 
-    sign = _command(commands, "sign", "the auditor's signature on a verdict (AT-10)", "sign")
-    sign.add_argument("--verdict", type=Path, required=True)
+    what = "the auditor's signature on a verdict (AT-10), or an officer's on a policy"
+    sign = _command(commands, "sign", what, "sign")
+    sign.add_argument("--verdict", type=Path, help="the verdict that the auditor signs")
+    what = "with --policy FILE and no --verdict: whose key signs it, service_owner or equality_officer"
+    sign.add_argument("--role", help=what)
+
+    revoke = _command(commands, "revoke", "take a verdict back: from now on it lets no score leave", "revoke")
+    revoke.add_argument("--verdict", required=True, help="the verdict's file, or its id")
+    revoke.add_argument("--reason", required=True, help="why it no longer holds; kept in the audit log")
 
     approve = _command(commands, "approve", "make a model the one in use; only with a verified verdict", "approve")
     approve.add_argument("--verdict", type=Path, required=True)
@@ -302,9 +311,21 @@ def _add_gate(commands: Any) -> None:
     verify.add_argument("--verdict", type=Path, help="a verdict file (default: the audit log)")
     _command(audit, "log", "the audit log", "audit_log")
 
-    keys = _group(commands, "keys", "signing keys")
+    keys = _group(commands, "keys", "signing keys (lists them, unless another command follows)")
     _command(keys, "demo", "make demonstration keys (seven days, loopback only) and test the stop switch", "keys_demo")
-    _command(keys, "list", "the keys this home trusts", "keys_list")
+    _command(keys, "list", "the keys this home trusts: role, holder, dates, state", "keys_list")
+    make = _command(keys, "make", "make a key for a role, and trust it; the private part never leaves", "keys_make")
+    make.add_argument("--role", required=True, help="e.g. gate, auditor, service_owner, equality_officer")
+    make.add_argument("--name", required=True, help='who holds it, by role, e.g. "Head of internal audit"')
+    make.add_argument("--days", type=_positive, default=365, help="how long it holds (default 365)")
+    rotate = _command(keys, "rotate", "a new key in the place of a role's key; what that signed stays", "keys_rotate")
+    rotate.add_argument("--role", required=True)
+    rotate.add_argument("--days", type=_positive, help="how long the new key holds (default 365; demonstration 7)")
+    revoke = _command(keys, "revoke", "believe a key no more: nothing that it ever signed counts", "keys_revoke")
+    revoke.add_argument("--key", required=True, help="the key's id, or the beginning of it")
+    revoke.add_argument("--reason", required=True, help="kept in trust.json and in the audit log")
+    export = _command(keys, "export", "the public keys as a file for an auditor", "keys_export")
+    export.add_argument("--to", type=Path, default=Path("trust.json"), help="a new file (default: trust.json here)")
 
     stop = _command(commands, "stop", "the stop switch: while it is set, no score leaves", "stop")
     stop.add_argument("action", choices=("on", "off", "test", "status"))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ethics.digests import code_digest, environment_digest, sha256
 from ethics.refusals import BadInput, Fault, NotTrusted
 from ethics.whole_file import write_whole
-from serving.approval import open_champion, verdict_chain
+from serving.approval import RECORDED, open_champion, verdict_chain
 from serving.home import CELLS, REPORT, VERDICT, Home, whole_folder
 from serving.opening import folder_of, need_path, open_city_for, refuse_unfounded
 from serving.progress import Step, silent
@@ -57,7 +57,7 @@ def judge_run(
         signing_keys=[
             key.facts(keyid)
             for keyid, key in trust.items()
-            if key.role in home.policy.sign_roles and key.valid_to > now
+            if key.role in home.policy.sign_roles and key.state(now) == "in date"
         ],
         units=record["units"],
         invented=record["invented"],
@@ -81,7 +81,8 @@ def judge_run(
         write_whole(draft / VERDICT, seal(verdict, signer))
         write_whole(draft / CELLS, cells_as_bytes(fairness.cells))
         (draft / REPORT).write_text(render_report(verdict, fairness.cells), "utf-8")
-    home.audit_log.append("judge", "gate", need=need.id, verdict=verdict.verdict_id, state=verdict.state)
+    kept = {name: str(verdict.subject[name]) for name in RECORDED if name in verdict.subject}
+    home.audit_log.append("judge", "gate", need=need.id, verdict=verdict.verdict_id, state=verdict.state, **kept)
     return {
         "need": need.id,
         "run_id": run_id,

@@ -126,7 +126,7 @@ def invent_city(folder: Path, n_persons: int, seed: int, step: Step = silent) ->
 def make_demonstration_keys(home: Home, now: datetime) -> dict[str, Any]:
     """A key for every role, for seven days and loopback only; and the stop switch, tested once."""
     # A run that was cut short may have left some of them: only what is missing is made.
-    there = {key.role for key in home.key_ring.trust().values() if key.valid_to > now}
+    there = {key.role for key in home.key_ring.trust().values() if key.state(now) == "in date"}
     missing = {role: name for role, name in DEMONSTRATION_NAMES.items() if role not in there}
     if not missing:
         wrong = "has a key in date for every role"
@@ -139,21 +139,6 @@ def make_demonstration_keys(home: Home, now: datetime) -> dict[str, Any]:
     valid_to = home.key_ring.trust()[made[0]].valid_to
     home.audit_log.append("keys", "system", made=len(made), demonstration=1)
     return {"roles": list(missing), "keyids": made, "valid_to": valid_to.isoformat(timespec="minutes")}
-
-
-def trusted_keys(home: Home) -> list[dict[str, Any]]:
-    """The keys this home trusts, without what is private."""
-    return [
-        {
-            "keyid": keyid,
-            "role": key.role,
-            "name": key.name,
-            "valid_from": key.valid_from.isoformat(timespec="minutes"),
-            "valid_to": key.valid_to.isoformat(timespec="minutes"),
-            "demonstration": key.demonstration,
-        }
-        for keyid, key in home.key_ring.trust().items()
-    ]
 
 
 def use_stop_switch(home: Home, action: str, reason: str, now: datetime) -> dict[str, Any]:

@@ -22,10 +22,10 @@ from ethics import (
     VerifiedVerdict,
     countersign,
     judge,
+    refusal_ids,
     seal,
     verify,
 )
-from ethics import refusal_ids
 from ethics.digests import canonical_json, sha256
 
 EXPECTED = {name: DIGESTS[name] for name in ("model", "need", "policy", "code", "environment")}
