@@ -104,7 +104,7 @@ FLOOR_ATTESTATIONS: dict[str, tuple[tuple[str, ...], int, int]] = {
 }
 """Per attestation: who must sign, the longest it may hold, and the longest where a check is inconclusive."""
 FLOOR_WHEN_SIGNED = ("verdict_days", "demonstration_days", "replicates", "min_persons_shown", "min_persons_public")
-"""Numbers that protect residents or the measuring itself, and weigh nothing against anything: no signature lowers them."""
+"""Numbers that protect residents or the measuring itself, and weigh nothing up: no signature lowers them."""
 _ONLY_STRICTER = "a policy that is not signed may only be stricter than ethics/policy.toml"
 _NOBODY = "not even a signed policy may be looser here"
 

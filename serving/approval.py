@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ethics.signing import VerifiedVerdict
     from ethics.stop_switch import StopSwitch
     from ethics.verdict import Check, Verdict
+    from ethics.verdict_chain import Link
     from models.need import Need
     from models.rule import RuleModel
     from models.training import NeedModel
@@ -131,15 +132,12 @@ def read_verdict(home: Home, path: Path, now: datetime) -> Verdict:
     return read_signed_verdict(bytes_of(path), home.key_ring.trust(), now, str(path))
 
 
-def verdict_chain(home: Home, need_id: str) -> list[str]:
-    """Digests of what each verdict of a need says, oldest first; signatures added later change none of them."""
-    from ethics.signing import open_envelope
+def chain_of(home: Home, need_id: str) -> tuple[list[Link], list[Fault]]:
+    """The need's verdicts as this home keeps them, oldest first, and where their chain does not hold."""
+    from ethics.verdict_chain import read_chain
 
-    said = []
-    for path in (home.verdicts / need_id).glob(f"*/{VERDICT}"):
-        payload = open_envelope(bytes_of(path), str(path)).payload
-        said.append((json.loads(payload)["issued_at"], path.stat().st_mtime_ns, sha256(payload)))
-    return [digest for _, _, digest in sorted(said)]
+    paths = sorted((home.verdicts / need_id).glob(f"[!.]*/{VERDICT}"))
+    return read_chain(((path.parent.name, bytes_of(path)) for path in paths), home.key_ring.trust())
 
 
 def approve_verdict(home: Home, verdict_path: Path) -> dict[str, Any]:

@@ -273,12 +273,19 @@ def _add_models(commands: Any) -> None:
     judge = _command(commands, "judge", "let the ethics gate judge a run: verdict, cells and report", "judge")
     judge.add_argument("--run", dest="run_id", help="the run_id that train printed")
     judge.add_argument("--city", type=_city, help="the city folder, if it has moved since training")
+    what = "show what the gate would say, in aggregates: no key, no verdict, no person"
+    judge.add_argument("--rehearse", action="store_true", help=what)
     judge.add_argument("--scores", type=Path, help="(not built yet) anybody's scores")
     judge.add_argument("--groups", type=Path, help="(not built yet) the groups for --scores")
     judge.add_argument("--capacity", type=_positive, help="(not built yet) the capacity for --scores")
 
 
 def _add_gate(commands: Any) -> None:
+    what = "train and judge a need without any key: aggregates only, and no verdict"
+    rehearse = _command(commands, "rehearse", what, "rehearse")
+    _city_and_need(rehearse)
+    rehearse.add_argument("--seed", type=_not_negative, default=0)
+
     attest = _command(commands, "attest", "sign what only a person can vouch for", "attest")
     attest.add_argument("--verdict", type=Path, required=True, help="the verdict that asks for it")
     attest.add_argument("--id", dest="statement", required=True, help="the statement, e.g. AT-07")
@@ -305,11 +312,19 @@ def _add_gate(commands: Any) -> None:
     report.add_argument("--to", type=Path, help="where to write it (default: beside the verdict)")
 
     audit = _group(commands, "audit", "check what was recorded")
-    verify = _command(
-        audit, "verify", "verify a verdict's digests and signatures, or the audit log's chain", "audit_verify"
+    what = (
+        "verify a verdict from files alone (VERDICT), or against this home (--verdict), or all of this home's records"
     )
-    verify.add_argument("--verdict", type=Path, help="a verdict file (default: the audit log)")
-    _command(audit, "log", "the audit log", "audit_log")
+    verify = _command(audit, "verify", what, "audit_verify")
+    verify.add_argument("file", metavar="VERDICT", nargs="?", type=Path, help="a verdict file: offline, with its cells")
+    verify.add_argument("--trust", type=Path, help="the city's public keys (default: those of the home)")
+    verify.add_argument("--cells", type=Path, help="the file of cells (default: beside the verdict)")
+    what = "a verdict of this home, against the bytes that would be used now"
+    verify.add_argument("--verdict", type=Path, help=what)
+    log = _command(audit, "log", "who did what, and who looked at whom; verifies the chain", "audit_log")
+    log.add_argument("--need", help="only acts about this need, by its id")
+    log.add_argument("--person", help="only acts upon this person: a pseudonym, or its keyed hash; never printed")
+    log.add_argument("--since", type=_day, help="only from this day on, as 2026-06-01")
 
     keys = _group(commands, "keys", "signing keys (lists them, unless another command follows)")
     _command(keys, "demo", "make demonstration keys (seven days, loopback only) and test the stop switch", "keys_demo")

@@ -266,7 +266,28 @@ def judge(options: argparse.Namespace) -> int:
         mend = "Give the path of the city folder, in which the groups of the gate lie"
         raise BadInput(Fault("--city", "names a database, which has no place for the groups of the gate", mend))
     with steps(options) as step:
-        result = flows.judge_run(home_of(options), options.run_id, options.city, step)
+        result = flows.judge_run(home_of(options), options.run_id, options.city, step, rehearse=options.rehearse)
+    return _say_rehearsal(options, result) if options.rehearse else _say_verdict(options, result)
+
+
+def rehearse(options: argparse.Namespace) -> int:
+    """Train a need and rehearse its judging."""
+    from serving import flows
+
+    with steps(options) as step:
+        home = home_of(options)
+        _, result = flows.train_and_judge(home, options.city, options.need, options.seed, step, rehearse=True)
+    return _say_rehearsal(options, result)
+
+
+def _say_rehearsal(options: argparse.Namespace, result: Result) -> int:
+    from serving.rehearsal import say_rehearsed
+
+    say(options, result, lambda: say_rehearsed(result))
+    return VERDICT_EXIT[result["would_be"]]
+
+
+def _say_verdict(options: argparse.Namespace, result: Result) -> int:
     say(options, result, lambda: _say_judged(result))
     return VERDICT_EXIT[result["state"]]
 
@@ -289,7 +310,25 @@ def _say_judged(result: Result) -> None:
         )
     if rows:
         table(rows, ("check", "state", "groups", "statistic", "value (interval)", "lifted by"))
+    _say_changes(result["changes"])
     print(f"verdict {result['verdict_path']}\nreport  {result['report_path']}")
+
+
+_MOST_CHANGES_SAID = 12
+
+
+def _say_changes(changes: Result | None) -> None:
+    """What changed since the last verdict: all but the numbers, which the report holds."""
+    if changes is None:
+        return
+    rows = [row for row in changes["rows"] if row["what"] != "value"]
+    values = len(changes["rows"]) - len(rows)
+    print(f"since {changes['since']}: {counted(len(rows), 'change')}, and {counted(values, 'number')} moved")
+    if rows:
+        told = [(row["what"], row["name"], row["before"], row["after"]) for row in rows[:_MOST_CHANGES_SAID]]
+        table(told, ("changed", "what", "before", "after"))
+    if len(rows) > _MOST_CHANGES_SAID:
+        print(f"… and {len(rows) - _MOST_CHANGES_SAID} more, in the report")
 
 
 def attest(options: argparse.Namespace) -> int:
@@ -370,21 +409,37 @@ def report(options: argparse.Namespace) -> int:
 
 
 def audit_verify(options: argparse.Namespace) -> int:
-    """Verify a verdict, or the chain of the audit log."""
+    """Verify a verdict from files alone, or what this home recorded."""
     from serving import upkeep
 
+    if options.file is not None:
+        return _audit_files(options)
+    if options.trust or options.cells:
+        mend = "Name the verdict first: ennakko audit verify VERDICT --trust FILE"
+        raise BadInput(Fault("ennakko audit verify", "--trust and --cells go with a VERDICT", mend))
     result = upkeep.verify_records(home_of(options), options.verdict)
     return say(options, result, lambda: print(f"VERIFIED: {result['what']}"))
 
 
+def _audit_files(options: argparse.Namespace) -> int:
+    from serving.audit_work import audit_files, say_audited
+
+    if options.verdict is not None:
+        mend = "Give VERDICT to verify files alone, or --verdict to verify against this home"
+        raise BadInput(Fault("ennakko audit verify", "names two verdicts", mend))
+    home = settings_of(options).home  # a home is not made for this: an auditor has none
+    found = audit_files(options.file, trust=options.trust, cells=options.cells, home=home, now=datetime.now(UTC))
+    result = found.facts()
+    say(options, result, lambda: say_audited(result))
+    return 0 if found.verified else 30
+
+
 def audit_log(options: argparse.Namespace) -> int:
     """What was recorded, oldest first."""
-    rows = home_of(options).audit_log.rows()
-    return say(
-        options,
-        {"rows": rows},
-        lambda: table([[str(cell) for cell in row.values()] for row in rows], list(rows[0]) if rows else ["empty"]),
-    )
+    from serving.audit_work import read_log, say_log
+
+    result = read_log(home_of(options), need=options.need, person=options.person, since=options.since)
+    return say(options, result, lambda: say_log(result))
 
 
 def keys_demo(options: argparse.Namespace) -> int:
