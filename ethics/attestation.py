@@ -17,7 +17,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from ethics.digests import canonical_json, sha256
 from ethics.refusals import BadInput, Fault, NotTrusted, faults_of
-from ethics.signing import SignedBy, check_signatures, open_envelope, sign_payload
+from ethics.signing import SignedBy, check_signatures, open_envelope, retired_faults, sign_payload
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer
@@ -149,6 +149,7 @@ def read_attestation(content: bytes, where: str, trust: Mapping[str, TrustedKey]
     if all(signed.key.role != statement.role for signed in signed_by):
         wrong = f"says it is given as {statement.role}, but no valid signature is of that role"
         faults.append(Fault(where, wrong, f"Have a trusted {statement.role} key sign it"))
+    faults += retired_faults(signed_by, statement.given_at)
     if now >= statement.expires_at:
         faults.append(
             Fault(where, f"expired at {statement.expires_at.isoformat()}", "Give it anew, or remove the file")

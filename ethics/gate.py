@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from ethics.case import SORT_KEY, Evidence, ListEvidence
 from ethics.check_register import Context
 from ethics.checks import BUILT
-from ethics.digests import decimal
+from ethics.digests import decimal, environment
 from ethics.fairness import NOT_KNOWN
 from ethics.group_record import group_record
 from ethics.policy import Policy
-from ethics.verdict import Check, Verdict
+from ethics.verdict import NO_SUCH_CHECK, Check, Verdict
 
 if TYPE_CHECKING:
     from ethics.attestation import SignedAttestation
@@ -67,7 +67,8 @@ def judge(
         Whatever a check cannot answer makes it an ERROR; an exception there is never one here.
     """
     context = Context(policy, issued_at, fairness)
-    checks = [check for built in BUILT.values() for check in built.run(evidence, context)]
+    demonstration = demonstration or policy.demonstration
+    checks = [check for id, built in BUILT.items() if id in policy.required for check in built.run(evidence, context)]
     checks += [_unknown(id) for id in policy.required if id not in BUILT]
     checks = [_lift(check, attestations, evidence, policy, issued_at) for check in checks]
     used = {check.attested_by for check in checks}
@@ -100,13 +101,13 @@ def judge_list(evidence: ListEvidence, policy: Policy, checks: Collection[str] =
     ['C102', 'C103', 'C301', 'C409', 'C601', 'C701', 'C702', 'C704', 'C801']
     """
     context = Context(policy, evidence.moment)
-    known = [BUILT[id] for id in checks if id in BUILT and BUILT[id].for_lists]
+    known = [BUILT[id] for id in checks if id in BUILT and BUILT[id].for_lists and id in policy.required]
     unknown = [_unknown(id) for id in checks if id not in BUILT or not BUILT[id].for_lists]
     return (*(check for built in known for check in built.run(evidence, context)), *unknown)
 
 
 def _unknown(id: str) -> Check:
-    facts = {"wrong": "no such check is built"}
+    facts = {"wrong": NO_SUCH_CHECK}
     return Check(id=id, version=0, severity="B", state="error", statistic="error", facts=facts)
 
 
@@ -145,6 +146,9 @@ def _scope(evidence: Evidence, fairness: FairnessTable | None, policy: Policy) -
         "units": list(evidence.units),
         "invented": evidence.invented,
         "min_persons_shown": policy.min_persons_shown,
+        "strict": evidence.service in policy.strict_services,
+        "policy_signed_by": [dict(signer) for signer in policy.signed_by],
+        "looser_than_template": policy.looser_than_template(),
         "thresholds": {name: decimal(value) for name, value in limits.model_dump().items()},
         "group_attributes": [],
         "households": NOT_KNOWN,
@@ -176,6 +180,7 @@ def _record(evidence: Evidence, fairness: FairnessTable | None) -> dict[str, Any
         **_inside_record(evidence),
         "owner": dict(evidence.owner),
         "trained_by": evidence.trained_by,
+        "environment": environment(),
         "features": list(features.values()),
         "auc": None if evidence.auc is None else _as_written(evidence.auc),
         "duel": [_as_written(row) for row in evidence.duel],

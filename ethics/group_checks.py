@@ -12,13 +12,14 @@ from ethics.case import Evidence
 from ethics.cells import UNKNOWN
 from ethics.check_register import RULE, Context, Finding, Unanswerable, check
 from ethics.fairness import AT_AUDIT, AT_K, BELOW_AUDIT, EVERYONE, NO_CUT, Estimate, FairnessTable
+from ethics.verdict import NO_GROUP
 
 MIN_MISSED, MIN_MISSED_SHARE = 5, 0.01
 NOT_SHOWN = ("pass", "warn", "inconclusive", "not_testable")
 _BY_GROUP = ("pass", "warn", "block", "recall", "calibration", "inconclusive", "not_testable", "no_label", "one_group")
 
 
-@check("C401", "BA", *_BY_GROUP, core=True, scores=True)
+@check("C401", "BA", *_BY_GROUP, core=True, scores=True, from_cells=True)
 def no_group_is_missed(evidence: Evidence, context: Context) -> Iterable[Finding]:
     """Recall at the audit cut and calibration, group by group (decision rule in :func:`decide_group`).
 
@@ -98,6 +99,7 @@ def decide_group(table: FairnessTable, attribute: str, group: str, *, testable: 
     "one_group",
     core=True,
     scores=True,
+    from_cells=True,
 )
 def same_score_same_need(evidence: Evidence, context: Context) -> Iterable[Finding]:
     """Need at the same score on indicators that are neither label nor feature.
@@ -132,7 +134,7 @@ def same_score_same_need(evidence: Evidence, context: Context) -> Iterable[Findi
         yield group_finding(state, case, "need_at_score", worst, limits.need, needs, facts) | named
 
 
-@check("C404", "BA", "pass", "needs_attestation", scores=True)
+@check("C404", "BA", "pass", "needs_attestation", scores=True, from_cells=True)
 def label_can_be_tested(evidence: Evidence, context: Context) -> Iterable[Finding]:
     """At least two independent signs of need, without which nobody can tell whether the label is one."""
     n, wanted = len(set(evidence.indicator_names)), context.policy.thresholds.min_indicators
@@ -205,7 +207,7 @@ def pooling(row: Mapping[str, object], state: str, min_expected: int) -> dict[st
 def measured(context: Context) -> FairnessTable:
     """The fairness table, or an error: without groups nothing has been shown."""
     if context.fairness is None or context.fairness.groups.is_empty():
-        raise Unanswerable("no group was measured")
+        raise Unanswerable(NO_GROUP)
     if context.fairness.thresholds != context.policy.fairness:
         raise Unanswerable("measured against other thresholds than the policy's")
     return context.fairness

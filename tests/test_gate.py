@@ -501,7 +501,7 @@ def test_a_looser_policy_is_refused_with_everything_that_is_looser():
     ]
     assert str(refusal.value.faults[2]) == (
         "p: thresholds.min_recall_ratio: is 0.01, and at least 0.8 may be given. "
-        "Give at least 0.8: a policy may only be stricter than ethics/policy.toml until policies can be signed"
+        "Give at least 0.8: a policy that is not signed may only be stricter than ethics/policy.toml"
     )
 
 
