@@ -71,6 +71,15 @@ class Evidence:
         True when the city is invented; every page then says so.
 
     What follows is None where it was not gathered; a check that asks for it then is an error, never a pass.
+
+    register : mapping
+        :func:`ethics.register_record.register_record`: what the city's AI register would say of this need, with the
+        digests of what it describes (C201–C203).
+    responsible : {owner, deputy, dpo: {name, email, phone}, review_by}
+        Who answers for the need, by role, and the ISO day of its next review; empty where not written (C501).
+    impact : mapping
+        Question → answer in fi, sv and en (empty where nobody answered), for the drafts of FRIA and DPIA; no check
+        reads it.
     """
 
     need_id: str
@@ -115,6 +124,7 @@ class Evidence:
     coverage: Sequence[Mapping[str, Any]] | None = None
     # P5
     responsible: Mapping[str, Any] | None = None
+    impact: Mapping[str, Mapping[str, str]] | None = None
     # P6
     forbidden: Sequence[Mapping[str, Any]] | None = None
     group_proxies: Sequence[Mapping[str, Any]] | None = None
@@ -145,6 +155,10 @@ class ListEvidence:
     signing_keys : sequence as in :class:`Evidence`
         The keys that did sign the verdict.
     verdict_expires_at : datetime
+    register : mapping
+        The verdict's register record (C202); None is an error.
+    attestations : sequence of {id, check, given_at, expires_at}
+        Those by which the verdict passed (C502); None is an error.
     """
 
     kind: Literal["model", "rule"]
@@ -162,3 +176,5 @@ class ListEvidence:
     stop_switch_set: bool
     stop_switch_tested_at: datetime | None
     moment: datetime
+    register: Mapping[str, Any] | None = None
+    attestations: Sequence[Mapping[str, Any]] | None = None

@@ -178,7 +178,16 @@ def _record(evidence: Evidence, fairness: FairnessTable | None) -> dict[str, Any
         "auc": None if evidence.auc is None else _as_written(evidence.auc),
         "duel": [_as_written(row) for row in evidence.duel],
         "fair_worlds_pass": None if fairness is None else decimal(fairness.fair_worlds_pass),
+        "register": _copied(evidence.register),
+        "impact": _copied(evidence.impact),
     }
+
+
+def _copied(value: Any) -> Any:
+    """Text, whole numbers, lists and tables as signed files hold them; nobody's later change reaches the verdict."""
+    if isinstance(value, Mapping):
+        return {str(name): _copied(inner) for name, inner in value.items()}
+    return [_copied(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _as_written(row: Mapping[str, Any]) -> dict[str, str | None]:

@@ -26,6 +26,7 @@ from models.baselines import duels as duels
 from models.metrics import REPLICATES, Estimate, evaluate, single_column_aucs
 from models.need import Need
 from models.need_parts import written
+from models.register_facts import impact_answers, register_of, responsible_of
 from models.registry import refuse_person_split
 from models.rule import RuleModel, rule_order
 from models.splits import places_for
@@ -370,6 +371,9 @@ def load_evidence(
         signing_keys=list(signing_keys),
         units=tuple(units),
         invented=invented,
+        register=register_of(model.need, {**facts["recorded"], "policy": policy.digest}),
+        responsible=responsible_of(model.need),
+        impact=impact_answers(model.need),
     )
 
 
