@@ -90,7 +90,14 @@ class Evidence:
     determinism : {rows, different}
         Rows scored again, and those of them that got another score (C704).
     robustness : {overlap, low, high, draws, rows, cut}
-        Share of the first rows that stay so when inputs are one quantum off (C705).
+        Share of the first rows that stay so when inputs are one quantum off (C705).    register : mapping
+        :func:`ethics.register_record.register_record`: what the city's AI register would say of this need, with the
+        digests of what it describes (C201–C203).
+    responsible : {owner, deputy, dpo: {name, email, phone}, review_by}
+        Who answers for the need, by role, and the ISO day of its next review; empty where not written (C501).
+    impact : mapping
+        Question → answer in fi, sv and en (empty where nobody answered), for the drafts of FRIA and DPIA; no check
+        reads it.
     """
 
     need_id: str
@@ -135,6 +142,7 @@ class Evidence:
     coverage: Sequence[Mapping[str, Any]] | None = None
     # P5
     responsible: Mapping[str, Any] | None = None
+    impact: Mapping[str, Mapping[str, str]] | None = None
     # P6
     forbidden: Sequence[Mapping[str, Any]] | None = None
     group_proxies: Sequence[Mapping[str, Any]] | None = None
@@ -167,6 +175,10 @@ class ListEvidence:
     verdict_expires_at : datetime
     determinism : {rows, different} or None
         Scored rows that were scored again, and those of them that got another score. None is an error.
+    register : mapping
+        The verdict's register record (C202); None is an error.
+    attestations : sequence of {id, check, given_at, expires_at}
+        Those by which the verdict passed (C502); None is an error.
     """
 
     kind: Literal["model", "rule"]
@@ -185,3 +197,5 @@ class ListEvidence:
     stop_switch_tested_at: datetime | None
     moment: datetime
     determinism: Mapping[str, Any] | None = None
+    register: Mapping[str, Any] | None = None
+    attestations: Sequence[Mapping[str, Any]] | None = None

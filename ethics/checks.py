@@ -8,8 +8,10 @@ from ethics import (
     equality_checks,
     explanation_checks,
     group_checks,
+    openness_checks,
     people_checks,
     privacy_checks,
+    responsibility_checks,
     security_checks,
 )
 from ethics.check_register import BUILT as _REGISTERED
@@ -17,10 +19,12 @@ from ethics.check_register import BuiltCheck
 
 MODULES = (
     people_checks,
+    openness_checks,
     explanation_checks,
     group_checks,
     crossing_checks,
     equality_checks,
+    responsibility_checks,
     privacy_checks,
     security_checks,
     control_checks,

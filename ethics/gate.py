@@ -185,6 +185,8 @@ def _record(evidence: Evidence, fairness: FairnessTable | None) -> dict[str, Any
         "auc": None if evidence.auc is None else _as_written(evidence.auc),
         "duel": [_as_written(row) for row in evidence.duel],
         "fair_worlds_pass": None if fairness is None else decimal(fairness.fair_worlds_pass),
+        "register": _copied(evidence.register),
+        "impact": _copied(evidence.impact),
     }
 
 
@@ -211,6 +213,13 @@ def _as_told(row: Mapping[str, Any]) -> dict[str, Any]:
         is_list = isinstance(value, list | tuple)
         told[name] = ", ".join(value) if is_list else str(value).lower() if isinstance(value, bool) else value
     return _as_written(told)
+
+
+def _copied(value: Any) -> Any:
+    """Text, whole numbers, lists and tables as signed files hold them; nobody's later change reaches the verdict."""
+    if isinstance(value, Mapping):
+        return {str(name): _copied(inner) for name, inner in value.items()}
+    return [_copied(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _as_written(row: Mapping[str, Any]) -> dict[str, str | None]:

@@ -88,6 +88,7 @@ FLOOR: dict[str, tuple[str, float]] = {
 """Per key of a policy: the direction that is not looser, and the number."""
 FLOOR_USES = ("outreach_ranking",)
 FLOOR_SIGN_ROLES = ("gate", "auditor")
+FLOOR_REQUIRED_ATTESTATIONS = ("AT-02", "AT-04")
 FLOOR_ATTESTATIONS: dict[str, tuple[tuple[str, ...], int, int]] = {
     "AT-01": (("service_owner",), 365, 365),
     "AT-02": (("dpo", "lawyer"), 365, 365),
@@ -315,10 +316,15 @@ def _looser(policy: Policy, where: str, *, signed: bool) -> Iterator[Fault]:
     omitted = {
         "required": demanded - set(policy.required),
         "sign_roles": set(FLOOR_SIGN_ROLES) - {*policy.sign_roles},
+        "required_attestations": set(FLOOR_REQUIRED_ATTESTATIONS) - {*policy.required_attestations},
     }
     for key, names in omitted.items():
         if names:
             yield Fault(f"{where}: {key}", f"leaves out {', '.join(sorted(names))}", f"Add them: {why}")
+    unknown = sorted(set(policy.required_attestations) - set(policy.attestations))
+    if unknown:
+        mend = "Say in [attestations] who gives it and for how long"
+        yield Fault(f"{where}: required_attestations", f"names {', '.join(unknown)}, which nobody can give", mend)
     more = sorted(set(policy.uses) - set(FLOOR_USES))
     if more:
         yield Fault(f"{where}: uses", f"permits {', '.join(more)}", f"Remove them: {why}")

@@ -29,6 +29,7 @@ from models.gate_evidence import inside_evidence
 from models.metrics import REPLICATES, Estimate, evaluate, single_column_aucs
 from models.need import Need
 from models.need_parts import written
+from models.register_facts import impact_answers, register_of, responsible_of
 from models.registry import refuse_person_split
 from models.rescoring import rescoring_kept
 from models.rule import RuleModel, rule_order
@@ -402,6 +403,9 @@ def load_evidence(
         units=tuple(units),
         invented=invented,
         determinism=rescoring_kept(model, rows, gathered.features),
+        register=register_of(model.need, {**facts["recorded"], "policy": policy.digest}),
+        responsible=responsible_of(model.need),
+        impact=impact_answers(model.need),
     )
 
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from ethics.refusals import toml_of
 from ethics.sensitive_features import forbidden_name, is_dual_use, is_health
-from models.need_parts import MARK
+from models.need_parts import MARK, written
+from models.register_parts import Impact, Register
 
 if TYPE_CHECKING:
     from features.city import City
@@ -54,6 +55,7 @@ def review_need(need: Need, today: date) -> list[Remark]:
     today : date
     """
     found = [*_marks(need), *_features(need), *_label(need), *_validation(need), *_people(need, today)]
+    found += _openness(need)
     return sorted(found, key=lambda remark: list(MEANING).index(remark.weight))
 
 
@@ -207,6 +209,23 @@ def _people(need: Need, today: date) -> Iterator[Remark]:
     dead = [who for who in ("owner", "deputy", "dpo") if getattr(need, who).email.endswith("example.invalid")]
     if dead:
         yield Remark("weak", "e-mail", f"of {', '.join(dead)} reaches nobody", "Give addresses that somebody reads")
+
+
+def _openness(need: Need) -> Iterator[Remark]:
+    """What the register entry and the impact assessments still lack; marked texts are told elsewhere."""
+    missing = (need.register_ or Register()).missing()
+    if missing:
+        mend = "Write what the city's AI register is to say; docs/need-file.md explains each key"
+        yield Remark("blocks", "register", f"has no {', '.join(missing)}", mend, "C201")
+    read = {feature.source for feature in need.features if feature.source and written(feature.source)}
+    unnamed = sorted(source for source in read if need.register_ and source not in need.register_.sources)
+    if unnamed:
+        mend = "Give their names in fi, sv and en, so that the entry can be read in every language"
+        yield Remark("weak", "register.sources", f"does not name {', '.join(unnamed)}", mend, "C203")
+    unanswered = (need.impact or Impact()).missing()
+    if unanswered:
+        mend = "Answer them; the drafts of the impact assessments name what is missing"
+        yield Remark("attest", "impact", f"does not answer {', '.join(unanswered)}", mend, "C502")
 
 
 def _dates(need: Need, n_days: int, n_mature: int, city: City) -> Iterator[Remark]:

@@ -3,12 +3,15 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
 
 import numpy as np
 import polars as pl
 
 from ethics import Cuts, Evidence, KeyRing, ListEvidence, Policy, StopSwitch, measure
-from ethics.attestation import Attestation
+from ethics.attestation import Attestation, read_attestation, sign_attestation
+from ethics.register_record import ANSWERED, register_record
 
 NOW = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
 POLICY = Policy.load()
@@ -51,6 +54,34 @@ def feature(column="absence.count.90d", **changes):
         "plain": dict.fromkeys(LANGUAGES, "absences"),
         **changes,
     }
+
+
+def register(digests=DIGESTS, **changes):
+    """A register record in which nothing is missing."""
+    named = {
+        "need_id": "youth_exclusion",
+        "kind": "model",
+        "service": "outreach-youth-work",
+        "texts": texts(),
+        "owner": {"name": "Service owner", "email": "owner@example.org", "phone": "09 000 0000"},
+        "notice_phone": "09 000 0004",
+        "capacity_k": 60,
+        "period_days": 7,
+        "features": [{"source": "school register", "plain": dict.fromkeys(LANGUAGES, "absences")}],
+    }
+    answers = {name: {language: f"We help. {language}." for language in LANGUAGES} for name in ANSWERED}
+    answers |= {"domain": "family, youth and households", "status": "pilot", "risk_category": "high risk"}
+    answers["sources"] = {"school register": {"fi": "koulut", "sv": "skolor", "en": "school register"}}
+    revision = changes.pop("revision_date", "2027-06-30")
+    return register_record(need=named, answers={**answers, **changes}, digests=digests, revision_date=revision)
+
+
+def responsible(**changes):
+    people = {
+        role: {"name": f"Demonstration {role}", "email": f"{role}@example.org", "phone": "09 000 0000"}
+        for role in ("owner", "deputy", "dpo")
+    }
+    return {**people, "review_by": "2027-06-30", **changes}
 
 
 PASSING = Evidence(
@@ -109,6 +140,9 @@ PASSING = Evidence(
     leaves={"smallest_leaf": 40, "trees": 100, "levels": []},
     determinism={"rows": 1000, "different": 0},
     robustness={"overlap": 0.95, "low": 0.93, "high": 0.97, "draws": 10, "rows": 20_000, "cut": 2600},
+    register=register(),
+    responsible=responsible(),
+    impact={},
 )
 
 LIST = ListEvidence(
@@ -128,6 +162,11 @@ LIST = ListEvidence(
     stop_switch_tested_at=NOW - timedelta(days=3),
     moment=NOW,
     determinism={"rows": 1000, "different": 0},
+    register=register(),
+    attestations=[
+        {"id": id, "check": "C502", "given_at": NOW - timedelta(hours=1), "expires_at": NOW + timedelta(days=60)}
+        for id in POLICY.required_attestations
+    ],
 )
 
 
@@ -193,3 +232,17 @@ def key_ring(folder, roles=("gate", "auditor"), *, demonstration=True, now=NOW):
 
 def stop_switch(folder):
     return StopSwitch(folder)
+
+
+@cache
+def vouched(need_id=PASSING.need_id, model_digest=PASSING.model_digest, policy_digest=POLICY.digest, now=NOW):
+    """What the policy demands of every need (C502), signed by those who may give it."""
+    ring = key_ring(Path(mkdtemp()) / "keys", ("dpo", "lawyer", "service_owner"), now=now)
+    names = {"need_id": need_id, "model_digest": model_digest, "policy_digest": policy_digest}
+    names |= {"given_at": now - timedelta(hours=1), "expires_at": now + timedelta(days=5)}
+    signed = []
+    for id in POLICY.required_attestations:
+        roles = POLICY.attestations[id].roles
+        content = sign_attestation(attestation("C502", id, roles[0], **names), *map(ring.signer, roles))
+        signed.append(read_attestation(content, id, ring.trust(), now))
+    return tuple(signed)

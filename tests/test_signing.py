@@ -9,7 +9,7 @@ from datetime import timedelta
 from functools import cache
 
 import pytest
-from ethics_cases import DIGESTS, NOW, PASSING, POLICY, evidence, fair_table, key_ring
+from ethics_cases import DIGESTS, NOW, PASSING, POLICY, evidence, fair_table, key_ring, vouched
 
 from ethics import (
     BadInput,
@@ -35,7 +35,11 @@ EXPECTED = {name: DIGESTS[name] for name in ("model", "need", "policy", "code", 
 def verdict_of(**changes):
     options = {name: changes.pop(name) for name in ("issued_at", "demonstration") if name in changes}
     return judge(
-        evidence(**changes), fair_table(small=0.0), POLICY, **{"issued_at": NOW, "demonstration": True, **options}
+        evidence(**changes),
+        fair_table(small=0.0),
+        POLICY,
+        vouched(),
+        **{"issued_at": NOW, "demonstration": True, **options},
     )
 
 
@@ -74,7 +78,7 @@ def test_a_signed_verdict_is_verified(ring, tmp_path):
     assert found.verdict.to_json() == verdict_of().to_json()
     assert found.envelope_sha256 == sha256(envelope)
     assert sorted(signed.key.role for signed in found.signed_by) == ["auditor", "gate"]
-    assert repr(found) == f"VerifiedVerdict({found.verdict.verdict_id}, PASS)"
+    assert repr(found) == f"VerifiedVerdict({found.verdict.verdict_id}, PASS_ATTESTED)"
 
 
 def test_a_verified_verdict_has_no_other_door(ring, tmp_path):
@@ -254,7 +258,7 @@ def test_real_keys_sign_for_ninety_days(tmp_path):
         ring.make(role, f"The {role}", demonstration=False, days=365, now=NOW - timedelta(days=1))
     real = verdict_of(demonstration=False)
     found = verified(signed(ring, real), ring, tmp_path, allow_demonstration=False, now=NOW + timedelta(days=89))
-    assert found.verdict.state == "PASS"
+    assert found.verdict.state == "PASS_ATTESTED"
 
 
 def test_a_blocked_an_inconclusive_and_an_erroneous_verdict_say_why(ring, tmp_path):
