@@ -23,6 +23,7 @@ from ethics.refusals import BadInput, Fault, NotTrusted
 from models.baselines import SIMPLE, Duel, duel_cut, enough_replicates, floats, weight_of
 from models.baselines import audit_cut_of as audit_cut_of
 from models.baselines import duels as duels
+from models.label_choice import rank_by_indicators
 from models.metrics import REPLICATES, Estimate, evaluate, single_column_aucs
 from models.need import Need
 from models.need_parts import written
@@ -72,6 +73,7 @@ def gather_evidence(
     orders: Mapping[str, np.ndarray] | None = None,
     weight: np.ndarray | None = None,
     k: int | None = None,
+    of_label: Mapping[str, np.ndarray] | None = None,
 ) -> GatheredEvidence:
     """Fill the gate's tables from a model and the rows it is judged on.
 
@@ -102,6 +104,9 @@ def gather_evidence(
         Inverse-probability weights of the judged rows (``Experiment.weight``), for figures and duels.
     k : int, optional
         Places, where the judged are a share of the people (``Experiment.k``); the need's capacity if left out.
+    of_label : mapping, optional
+        What else is known of the judged rows' labels (n,): :data:`ethics.label_audit.FROM_CONTACT` bool,
+        :data:`ethics.label_audit.VALUE` float64.
 
     Raises
     ------
@@ -111,7 +116,12 @@ def gather_evidence(
     if not trained_by.strip():
         raise BadInput(Fault("trained_by", "is empty", "Name who trained, so that the auditor can be somebody else"))
     need = model.need
-    rows = judged_rows(model, judged, seen_in_training, secret, households, orders=orders, weight=weight)
+    further = dict(of_label or {})
+    if training is not None and isinstance(model, NeedModel):
+        further |= rank_by_indicators(need, training, judged, seed)
+    rows = judged_rows(
+        model, judged, seen_in_training, secret, households, orders=orders, weight=weight, further=further
+    )
     # Where as-of dates follow an event, the persons of many days stand in one list.
     by_date = need.cohort.as_of is None or need.cohort.as_of.on is None
     k = need.capacity.k if k is None else k
@@ -163,6 +173,7 @@ def judged_rows(
     *,
     orders: Mapping[str, np.ndarray] | None = None,
     weight: np.ndarray | None = None,
+    further: Mapping[str, np.ndarray] | None = None,
 ) -> pl.DataFrame:
     """Rows as the gate takes them, one per person.
 
@@ -171,7 +182,8 @@ def judged_rows(
     polars.DataFrame
         ``person_id``, ``as_of_date``, ``rank_score``, ``tie_key``, ``probability`` (null for a rule), ``label`` (null
         = unknown), ``rule_score``, ``seen_in_training``, ``indicator:<name>`` …; where they are given, each of
-        ``orders`` by its name, ``weight``, and ``household`` (null: alone).
+        ``orders`` by its name, ``weight``, each of ``further`` by its name (``by:<indicator>``: rank score had the
+        indicator been the label), and ``household`` (null: alone).
 
     Raises
     ------
@@ -194,6 +206,7 @@ def judged_rows(
         *(pl.Series(INDICATOR + name, values) for name, values in judged.indicators.items()),
         *(pl.Series(name, score, dtype=pl.Float64) for name, score in (orders or {}).items()),
         *([] if weight is None else [pl.Series("weight", weight, dtype=pl.Float64)]),
+        *(pl.Series(name, values) for name, values in (further or {}).items()),
     )
     keyed = [
         part.with_columns(pl.Series("tie_key", tie_keys(secret, part["person_id"].to_list(), model.digest, day)))
