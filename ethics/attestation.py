@@ -83,12 +83,12 @@ class SignedAttestation:
     def lifts(self, check: Check, evidence: Evidence, policy: Policy, now: datetime) -> bool:
         """Whether this lifts that open check, now.
 
-        The AT-05 that accepts too few indicators (C404) also lifts C403 where there is nothing to test.
+        The AT-05 that accepts too few indicators (C404) also lifts C403 and C414 where there is nothing to test.
         """
         statement = self.attestation
         rule = policy.attestations.get(statement.id)
         named = statement.check == check.id or (
-            statement.check == "C404" and check.id == "C403" and check.state == "not_testable"
+            statement.check == "C404" and check.id in ("C403", "C414") and check.state == "not_testable"
         )
         return (
             rule is not None

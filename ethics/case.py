@@ -90,7 +90,8 @@ class Evidence:
     determinism : {rows, different}
         Rows scored again, and those of them that got another score (C704).
     robustness : {overlap, low, high, draws, rows, cut}
-        Share of the first rows that stay so when inputs are one quantum off (C705).    register : mapping
+        Share of the first rows that stay so when inputs are one quantum off (C705).
+    register : mapping
         :func:`ethics.register_record.register_record`: what the city's AI register would say of this need, with the
         digests of what it describes (C201–C203).
     responsible : {owner, deputy, dpo: {name, email, phone}, review_by}
@@ -98,6 +99,19 @@ class Evidence:
     impact : mapping
         Question → answer in fi, sv and en (empty where nobody answered), for the drafts of FRIA and DPIA; no check
         reads it.
+    group_proxies : sequence of {group, n, features, features_low, features_high, score, score_low, score_high, ...}
+        How well each group of at least 100 people is told from the features, and from the score alone among people
+        with the same label and indicators: areas under the curve, 0.5 to 1, null where there are no labels;
+        ``score_implied`` is that of a calibrated score (C603).
+    column_proxies : sequence of {column, group, auc, auc_low, auc_high, gain}
+        The group that each column tells best, and the column's share of the trees' gain (C604).
+    missingness : sequence of {feature, kind, group, value, low, high}
+        By how much larger a share of the group's cells are "missing" or "old"; the largest gaps of each group (C412).
+    observability : {groups: [{group, value, low, high}], untested: [group], labels, from_contacts}
+        Labels known in the group ÷ among everybody; how many labels are 1, and {value, low, high}, the share of them
+        that earlier contacts produced, null where the need does not say (C406).
+    label_choice : {kind, k, compared, lists, shifts, concentration}
+        Who is listed at k* under each label, as :func:`ethics.label_audit.label_choice` gives it (C414).
     """
 
     need_id: str

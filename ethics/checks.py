@@ -8,9 +8,11 @@ from ethics import (
     equality_checks,
     explanation_checks,
     group_checks,
+    label_checks,
     openness_checks,
     people_checks,
     privacy_checks,
+    proxy_checks,
     responsibility_checks,
     security_checks,
 )
@@ -23,9 +25,11 @@ MODULES = (
     explanation_checks,
     group_checks,
     crossing_checks,
+    label_checks,
     equality_checks,
     responsibility_checks,
     privacy_checks,
+    proxy_checks,
     security_checks,
     control_checks,
 )

@@ -36,6 +36,10 @@ __all__ = [
     "judge_list",
 ]
 
+_TOLD = 20
+"""Columns that tell a group best, in a verdict's record."""
+_TOLD_GAP = 0.05
+
 LIST_CHECKS = tuple(id for id, check in BUILT.items() if check.for_lists)
 ONLINE_CHECKS = ("C102", "C103", "C301", "C701", "C702", "C801")
 
@@ -187,6 +191,28 @@ def _record(evidence: Evidence, fairness: FairnessTable | None) -> dict[str, Any
         "fair_worlds_pass": None if fairness is None else decimal(fairness.fair_worlds_pass),
         "register": _copied(evidence.register),
         "impact": _copied(evidence.impact),
+        **_of_groups(evidence),
+    }
+
+
+def _of_groups(evidence: Evidence) -> dict[str, Any]:
+    """The tables of :meth:`ethics.GroupRegister.examine`, without what is too small to be worth telling."""
+    choice, seen = evidence.label_choice, evidence.observability
+    columns = sorted(evidence.column_proxies or (), key=lambda row: -row["auc"])
+    contacts = None if seen is None else seen["from_contacts"]
+    return {
+        "group_proxies": [_as_written(row) for row in evidence.group_proxies or ()],
+        "column_proxies": [_as_written(row) for row in columns[:_TOLD]],
+        "missingness": [_as_written(row) for row in evidence.missingness or () if row["value"] > _TOLD_GAP],
+        "observability": [_as_written(row) for row in ((seen or {}).get("groups") or ())],
+        "labels_from_contacts": None if contacts is None else _as_written(contacts),
+        "label_choice": None
+        if choice is None
+        else {
+            "kind": str(choice["kind"]),
+            "compared": list(choice["compared"]),
+            **{name: [_as_written(row) for row in choice[name]] for name in ("lists", "shifts", "concentration")},
+        },
     }
 
 

@@ -26,6 +26,7 @@ from models.baselines import audit_cut_of as audit_cut_of
 from models.baselines import duels as duels
 from models.gate_evidence import NAMES as INSIDE
 from models.gate_evidence import inside_evidence
+from models.label_choice import rank_by_indicators
 from models.metrics import REPLICATES, Estimate, evaluate, single_column_aucs
 from models.need import Need
 from models.need_parts import written
@@ -79,6 +80,7 @@ def gather_evidence(
     train_weights: np.ndarray | None = None,
     policy: Policy | None = None,
     step: Callable[..., None] | None = None,
+    of_label: Mapping[str, np.ndarray] | None = None,
 ) -> GatheredEvidence:
     """Fill the gate's tables from a model and the rows it is judged on.
 
@@ -116,6 +118,9 @@ def gather_evidence(
         out.
     step : callable, optional
         Told what is being done: ``step(text, done, total)``.
+    of_label : mapping, optional
+        What else is known of the judged rows' labels (n,): :data:`ethics.label_audit.FROM_CONTACT` bool,
+        :data:`ethics.label_audit.VALUE` float64.
 
     Raises
     ------
@@ -125,7 +130,12 @@ def gather_evidence(
     if not trained_by.strip():
         raise BadInput(Fault("trained_by", "is empty", "Name who trained, so that the auditor can be somebody else"))
     need = model.need
-    rows = judged_rows(model, judged, seen_in_training, secret, households, orders=orders, weight=weight)
+    further = dict(of_label or {})
+    if training is not None and isinstance(model, NeedModel):
+        further |= rank_by_indicators(need, training, judged, seed)
+    rows = judged_rows(
+        model, judged, seen_in_training, secret, households, orders=orders, weight=weight, further=further
+    )
     # Where as-of dates follow an event, the persons of many days stand in one list.
     by_date = need.cohort.as_of is None or need.cohort.as_of.on is None
     k = need.capacity.k if k is None else k
@@ -195,6 +205,7 @@ def judged_rows(
     *,
     orders: Mapping[str, np.ndarray] | None = None,
     weight: np.ndarray | None = None,
+    further: Mapping[str, np.ndarray] | None = None,
 ) -> pl.DataFrame:
     """Rows as the gate takes them, one per person.
 
@@ -203,7 +214,8 @@ def judged_rows(
     polars.DataFrame
         ``person_id``, ``as_of_date``, ``rank_score``, ``tie_key``, ``probability`` (null for a rule), ``label`` (null
         = unknown), ``rule_score``, ``seen_in_training``, ``indicator:<name>`` …; where they are given, each of
-        ``orders`` by its name, ``weight``, and ``household`` (null: alone).
+        ``orders`` by its name, ``weight``, each of ``further`` by its name (``by:<indicator>``: rank score had the
+        indicator been the label), and ``household`` (null: alone).
 
     Raises
     ------
@@ -226,6 +238,7 @@ def judged_rows(
         *(pl.Series(INDICATOR + name, values) for name, values in judged.indicators.items()),
         *(pl.Series(name, score, dtype=pl.Float64) for name, score in (orders or {}).items()),
         *([] if weight is None else [pl.Series("weight", weight, dtype=pl.Float64)]),
+        *(pl.Series(name, values) for name, values in (further or {}).items()),
     )
     keyed = [
         part.with_columns(pl.Series("tie_key", tie_keys(secret, part["person_id"].to_list(), model.digest, day)))

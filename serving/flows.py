@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,7 +55,7 @@ def _judge_run(
     from ethics.signing import seal
     from ethics.verdict_chain import latest
     from ethics.verdict_changes import with_changes
-    from models.evidence import audit_cut_of, load_evidence
+    from models.evidence import audit_cut_of, load_evidence, read_evidence
     from models.registry import logged_digests, refuse_person_split, run_model
 
     now = now or datetime.now(UTC)
@@ -88,6 +89,17 @@ def _judge_run(
     groups = GroupRegister.open(_groups_of(record, city_folder))
     fairness = groups.measure(evidence.rows, cuts, home.policy, seed=evidence.seed)
     before = latest(chain_of(home, need.id)[0])
+    examined = groups.examine(
+        evidence.rows,
+        read_evidence(folder).features,
+        cuts,
+        home.policy,
+        seed=evidence.seed,
+        kind=need.label.kind if need.label else "need",
+        gain=_gain_of(model),
+        feature_of={row["column"]: row["feature"] for row in evidence.features},
+    )
+    evidence = replace(evidence, **examined)
     verdict = judge(
         evidence,
         fairness,
@@ -125,6 +137,15 @@ def _check(check: Any) -> dict[str, Any]:
     words = ("id", "version", "severity", "state", "statistic", "group", "needs", "attested_by")
     numbers = {name: getattr(check, name) for name in ("value", "low", "high", "threshold")}
     return {**{name: getattr(check, name) for name in words}, **{k: number_or_null(v) for k, v in numbers.items()}}
+
+
+def _gain_of(model: Any) -> dict[str, float] | None:
+    """Each column's share of what the model's trees gain by their splits; None for a rule."""
+    if model.kind == "rule":
+        return None
+    gain = model.booster.feature_importance("gain")
+    total = float(gain.sum()) or 1.0
+    return {name: float(part) / total for name, part in zip(model.columns, gain, strict=True)}
 
 
 def _subject_of(model: Any, logged: Mapping[str, str]) -> dict[str, str]:

@@ -166,8 +166,14 @@ def _search(home: Home, laid: Layout, trials: int, workers: int, step: Step) -> 
 def _gather(
     home: Home, city: City, experiment: Experiment, recorded: dict[str, str], seed: int, by: str, step: Step
 ) -> GatheredEvidence:
+    from ethics.label_audit import FROM_CONTACT, VALUE
+    from features.label import label_values, produced_by_contacts
     from models.evidence import gather_evidence
 
+    label, keys = experiment.need.label, experiment.judged.keys
+    found = {}
+    if label is not None:
+        found = {FROM_CONTACT: produced_by_contacts(city, keys, label), VALUE: label_values(city, keys, label)}
     return gather_evidence(
         experiment.model,
         experiment.judged,
@@ -184,6 +190,7 @@ def _gather(
         train_weights=experiment.train_weights,
         policy=home.policy,
         step=step,
+        of_label={name: values for name, values in found.items() if values is not None},
     )
 
 

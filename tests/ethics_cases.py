@@ -84,6 +84,21 @@ def responsible(**changes):
     return {**people, "review_by": "2027-06-30", **changes}
 
 
+def proxy_row(group="language=fi", **changes):
+    row = {"group": group, "n": 4000, "features": 0.6, "features_low": 0.58, "features_high": 0.62, "score": 0.52}
+    return row | {"score_low": 0.5, "score_high": 0.54, "score_implied": 0.5} | changes
+
+
+def gap_row(feature="absence", gap=0.02, group="language=other", kind="missing"):
+    return {"feature": feature, "kind": kind, "group": group, "value": gap, "low": gap - 0.01, "high": gap + 0.01}
+
+
+def shift_row(indicator, value=1.0, need=1.0, group="language=other", compared=True):
+    ratios = {"value": value, "low": 0.9 * value, "high": 1.1 * value}
+    needs = {"need": need, "need_low": 0.9 * need, "need_high": 1.1 * need}
+    return {"group": group, "indicator": indicator, "compared": compared, **ratios, **needs}
+
+
 PASSING = Evidence(
     need_id="youth_exclusion",
     kind="model",
@@ -143,6 +158,25 @@ PASSING = Evidence(
     register=register(),
     responsible=responsible(),
     impact={},
+    group_proxies=tuple(proxy_row(f"language={group}") for group in ("fi", "other")),
+    column_proxies=(
+        {"column": "absence.count.90d", "group": "sex=f", "auc": 0.6, "auc_low": 0.5, "auc_high": 0.7, "gain": 1.0},
+    ),
+    missingness=(gap_row("absence", 0.02),),
+    observability={
+        "groups": ({"group": "language=fi", "value": 1.0, "low": 0.98, "high": 1.02},),
+        "untested": (),
+        "labels": 900,
+        "from_contacts": {"value": 0.1, "low": 0.08, "high": 0.12},
+    },
+    label_choice={
+        "kind": "need",
+        "k": 5200,
+        "compared": ("psychiatric care", "child welfare"),
+        "lists": (),
+        "shifts": tuple(shift_row(name) for name in ("psychiatric care", "child welfare")),
+        "concentration": (),
+    },
 )
 
 LIST = ListEvidence(
