@@ -1,5 +1,6 @@
 """Keys over their lives: made, rotated, revoked, and never where git would keep them."""
 
+import hmac
 import io
 import json
 import subprocess
@@ -8,12 +9,15 @@ from datetime import timedelta
 
 import pytest
 from ethics_cases import NOW, attestation, key_ring
+from sqlalchemy import text
 from test_signing import faults, signed, verdict_of, verified
 
 from ethics import BadInput, KeyRing, NotTrusted, countersign, seal, sign_attestation
 from ethics.attestation import read_attestation
 from ethics.keys import read_trust, trust_bytes
 from serving.cli import main
+from serving.home import Home
+from serving.settings import Settings
 
 
 def command(*words):
@@ -131,3 +135,28 @@ def test_the_commands_of_keys(tmp_path):
     assert command("keys", "export", "--to", tmp_path / "trust.json", "--home", home)[0] == 2
     acts = [row["action"] for row in command("audit", "log", "--home", home)[1]["rows"]]
     assert acts == ["keys make", "keys rotate", "keys revoke"]
+
+
+def test_the_access_log_tells_who_looked_at_a_person_and_prints_nobody(tmp_path):
+    home = Home(Settings(home=tmp_path / "home"))
+    secret = home.settings.secret("audit-persons")
+    hashed = {name: hmac.digest(secret, name.encode(), "sha256").hex() for name in ("000123", "000456")}
+    for name, need in (("000123", "youth"), ("000456", "youth"), ("000123", "health")):
+        home.audit_log.append("explain", "data scientist", need=need, person=hashed[name], purpose="resident")
+    home.audit_log.append("train", "data scientist", need="youth")
+
+    def numbers(*words):
+        code, said = command("audit", "log", *words, "--home", home.root)
+        assert code == 0 and not set(hashed.values()) & set(json.dumps(said).replace('"', " ").split())
+        return [row["number"] for row in said["rows"]]
+
+    assert numbers() == [1, 2, 3, 4]
+    assert numbers("--need", "youth") == [1, 2, 4]
+    assert numbers("--person", "000123") == numbers("--person", hashed["000123"]) == [1, 3]
+    assert numbers("--person", "000123", "--need", "health") == [3]
+    assert numbers("--person", "nobody") == numbers("--since", "2999-01-01") == []
+    with home.engine.begin() as connection:
+        connection.execute(text("update audit_log set actor = 'nobody' where number = 2"))
+    code, said = command("audit", "log", "--home", home.root)
+    (fault,) = said["errors"]
+    assert (code, fault["where"], fault["wrong"]) == (30, "audit log main, row 2", "was changed after it was written")
