@@ -209,7 +209,7 @@ def verify_records(home: Home, verdict_path: Path | None) -> dict[str, Any]:
         if faults:
             raise NotTrusted(*faults)
         n = {need_id: len(links) for need_id, (links, _) in chains.items()}
-        chained = "".join(f"; {need_id}, {length} verdicts" for need_id, length in n.items())
+        chained = "".join(f"; {need_id}, {length} verdict{'s' * (length != 1)}" for need_id, length in n.items())
         return {"what": f"audit log, {len(home.audit_log.rows())} rows{chained}", "verdicts": n}
     verified = approval.verify_verdict(home, verdict_path)
     before = verified.verdict.previous_sha256
