@@ -355,7 +355,7 @@ class GroupMeasures:
             harm = (drawn > above).mean(axis=0)
         size = self.point.need[0] if n is None else n
         people = self.point.at[0 if cut == AT_K else 1].found[0] if n is None else n
-        estimates = {name: (value, low, high, harm)}
+        estimates: dict[str, tuple[Floats, ...]] = {name: (value, low, high, harm)}
         threshold = below if below is not None else above
         if self.crossed and threshold is not None and cut not in (AT_K, ABOVE_AUDIT):
             estimates[name + SHRUNK] = self._shrunk(value, drawn, threshold, below is not None)
