@@ -63,8 +63,9 @@ def test_ten_rows_written_by_hand_are_judged():
     assert verdict.state == "INCONCLUSIVE"
     assert {check.state for check in verdict.checks if check.id == "C401"} == {"not_testable"}
     assert {check.needs for check in verdict.checks if check.is_open} == {"AT-05", "AT-07"}
-    others = {check.id: check.state for check in verdict.checks if check.id not in ("C401", "C403", "C502")}
+    others = {check.id: check.state for check in verdict.checks if check.id not in ("C401", "C403", "C405", "C502")}
     assert set(others.values()) == {"pass"}
+    assert (check_of(verdict, "C405").state, check_of(verdict, "C405").facts) == ("warn", {"case": "not_testable"})
 
 
 def test_a_fair_model_of_a_large_city_passes_every_check():
@@ -85,7 +86,11 @@ def test_a_model_that_does_not_see_a_groups_need_is_blocked():
     verdict = judged(table=fair_table(small=0.0, drop_label=0.5))
     assert verdict.state == "BLOCK"
     blocking = [check for check in verdict.checks if check.state == "block"]
-    assert [(check.id, check.group, check.needs) for check in blocking] == [("C401", "language=other", None)]
+    assert [(check.id, check.group, check.needs) for check in blocking] == [
+        ("C401", "language=other", None),
+        ("C402", "sex × language=f × other", None),
+        ("C402", "sex × language=m × other", None),
+    ]
     assert blocking[0].high < POLICY.thresholds.min_recall_ratio
     assert blocking[0].facts["missed"] > blocking[0].facts["missed_low"] > 0
 
@@ -368,7 +373,13 @@ def test_an_unknown_required_check_is_an_error_and_named():
 def test_no_groups_at_all_is_an_error():
     verdict = judge(PASSING, None, POLICY, issued_at=NOW)
     assert verdict.state == "ERROR"
-    assert {check.id for check in verdict.checks if check.state == "error"} == {"C401", "C403", "C409"}
+    assert {check.id for check in verdict.checks if check.state == "error"} == {
+        "C401",
+        "C402",
+        "C403",
+        "C405",
+        "C409",
+    }
 
 
 def test_a_table_measured_against_other_thresholds_is_an_error():
