@@ -99,10 +99,6 @@ def test_one_person_with_two_keys_is_one_pair_of_eyes(tmp_path):
         ring.make(role, name, demonstration=True, days=7, now=NOW - timedelta(days=1))
     (tmp_path / "given").mkdir()
     assert ("C401", "language=rare") in waiting(judged(given(ring, tmp_path / "given", attestation())))
-    ring.make("equality_officer", "Equality officer", demonstration=True, days=7, now=NOW - timedelta(hours=2))
-    signed = sign_attestation(attestation(), *(ring.signer(role) for role in ("service_owner", "equality_officer")))
-    (tmp_path / "given" / "0.json").write_bytes(signed)
-    assert waiting(judged(read_attestations(tmp_path / "given", ring.trust(), NOW))) == {("C403", "language=rare")}
 
 
 def test_an_attestation_that_lifts_nothing_makes_no_pass_attested(ring, tmp_path):
