@@ -5,6 +5,7 @@ from ethics_cases import NOW, PASSING, POLICY, attestation, evidence, fair_table
 from pydantic import ValidationError
 
 from ethics import (
+    KeyRing,
     NotTrusted,
     SignedAttestation,
     countersign,
@@ -90,6 +91,14 @@ def test_every_role_the_policy_names_must_have_signed(ring, tmp_path):
     both = countersign(sign_attestation(attestation(), ring.signer("service_owner")), ring.signer("equality_officer"))
     (tmp_path / "0.json").write_bytes(both)
     assert waiting(judged(read_attestations(tmp_path, ring.trust(), NOW))) == {("C403", "language=rare")}
+
+
+def test_one_person_with_two_keys_is_one_pair_of_eyes(tmp_path):
+    ring = KeyRing(tmp_path / "keys")
+    for role, name in (("service_owner", "Head  of Services"), ("equality_officer", "head of services")):
+        ring.make(role, name, demonstration=True, days=7, now=NOW - timedelta(days=1))
+    (tmp_path / "given").mkdir()
+    assert ("C401", "language=rare") in waiting(judged(given(ring, tmp_path / "given", attestation())))
 
 
 def test_an_attestation_that_lifts_nothing_makes_no_pass_attested(ring, tmp_path):
