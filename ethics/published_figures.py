@@ -93,11 +93,11 @@ def counts_of(tables: Sequence[CountTable]) -> Counts:
                 each = Sum(place_of(table, group, whole), tuple(place_of(table, group, part) for part in parts))
                 sums[each.whole, each.parts[0]] = each
     complete = {(each.whole, part) for each in sums.values() if len(each.parts) == 2 for part in each.parts}
-    for whole, part in dict.fromkeys(_nested(tables)):
-        if (whole, part) not in complete and people[whole] >= people[part]:
-            rest = (*whole[:2], f"{whole[2]} - {part[2]}")
-            people[rest] = people[whole] - people[part]
-            sums[whole, part] = Sum(whole, (part, rest))
+    for of, part in dict.fromkeys(_nested(tables)):
+        if (of, part) not in complete and people[of] >= people[part]:
+            rest = (of[0], of[1], f"{of[2]} - {part[2]}")
+            people[rest] = people[of] - people[part]
+            sums[of, part] = Sum(of, (part, rest))
     for each in (*_totals(people), *_crossings(people)):
         sums[each.whole, each.parts[0]] = each
     return Counts(people, list(sums.values()))
@@ -107,7 +107,7 @@ def _nested(tables: Sequence[CountTable]) -> Iterable[tuple[Key, Key]]:
     """Pairs of counts of which the second counts some of the first: the rest follows as soon as both are known."""
     for table in tables:
         pairs = [("n", name) for name in table.shown if name != "n"]
-        pairs += [columns[:2][::-1] for columns in map(tuple, table.rates.values()) if len(columns) >= 2]
+        pairs += [(columns[1], columns[0]) for columns in table.rates.values() if len(columns) >= 2]
         pairs += WITHIN
         here = [(whole, part) for whole, part in pairs if {whole, part} <= set(table.counts) and whole != part]
         for group in table.groups:

@@ -98,8 +98,8 @@ class Program:
         for whole, parts in counts.sums:
             terms = [(self.place[whole], -1.0), *((self.place[part], 1.0) for part in parts)]
             lines.append((terms, 0.0, 0.0))
-        for terms, low, high in figures:
-            known = [(self.place[key], factor) for key, factor in terms]
+        for figure, low, high in figures:
+            known = [(self.place[key], factor) for key, factor in figure]
             if len(known) == 1 and known[0][1] == 1.0:
                 position = known[0][0]
                 self.low[position] = max(self.low[position], np.ceil(low - _CLOSE))
