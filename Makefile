@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 FULL := $(VENV)/.ready-full
+AEQUITAS := .venv-aequitas
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 help: ## list the targets
@@ -26,7 +27,7 @@ demo: $(READY) ## the main job on an invented city: features, models, gate, list
 test: $(READY) ## the tests (10 minutes at most on 2 cores)
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not full"
 
-$(FULL): $(READY)
+$(FULL): $(READY) $(AEQUITAS)/.ready
 	sh tests/setup_full.sh
 	@touch $(FULL)
 
@@ -56,7 +57,16 @@ bench-training: $(READY) ## training beside bare LightGBM on 200 000 rows x 500 
 	$(BIN)/python tests/benchmarks/bench_metrics.py
 	$(BIN)/python tests/benchmarks/bench_training.py
 
+$(AEQUITAS)/.ready: tests/oracles/aequitas.lock
+	$(PYTHON) -m venv $(AEQUITAS)
+	$(AEQUITAS)/bin/pip install --quiet --require-hashes -r tests/oracles/aequitas.lock
+	@touch $(AEQUITAS)/.ready
+
+oracle-aequitas: $(READY) $(AEQUITAS)/.ready ## group measures beside Aequitas, in an environment of its own (needs COMPAS in ../shared/data)
+	$(BIN)/python tests/oracles/aequitas_oracle.py
+
 trials: $(READY) ## invented worlds with known truth: the gate, intervals, leaks, censoring, kills, uplift (an hour)
+	$(BIN)/python tests/benchmarks/gate_trials.py
 	$(BIN)/python tests/benchmarks/worlds.py
 	$(BIN)/python tests/benchmarks/kills.py
 	$(BIN)/python tests/benchmarks/uplift_trials.py
@@ -66,6 +76,6 @@ lock: ## pin the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile pyproject.toml --extra dev --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --upgrade -o requirements.lock
 
 clean: ## remove the virtual environment, the state and the caches
-	rm -rf $(VENV) var .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(AEQUITAS) var .hypothesis .mypy_cache .ruff_cache
 
-.PHONY: help setup demo test setup-full test-full lint bench bench-features bench-city-features bench-training trials lock clean
+.PHONY: help setup demo test setup-full test-full lint bench bench-features bench-city-features bench-training oracle-aequitas trials lock clean

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -17,7 +18,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from ethics.digests import canonical_json, sha256
 from ethics.refusals import BadInput, Fault, NotTrusted, faults_of
-from ethics.signing import SignedBy, check_signatures, open_envelope, sign_payload
+from ethics.signing import SignedBy, check_signatures, open_envelope, retired_faults, sign_payload
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer
@@ -82,24 +83,30 @@ class SignedAttestation:
     def lifts(self, check: Check, evidence: Evidence, policy: Policy, now: datetime) -> bool:
         """Whether this lifts that open check, now.
 
-        The AT-05 that accepts too few indicators (C404) also lifts C403 where there is nothing to test.
+        The AT-05 that accepts too few indicators (C404) also lifts C403 and C414 where there is nothing to test.
         """
         statement = self.attestation
         rule = policy.attestations.get(statement.id)
         named = statement.check == check.id or (
-            statement.check == "C404" and check.id == "C403" and check.state == "not_testable"
+            statement.check == "C404" and check.id in ("C403", "C414") and check.state == "not_testable"
         )
         return (
             rule is not None
             and named
             and statement.id == check.needs
             and statement.speaks_of(check.group)
+            and (check.id not in NAMED_ONLY or statement.group is not None)
             and statement.need_id == evidence.need_id
             and statement.model_digest == evidence.model_digest
             and statement.policy_digest == policy.digest
-            and set(rule.roles) <= {signed.key.role for signed in self.signed_by}
+            and self._signed_by_all(rule.roles)
             and statement.given_at <= now < min(statement.expires_at, statement.given_at + _longest(rule, check))
         )
+
+    def _signed_by_all(self, roles: Sequence[str]) -> bool:
+        """Whether every role has signed, each by another holder: two keys of one person are one pair of eyes."""
+        holders = [{_holder(signed) for signed in self.signed_by if signed.key.role == role} for role in roles]
+        return any(len(set(chosen)) == len(roles) for chosen in product(*holders))
 
     def summary(self) -> dict[str, Any]:
         """What the verdict holds of it."""
@@ -108,7 +115,14 @@ class SignedAttestation:
         return {**statement, "sha256": self.sha256, "signers": sorted(keys, key=lambda key: key["keyid"])}
 
 
+NAMED_ONLY = ("C602",)
+"""Checks that only a statement that names the group lifts: a feature of health is vouched for by name."""
+
 _SHOWN = ("id", "check", "group", "reasons", "evidence", "name", "role", "organisation", "given_at", "expires_at")
+
+
+def _holder(signed: SignedBy) -> str:
+    return " ".join(signed.key.name.casefold().split())
 
 
 def _longest(rule: Any, check: Check) -> timedelta:
@@ -145,6 +159,7 @@ def read_attestation(content: bytes, where: str, trust: Mapping[str, TrustedKey]
     if all(signed.key.role != statement.role for signed in signed_by):
         wrong = f"says it is given as {statement.role}, but no valid signature is of that role"
         faults.append(Fault(where, wrong, f"Have a trusted {statement.role} key sign it"))
+    faults += retired_faults(signed_by, statement.given_at)
     if now >= statement.expires_at:
         faults.append(
             Fault(where, f"expired at {statement.expires_at.isoformat()}", "Give it anew, or remove the file")

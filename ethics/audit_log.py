@@ -102,6 +102,12 @@ class AuditLog:
         with self._engine.connect() as connection:
             return [dict(row._mapping) for row in connection.execute(mine)]
 
+    def facts_of(self, action: str) -> list[dict[str, Any]]:
+        """The facts of every act of one kind by this writer, oldest first."""
+        chosen = select(_LOG.c.facts).where(_LOG.c.writer == self._writer, _LOG.c.action == action)
+        with self._engine.connect() as connection:
+            return [json.loads(row.facts) for row in connection.execute(chosen.order_by(_LOG.c.number))]
+
     def verify(self) -> list[Fault]:
         """Every place where the chain does not hold; empty when it does."""
         faults = []

@@ -70,7 +70,48 @@ class Evidence:
     invented : bool
         True when the city is invented; every page then says so.
 
-    What follows is None where it was not gathered; a check that asks for it then is an error, never a pass.
+    What follows is None where it was not gathered; a check that asks for it then is an error, never a pass. Where a
+    part could not be done (too few persons to refit, say), its figures are null and ``not_done`` says why.
+
+    reason_stability : {overlap, low, high, refits, people, rows, of_rows, …}
+        Mean Jaccard index, in [0, 1], of people's first three reasons by the model and by bootstrap refits (C303).
+    monotone : sequence of {column, direction, probes, violations, largest, proved}
+        Per column with a declared direction; ``proved`` by the trees themselves (C304). Empty: none is declared.
+    flips : sequence of {feature, columns, people, values, median, low, high}
+        Per feature that is also a ground of discrimination: percentiles that people move when it is another (C410).
+    forbidden : sequence of {feature, names, source, special_category}
+        Per feature the attribute or codes it reads (C602).
+    feature_value : sequence of {feature, columns, used, worth, low, high}
+        Per feature: recall at the audit cut lost without it; null for those that were not left out (C605).
+    membership : sequence of {group, members, held_out, auc, low, high}
+        How well a threshold of the loss tells who was learnt from, at the same as-of dates (C606).
+    leaves : {smallest_leaf, trees, levels: [{column, level, rows}]}
+        Training rows of the smallest leaf, and of every category that a split names (C607).
+    determinism : {rows, different}
+        Rows scored again, and those of them that got another score (C704).
+    robustness : {overlap, low, high, draws, rows, cut}
+        Share of the first rows that stay so when inputs are one quantum off (C705).
+    register : mapping
+        :func:`ethics.register_record.register_record`: what the city's AI register would say of this need, with the
+        digests of what it describes (C201–C203).
+    responsible : {owner, deputy, dpo: {name, email, phone}, review_by}
+        Who answers for the need, by role, and the ISO day of its next review; empty where not written (C501).
+    impact : mapping
+        Question → answer in fi, sv and en (empty where nobody answered), for the drafts of FRIA and DPIA; no check
+        reads it.
+    group_proxies : sequence of {group, n, features, features_low, features_high, score, score_low, score_high, ...}
+        How well each group of at least 100 people is told from the features, and from the score alone among people
+        with the same label and indicators: areas under the curve, 0.5 to 1, null where there are no labels;
+        ``score_implied`` is that of a calibrated score (C603).
+    column_proxies : sequence of {column, group, auc, auc_low, auc_high, gain}
+        The group that each column tells best, and the column's share of the trees' gain (C604).
+    missingness : sequence of {feature, kind, group, value, low, high}
+        By how much larger a share of the group's cells are "missing" or "old"; the largest gaps of each group (C412).
+    observability : {groups: [{group, value, low, high}], untested: [group], labels, from_contacts}
+        Labels known in the group ÷ among everybody; how many labels are 1, and {value, low, high}, the share of them
+        that earlier contacts produced, null where the need does not say (C406).
+    label_choice : {kind, k, compared, lists, shifts, concentration}
+        Who is listed at k* under each label, as :func:`ethics.label_audit.label_choice` gives it (C414).
     """
 
     need_id: str
@@ -115,6 +156,7 @@ class Evidence:
     coverage: Sequence[Mapping[str, Any]] | None = None
     # P5
     responsible: Mapping[str, Any] | None = None
+    impact: Mapping[str, Mapping[str, str]] | None = None
     # P6
     forbidden: Sequence[Mapping[str, Any]] | None = None
     group_proxies: Sequence[Mapping[str, Any]] | None = None
@@ -145,6 +187,12 @@ class ListEvidence:
     signing_keys : sequence as in :class:`Evidence`
         The keys that did sign the verdict.
     verdict_expires_at : datetime
+    determinism : {rows, different} or None
+        Scored rows that were scored again, and those of them that got another score. None is an error.
+    register : mapping
+        The verdict's register record (C202); None is an error.
+    attestations : sequence of {id, check, given_at, expires_at}
+        Those by which the verdict passed (C502); None is an error.
     """
 
     kind: Literal["model", "rule"]
@@ -162,3 +210,6 @@ class ListEvidence:
     stop_switch_set: bool
     stop_switch_tested_at: datetime | None
     moment: datetime
+    determinism: Mapping[str, Any] | None = None
+    register: Mapping[str, Any] | None = None
+    attestations: Sequence[Mapping[str, Any]] | None = None

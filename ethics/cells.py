@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -27,6 +27,9 @@ BINS = 1000
 VENTILES = 20
 INDICATOR = "indicator:"
 UNKNOWN = "unknown"
+LISTED = -1
+"""The bin of a crossing too small to test: its people are counted under the pooled group, and only listed here."""
+_MAX_CODES = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -88,14 +91,48 @@ def bins_of_ranks(n: int, cuts: Cuts) -> Ints:
     return np.searchsorted(starts, np.arange(n), side="right").astype(np.int64) - 1
 
 
-def count_cells(
-    *,
-    bins: Ints,
-    label: Floats | None,
-    groups: Mapping[str, npt.ArrayLike],
-    probability: Floats | None,
-    indicators: Mapping[str, Bools],
-) -> pl.DataFrame:
+class Coded(NamedTuple):
+    """A column of groups as numbers: ``names`` in alphabetical order, ``member`` (n,) each row's place among them."""
+
+    names: list[str]
+    member: npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """People in rank order as :func:`count_block` counts them; after that none of these is needed.
+
+    ``pattern`` (n,) holds one bit per indicator, in the order of ``indicators``. ``rank_sums`` are null in cells
+    where it is False: a selection that was given has no order.
+    """
+
+    bins: Ints
+    label: Floats | None
+    probability: Floats | None
+    indicators: tuple[str, ...]
+    pattern: Ints
+    k: int
+    has_rank: bool
+
+    @classmethod
+    def of(
+        cls,
+        bins: Ints,
+        label: Floats | None,
+        probability: Floats | None,
+        indicators: Mapping[str, Bools],
+        *,
+        k: int,
+        has_rank: bool,
+    ) -> Rows:
+        """The rows, with their indicators as bits."""
+        pattern = np.zeros(bins.size, dtype=np.int64)
+        for position, hit in enumerate(indicators.values()):
+            pattern |= np.asarray(hit, dtype=np.int64) << position
+        return cls(bins, label, probability, tuple(indicators), pattern, k, has_rank)
+
+
+def count_cells(rows: Rows, groups: Mapping[str, Coded]) -> pl.DataFrame:
     """Count rows into cells, one block per attribute.
 
     Returns
@@ -103,44 +140,67 @@ def count_cells(
     polars.DataFrame
         ``attribute``, ``group``, ``bin`` (0 = highest scores), ``label`` (0/1, null when no label exists),
         ``indicator:<name>`` 0/1 …, ``n`` persons, ``sum_probability`` (null when there are no probabilities);
-        sorted, empty cells left out.
+        ``sum_rank`` (ranks from 1) and ``sum_discount`` (of 1 / log2(1 + rank)) of the people above k, null below
+        it; sorted, empty cells left out.
     """
     import polars as pl
 
-    bits = np.zeros(bins.size, dtype=np.int64)
-    for position, hit in enumerate(indicators.values()):
-        bits |= np.asarray(hit, dtype=np.int64) << position
-    n_patterns = 1 << len(indicators)
-    outcome = np.zeros(bins.size, dtype=np.int64) if label is None else label.astype(np.int64)
-    within = (bins * 2 + outcome) * n_patterns + bits
-    n_within = (int(bins.max(initial=0)) + 1) * 2 * n_patterns
-    blocks = []
-    for attribute, column in groups.items():
-        names, member = _coded(attribute, column, bins.size)
-        code, cell, n = np.unique(member * n_within + within, return_inverse=True, return_counts=True)
-        rest, pattern = np.divmod(code, n_patterns)
-        place = rest // 2
-        expected = None if probability is None else np.bincount(cell, weights=probability, minlength=code.size)
-        blocks.append(
-            pl.DataFrame(
-                {
-                    "attribute": pl.Series([attribute], dtype=pl.String).new_from_index(0, code.size),
-                    "group": pl.Series(names, dtype=pl.String).gather(place // (n_within // (2 * n_patterns))),
-                    "bin": (place % (n_within // (2 * n_patterns))).astype(np.int32),
-                    "label": pl.Series(
-                        (rest % 2).astype(np.int8) if label is not None else [None] * code.size, dtype=pl.Int8
-                    ),
-                    **{INDICATOR + name: ((pattern >> j) & 1).astype(np.uint8) for j, name in enumerate(indicators)},
-                    "n": n.astype(np.int64),
-                    "sum_probability": pl.Series(
-                        expected if expected is not None else [None] * code.size, dtype=pl.Float64
-                    ),
-                }
-            )
-        )
-    if not blocks:
+    if not groups:
         raise BadInput(Fault("groups", "hold no attribute, so nothing can be measured", "Give groups.parquet a column"))
-    return pl.concat(blocks)
+    return pl.concat([count_block(rows, attribute, coded, with_ranks=True) for attribute, coded in groups.items()])
+
+
+def count_block(rows: Rows, attribute: str, coded: Coded, *, with_ranks: bool) -> pl.DataFrame:
+    """One attribute's cells; see :func:`count_cells`."""
+    import polars as pl
+
+    n_patterns = 1 << len(rows.indicators)
+    outcome = np.int64(0) if rows.label is None else rows.label.astype(np.int64)
+    n_within = (int(rows.bins.max(initial=0)) + 1) * 2 * n_patterns
+    within = coded.member.astype(np.int64) * n_within + (rows.bins * 2 + outcome) * n_patterns + rows.pattern
+    code, n, sums = _counted(within, len(coded.names) * n_within, rows.probability)
+    ranks: list[Floats | None] = [None, None]
+    if with_ranks and rows.has_rank:
+        top = np.searchsorted(code, within[: rows.k])
+        rank = np.arange(1, top.size + 1, dtype=np.float64)
+        above = np.bincount(top, minlength=code.size) > 0
+        ranks = [
+            np.where(above, np.bincount(top, weights=weights, minlength=code.size), np.nan)
+            for weights in (rank, 1 / np.log2(1 + rank))
+        ]
+    rest, pattern = np.divmod(code, n_patterns)
+    member, place = np.divmod(rest // 2, n_within // (2 * n_patterns))
+
+    def numbers(values: Floats | None) -> pl.Series:
+        column = pl.Series([None] * code.size if values is None else values, dtype=pl.Float64)
+        return column.fill_nan(None)
+
+    return pl.DataFrame(
+        {
+            "attribute": pl.Series([attribute], dtype=pl.String).new_from_index(0, code.size),
+            "group": pl.Series(coded.names, dtype=pl.String).gather(member),
+            "bin": place.astype(np.int32),
+            "label": pl.Series(
+                (rest % 2).astype(np.int8) if rows.label is not None else [None] * code.size, dtype=pl.Int8
+            ),
+            **{INDICATOR + name: ((pattern >> j) & 1).astype(np.uint8) for j, name in enumerate(rows.indicators)},
+            "n": n.astype(np.int64),
+            "sum_probability": numbers(sums),
+            "sum_rank": numbers(ranks[0]),
+            "sum_discount": numbers(ranks[1]),
+        }
+    )
+
+
+def _counted(code: Ints, n_codes: int, probability: Floats | None) -> tuple[Ints, Ints, Floats | None]:
+    """The codes that occur, in order, how often, and the sum of probabilities; counted without a sort if few."""
+    if n_codes <= _MAX_CODES:
+        counts = np.bincount(code, minlength=n_codes)
+        found = np.flatnonzero(counts)
+        sums = None if probability is None else np.bincount(code, weights=probability, minlength=n_codes)[found]
+        return found, counts[found], sums
+    found, cell, counts = np.unique(code, return_inverse=True, return_counts=True)
+    return found, counts, None if probability is None else np.bincount(cell, weights=probability, minlength=found.size)
 
 
 def cells_as_bytes(cells: pl.DataFrame) -> bytes:
@@ -167,6 +227,7 @@ class Block:
     expected: Floats | None  # (g, b, 2): summed probability
     by_ventile: Floats  # (g, v): persons
     events: Floats  # (g, v, j): persons with the indicator
+    ranks: Floats | None = None  # (g, b, 3): persons above k, their summed ranks and discounts
 
 
 def blocks_of(cells: pl.DataFrame, indicators: Sequence[str]) -> list[Block]:
@@ -174,7 +235,7 @@ def blocks_of(cells: pl.DataFrame, indicators: Sequence[str]) -> list[Block]:
     import polars as pl
 
     blocks = []
-    for (attribute,), part in cells.group_by("attribute", maintain_order=True):
+    for (attribute,), part in cells.filter(pl.col("bin") != LISTED).group_by("attribute", maintain_order=True):
         names = part["group"].unique().sort()
         member = part["group"].replace_strict(names, range(len(names)), return_dtype=pl.Int64).to_numpy()
         bins = part["bin"].to_numpy().astype(np.int64)
@@ -187,6 +248,14 @@ def blocks_of(cells: pl.DataFrame, indicators: Sequence[str]) -> list[Block]:
         if part["sum_probability"].null_count() == 0:
             weights = part["sum_probability"].to_numpy()
             expected = np.bincount(at, weights=weights, minlength=int(np.prod(shape))).reshape(shape)
+        ranks = None
+        if part["sum_rank"].null_count() < part.height:
+            above = part["sum_rank"].is_not_null().to_numpy()
+            sums = (n * above, *(part[name].fill_null(0.0).to_numpy() for name in ("sum_rank", "sum_discount")))
+            size = len(names) * shape[1]
+            place = member * shape[1] + bins
+            ranks = np.stack([np.bincount(place, weights=values, minlength=size) for values in sums], axis=-1)
+            ranks = ranks.reshape(len(names), shape[1], 3)
         ventile = ventile_of_bins(count.sum(axis=(0, 2)))[bins]
         flat = member * VENTILES + ventile
         size = len(names) * VENTILES
@@ -201,6 +270,7 @@ def blocks_of(cells: pl.DataFrame, indicators: Sequence[str]) -> list[Block]:
                 np.stack(hits, axis=-1).reshape(-1, VENTILES, len(hits))
                 if hits
                 else np.zeros((len(names), VENTILES, 0)),
+                ranks,
             )
         )
     return blocks
@@ -213,8 +283,8 @@ def ventile_of_bins(persons: Floats) -> Ints:
     return ventile
 
 
-def _coded(attribute: str, column: npt.ArrayLike, n: int) -> tuple[list[str], Ints]:
-    """Group names in alphabetical order and each row's position among them; a missing value is a group of its own."""
+def coded(attribute: str, column: npt.ArrayLike, n: int) -> Coded:
+    """A column of groups as numbers; a missing value is a group of its own."""
     import polars as pl
 
     values = pl.Series(attribute, cast(Any, column), strict=False).cast(pl.String).fill_null(UNKNOWN)
@@ -222,5 +292,5 @@ def _coded(attribute: str, column: npt.ArrayLike, n: int) -> tuple[list[str], In
         raise BadInput(
             Fault(f"groups.{attribute}", f"has {values.len()} rows where the scores have {n}", "Give one value per row")
         )
-    names = values.unique().sort()
-    return names.to_list(), values.replace_strict(names, range(len(names)), return_dtype=pl.Int64).to_numpy()
+    names = values.unique().sort().to_list()
+    return Coded(names, values.cast(pl.Enum(names)).to_physical().to_numpy().astype(np.int16))

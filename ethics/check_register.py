@@ -14,7 +14,7 @@ from typing import Any
 from ethics.case import Evidence, ListEvidence
 from ethics.fairness import FairnessTable
 from ethics.policy import Policy
-from ethics.verdict import Check
+from ethics.verdict import NOT_A_NUMBER, NOTHING_EVALUATED, Check
 
 DOES_NOT_APPLY = "does not apply to a rule"
 Finding = dict[str, Any]
@@ -46,6 +46,7 @@ class BuiltCheck:
     for_scores: bool = False
     core: bool = False
     version: int = 1
+    from_cells: bool = False
 
     def run(self, case: Case, context: Context) -> list[Check]:
         """The findings as checks. An exception, a NaN or no finding at all is an error, never a pass."""
@@ -55,12 +56,12 @@ class BuiltCheck:
                 for finding in self.answer(case, context)
             ]
             if not checks:
-                return [self.error("nothing was evaluated")]
+                return [self.error(NOTHING_EVALUATED)]
         except Unanswerable as error:
             return [self.error(str(error))]
         except Exception as error:
             return [self.error(type(error).__name__)]
-        return [self.error("a statistic is not a number") if _is_nan(check) else check for check in checks]
+        return [self.error(NOT_A_NUMBER) if _is_nan(check) else check for check in checks]
 
     def error(self, wrong: str) -> Check:
         """This check could not be answered."""
@@ -74,7 +75,13 @@ BUILT: dict[str, BuiltCheck] = {}
 
 
 def check(
-    id: str, severity: str, *cases: str, lists: bool = False, scores: bool = False, core: bool = False
+    id: str,
+    severity: str,
+    *cases: str,
+    lists: bool = False,
+    scores: bool = False,
+    core: bool = False,
+    from_cells: bool = False,
 ) -> Callable[[Callable[[Any, Context], Iterable[Finding]]], Callable[[Any, Context], Iterable[Finding]]]:
     """Register a check of the table.
 
@@ -92,10 +99,13 @@ def check(
         Whether it can be asked of scores alone, without a city or a model.
     core : bool
         Whether it stands in the report's first table.
+    from_cells : bool
+        Whether it rests on the fairness table, the thresholds and the need's name, kind, service and indicators alone,
+        so that an auditor can derive it again from the cells (:mod:`ethics.recomputation`).
     """
 
     def register(answer: Callable[[Any, Context], Iterable[Finding]]) -> Callable[[Any, Context], Iterable[Finding]]:
-        BUILT[id] = BuiltCheck(id, severity, cases, answer, lists, scores, core)
+        BUILT[id] = BuiltCheck(id, severity, cases, answer, lists, scores, core, from_cells=from_cells)
         return answer
 
     return register

@@ -2,11 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from ethics.case import SORT_KEY, ListEvidence
-from ethics.check_register import Case, Context, Finding, check, none_wrong
+from ethics.case import SORT_KEY, Evidence, ListEvidence
+from ethics.check_register import RULE, Case, Context, Finding, Unanswerable, check, none_wrong
 from ethics.group_checks import measured
+
+
+@check(
+    "C406", "BA", "pass", "needs_attestation", "inconclusive", "contacts", "contacts_unclear", "rule", "not_testable"
+)
+def labels_are_seen_alike(evidence: Evidence, context: Context) -> Iterable[Finding]:
+    """Labels are known as often in every group as among everybody, and at most half of them come from earlier contacts.
+
+    Where a need does not say which codes only an earlier contact produces (``[label] contact_codes``), the second
+    question is not answered, and the finding says so.
+    """
+    if evidence.observability is None:
+        raise Unanswerable("whose labels are known was not gathered")
+    table, limits = evidence.observability, context.policy.thresholds
+    if evidence.kind == "rule" and not table["labels"]:
+        yield RULE
+        return
+    contacts = table["from_contacts"]
+    declared = {"declared": "yes" if contacts is not None else "no"}
+    most = limits.max_labels_from_contacts
+    for row in table["groups"]:
+        least = limits.min_observability
+        state = "needs_attestation" if row["high"] < least else "pass" if row["low"] >= least else "inconclusive"
+        yield (
+            {"statistic": "label_observability", "threshold": least, "group": row["group"]}
+            | _open(state)
+            | {name: row[name] for name in ("value", "low", "high")}
+        )
+    if table["untested"] or not table["groups"]:
+        few = {"case": "not_testable", "names": ", ".join(table["untested"])}
+        yield {"state": "warn", "statistic": "label_observability", "facts": few}
+    made: Finding = {"statistic": "labels_from_contacts", "threshold": most}
+    if contacts is None:
+        yield made | {"state": "pass", "facts": declared}
+        return
+    state = "needs_attestation" if contacts["low"] > most else "pass" if contacts["high"] <= most else "inconclusive"
+    case = {"needs_attestation": "contacts", "inconclusive": "contacts_unclear"}.get(state)
+    yield made | _open(state) | contacts | {"facts": declared | ({"case": case} if case else {})}
+
+
+def _open(state: str) -> dict[str, Any]:
+    return {"state": state, "needs": None if state == "pass" else "AT-05"}
+
+
+@check("C412", "W", "pass", "warn", "not_testable")
+def data_are_as_full_for_everybody(evidence: Evidence, context: Context) -> Iterable[Finding]:
+    """No feature is missing, or old, more often in a group than among others by more than the threshold.
+
+    It warns when the lower 95 % bound of the gap is above it, once for each group, with the features' names.
+    """
+    if evidence.missingness is None:
+        raise Unanswerable("whose cells are missing was not gathered")
+    limit = context.policy.thresholds.max_missing_gap
+    by_group: dict[str, list[Mapping[str, Any]]] = {}
+    for row in evidence.missingness:
+        by_group.setdefault(str(row["group"]), []).append(row)
+    if not by_group:
+        untested = not evidence.group_proxies
+        yield {
+            "state": "warn" if untested else "pass",
+            "statistic": "missing_gap",
+            "threshold": limit,
+            "facts": {"case": "not_testable"} if untested else {},
+        }
+    for group, rows in by_group.items():
+        wrong = [row for row in rows if row["low"] > limit]
+        worst = max(wrong or rows, key=lambda row: row["value"])
+        names = ", ".join(f"{row['feature']} ({row['kind']})" for row in wrong)
+        yield {
+            "state": "warn" if wrong else "pass",
+            "statistic": "missing_gap",
+            "threshold": limit,
+            "group": group,
+            "facts": {"names": names} if wrong else {},
+        } | {name: worst[name] for name in ("value", "low", "high")}
 
 
 @check("C409", "B", "pass", "block", lists=True)
@@ -17,3 +93,34 @@ def ties_are_broken_neutrally(case: Case, context: Context) -> Iterable[Finding]
     wrong = [] if key == list(SORT_KEY) else key or ["nothing"]
     groups = [name for name in attributes if any(part.split()[:1] == [name] for part in key)]
     yield none_wrong("wrong_sort_keys", wrong, **({"groups": ", ".join(groups)} if groups else {}))
+
+
+@check("C410", "BA", "pass", "needs_attestation", "not_testable")
+def attributes_decide_little(evidence: Evidence, context: Context) -> Iterable[Finding]:
+    """Another age, district, language or sex, all else equal, hardly moves anybody in the order.
+
+    It passes when even the upper bound of the median move is small. It asks about direct use: what goes along with an
+    attribute is measured by proxies (C603), not flipped.
+    """
+    if evidence.flips is None:
+        raise Unanswerable("attributes were not flipped")
+    limit = context.policy.thresholds.max_flip_percentiles
+    shown = {"statistic": "median_move_in_percentiles", "threshold": limit}
+    if not evidence.flips:
+        yield {"state": "pass", "statistic": "no_attribute_to_flip"}
+    for row in evidence.flips:
+        name = str(row["feature"])
+        finding = {**shown, "group": f"feature={name}", "needs": "AT-06"}
+        facts = {"name": name, "people": int(row["people"])}
+        if row["median"] is None:
+            yield {**finding, "state": "not_testable", "facts": {"case": "not_testable", **facts}}
+            continue
+        state = "pass" if row["high"] <= limit else "needs_attestation"
+        numbers = {"value": row["median"], "low": row["low"], "high": row["high"]}
+        yield {
+            **finding,
+            **numbers,
+            "state": state,
+            "needs": None if state == "pass" else "AT-06",
+            "facts": {"case": state, **facts},
+        }

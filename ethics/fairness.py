@@ -12,21 +12,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ethics.cells import (
     INDICATOR,
+    LISTED,
+    Coded,
     Cuts,
+    Rows,
     audit_cut,
     bins_of_ranks,
     blocks_of,
     cells_as_bytes,
+    coded,
     count_cells,
     rank_order,
 )
+from ethics.crossings import POOLED, SIGN, all_crossings, count_crossings, crossable, is_crossing, left_out
 from ethics.digests import sha256
 from ethics.group_measures import (
     ABOVE_AUDIT,
@@ -35,12 +40,13 @@ from ethics.group_measures import (
     BELOW_AUDIT,
     EVERYONE,
     NO_CUT,
+    SHRUNK,
     Estimate,
     GroupMeasures,
     Thresholds,
 )
 from ethics.households import design_effect_of
-from ethics.power import power
+from ethics.power import POOLED_AT_MOST, power
 from ethics.refusals import BadInput, Fault
 from ethics.resampling import Replicate
 
@@ -59,6 +65,8 @@ __all__ = [
     "KNOWN",
     "NOT_KNOWN",
     "NO_CUT",
+    "POOLED",
+    "SHRUNK",
     "Cuts",
     "Estimate",
     "FairnessTable",
@@ -77,8 +85,15 @@ class FairnessTable:
     """Measure × group × {value, low, high, n}, and what the sample could have shown.
 
     ``table`` has one row per ``attribute``, ``group``, ``cut``, ``measure``; ``groups`` one per group with its sizes,
-    whether it can be tested (``testable``) and its power. The group "all" of the attribute "all" is everyone. Nothing
-    is withheld here: this table is the auditor's; pages withhold small cells when they are rendered.
+    whether it can be tested (``testable``) and its power: the smallest gap it would have shown, how often a fair world
+    shows it fair, how many times as many people would (``periods_to_pool``, null beyond 100), and whether it is too
+    small ever to be tested at this city's size (``never_testable``). The group "all" of the attribute "all" is
+    everyone. Nothing is withheld here: this table is the auditor's; pages withhold small cells when they are rendered.
+
+    ``crossings`` has one row per crossed group ("sex × language_group", "f × fi") with its sizes and ``kind``:
+    "tested"; "small", which is only listed; "pooled", the people of all small ones of that crossing, listed or not.
+    Their estimates are in ``table`` like those of groups, and once more, partially pooled, under names that end in
+    ``SHRUNK``. ``crossings_left_out`` names the crossings of which nothing was counted.
 
     ``households`` says whether it is known who lives with whom; where it is "not known", ``design_effect`` 1 is an
     assumption and not a finding.
@@ -86,6 +101,7 @@ class FairnessTable:
 
     table: pl.DataFrame
     groups: pl.DataFrame
+    crossings: pl.DataFrame
     cells: pl.DataFrame = field(repr=False)
     cuts: Cuts
     thresholds: Thresholds
@@ -116,6 +132,12 @@ class FairnessTable:
         """The attributes measured, in the order given."""
         return tuple(self.groups["attribute"].unique(maintain_order=True).to_list())
 
+    @property
+    def crossings_left_out(self) -> tuple[str, ...]:
+        """Pairs of attributes, or all together, that were not counted: too many groups, or not asked for."""
+        groups = {name: self.groups.filter(attribute=name)["group"].to_list() for name in self.attributes}
+        return left_out(crossable(groups), self.crossings["attribute"].unique().to_list())
+
     @cached_property
     def cells_bytes(self) -> bytes:
         """The file of cells that travels with the verdict."""
@@ -142,6 +164,7 @@ def measure(
     thresholds: Thresholds | None = None,
     design_effect: float = 1.0,
     households: npt.ArrayLike | None = None,
+    crossings: Sequence[tuple[str, ...]] | None = None,
 ) -> FairnessTable:
     """Measure how a ranking, or a selection already made, treats each group.
 
@@ -165,6 +188,9 @@ def measure(
     households : (n,), optional
         Who lives with whom (null: alone). The design effect is then measured from household sums, and is the larger
         of it and ``design_effect``.
+    crossings : sequence of tuples of attributes, optional
+        Which attributes are put together; without it every pair and all, of those with two groups of people known.
+        Nothing is crossed without a label.
 
     Raises
     ------
@@ -209,25 +235,63 @@ def measure(
             rank=rank,
         )
         design_effect = max(design_effect, measured)
-    import polars as pl
-
-    cells = count_cells(
-        bins=_closed_up(bins[known]) if score is not None else bins[known],
-        label=None if y is None else y[known],
-        groups={name: pl.Series(name, cast(Any, values), strict=False).gather(kept) for name, values in groups.items()},
-        probability=None if columns.probability is None else columns.probability[kept],
-        indicators={name: hit[kept] for name, hit in columns.indicators.items()},
+    limits = thresholds or Thresholds()
+    rows = Rows.of(
+        _closed_up(bins[known]) if score is not None else bins[known],
+        None if y is None else y[known],
+        None if columns.probability is None else columns.probability[kept],
+        {name: hit[kept] for name, hit in columns.indicators.items()},
+        k=above[0],
+        has_rank=score is not None,
+    )
+    members = columns.coded(groups, kept)
+    cells = _counted(
+        rows,
+        members,
+        Cuts(max(1, above[0]), max(1, above[1])),
+        all_crossings(crossable({name: of.names for name, of in members.items()})) if crossings is None else crossings,
+        limits,
+        design_effect=design_effect,
+        fixed=selected is not None,
     )
     table = tabulate(
         cells,
         Cuts(max(1, above[0]), max(1, above[1])),
         seed=seed,
         replicates=replicates,
-        thresholds=thresholds or Thresholds(),
+        thresholds=limits,
         design_effect=design_effect,
         fixed=selected is not None,
     )
     return replace(table, households=NOT_KNOWN if households is None else KNOWN)
+
+
+def _counted(
+    rows: Rows,
+    groups: Mapping[str, Coded],
+    cuts: Cuts,
+    crossings: Sequence[tuple[str, ...]],
+    thresholds: Thresholds,
+    *,
+    design_effect: float,
+    fixed: bool,
+) -> pl.DataFrame:
+    """The cells of every attribute, and of crossings where there is a label."""
+    import polars as pl
+
+    cells = count_cells(rows, groups)
+    if rows.label is None or not crossings:
+        return cells
+    crossed = count_crossings(
+        rows,
+        groups,
+        crossings,
+        cuts,
+        min_expected=thresholds.min_expected,
+        design_effect=design_effect,
+        fixed=fixed,
+    )
+    return pl.concat([cells, *crossed])
 
 
 def tabulate(
@@ -247,6 +311,7 @@ def tabulate(
     has_label = cells["label"].null_count() == 0
     rows: list[tuple[Any, ...]] = []
     sizes: list[dict[str, object]] = []
+    crossed: list[dict[str, object]] = []
     blocks = blocks_of(cells, indicators)
     n = int(blocks[0].count.sum())
     for position, block in enumerate(blocks):
@@ -262,7 +327,7 @@ def tabulate(
             measure_rates=_by_fairlearn,
         )
         rows += work.rows(indicators, with_everyone=position == 0)
-        sizes += work.sizes()
+        (crossed if work.crossed else sizes).extend(work.sizes())
     groups = pl.DataFrame(sizes)
     has_probability = blocks[0].expected is not None
     fair = 0.0
@@ -287,6 +352,8 @@ def tabulate(
             detectable_recall_gap=pl.Series(shown.recall_gap),
             detectable_oe=pl.Series(shown.observed_to_expected),
             fair_pass_share=pl.Series(shown.fair_pass),
+            periods_to_pool=pl.Series(shown.pool).fill_nan(None).cast(pl.Int64),
+            never_testable=pl.col("expected") * POOLED_AT_MOST < thresholds.min_expected,
         )
     columns: list[tuple[str, Any]] = [(name, pl.String) for name in ("attribute", "group", "cut", "measure")]
     columns += [(name, pl.Float64) for name in ("value", "low", "high", "p_harm")]
@@ -294,6 +361,7 @@ def tabulate(
     return FairnessTable(
         table=pl.DataFrame(rows, schema=columns, orient="row"),
         groups=groups,
+        crossings=_crossed_groups(crossed, cells),
         cells=cells,
         cuts=cuts,
         thresholds=thresholds,
@@ -309,17 +377,34 @@ def tabulate(
     )
 
 
-def _by_fairlearn(groups: Sequence[str], point: Replicate, cut: int) -> dict[tuple[str, bool], dict[str, float]]:
+def _crossed_groups(sizes: Sequence[Mapping[str, object]], cells: pl.DataFrame) -> pl.DataFrame:
+    """One row per crossed group: those measured, and those only listed."""
+    import polars as pl
+
+    schema: dict[str, Any] = dict.fromkeys(("attribute", "group", "kind"), pl.String)
+    schema |= {"n": pl.Int64, "need": pl.Int64, "expected": pl.Float64}
+    schema |= {"selected_k": pl.Int64, "selected_k_audit": pl.Int64, "testable": pl.Boolean}
+    measured = pl.DataFrame(
+        [{**row, "kind": "pooled" if row["group"] == POOLED else "tested"} for row in sizes], schema=schema
+    )
+    count = pl.col("n").filter(pl.col("label") == 1).sum()
+    listed = (
+        cells.filter(pl.col("bin") == LISTED)
+        .group_by("attribute", "group", maintain_order=True)
+        .agg(pl.col("n").sum(), need=count, expected=pl.col("sum_probability").sum())
+        .with_columns(kind=pl.lit("small"), testable=pl.lit(False))
+    )
+    if cells["sum_probability"].null_count() == cells.height:
+        listed = listed.with_columns(expected=pl.col("need").cast(pl.Float64))
+    return pl.concat([measured, listed], how="diagonal_relaxed").select(*schema)
+
+
+def _by_fairlearn(
+    groups: Sequence[str], point: Replicate, cut: int, names: Sequence[str]
+) -> dict[tuple[str, bool], dict[str, float]]:
     """Rates of every group, and of everyone under (all, True), by fairlearn on the weighted cells of one cut."""
     import pandas as pd
-    from fairlearn.metrics import (
-        MetricFrame,
-        false_negative_rate,
-        false_positive_rate,
-        selection_rate,
-        true_positive_rate,
-    )
-    from sklearn.metrics import precision_score
+    from fairlearn.metrics import MetricFrame
 
     at = point.at[cut]
     n_groups = len(groups)
@@ -333,22 +418,7 @@ def _by_fairlearn(groups: Sequence[str], point: Replicate, cut: int) -> dict[tup
     )
     weights = np.maximum(weights, 0.0)
 
-    def precision(y_true: Any, y_pred: Any, sample_weight: Any) -> float:
-        return float(precision_score(y_true, y_pred, sample_weight=sample_weight, zero_division=np.nan))
-
-    def false_omission_rate(y_true: Any, y_pred: Any, sample_weight: Any) -> float:
-        out = np.asarray(y_pred) == 0
-        weight = np.asarray(sample_weight)[out]
-        return float(np.average(np.asarray(y_true)[out], weights=weight)) if weight.sum() else np.nan
-
-    metrics: dict[str, Any] = {
-        "recall": true_positive_rate,
-        "false_positive_rate": false_positive_rate,
-        "false_negative_rate": false_negative_rate,
-        "selection_rate": selection_rate,
-        "precision": precision,
-        "false_omission_rate": false_omission_rate,
-    }
+    metrics = {name: _SHARES[name] for name in names}
     weight = pd.Series(weights.ravel())
     frame = MetricFrame(
         metrics=metrics,
@@ -364,11 +434,41 @@ def _by_fairlearn(groups: Sequence[str], point: Replicate, cut: int) -> dict[tup
     return found | {(EVERYONE, True): {name: float(frame.overall[name]) for name in metrics}}
 
 
+def _share(y_true: Any, y_pred: Any, sample_weight: Any, *, of: Any, hits: Any) -> float:
+    """The weighted share of ``hits`` among the people that ``of`` picks; NaN when there are none.
+
+    fairlearn's own rates come from scikit-learn, which checks its input for a millisecond in each of a thousand calls;
+    these give the same to the last digit (``tests/test_crossings.py`` compares them on rows).
+    """
+    y, taken, weight = np.asarray(y_true), np.asarray(y_pred), np.asarray(sample_weight)
+    among = of(y, taken) * weight
+    total = float(among.sum())
+    return float((among * hits(y, taken)).sum()) / total if total else np.nan
+
+
+_SHARES: dict[str, Any] = {
+    "recall": partial(_share, of=lambda y, taken: y, hits=lambda y, taken: taken),
+    "false_positive_rate": partial(_share, of=lambda y, taken: 1 - y, hits=lambda y, taken: taken),
+    "false_negative_rate": partial(_share, of=lambda y, taken: y, hits=lambda y, taken: 1 - taken),
+    "selection_rate": partial(_share, of=lambda y, taken: np.ones_like(y), hits=lambda y, taken: taken),
+    "precision": partial(_share, of=lambda y, taken: taken, hits=lambda y, taken: y),
+    "false_omission_rate": partial(_share, of=lambda y, taken: 1 - taken, hits=lambda y, taken: y),
+}
+
+
 class _Columns(NamedTuple):
     n: int
     label: Floats | None
     probability: Floats | None
     indicators: dict[str, npt.NDArray[np.bool_]]
+
+    def coded(self, groups: Mapping[str, npt.ArrayLike], kept: npt.NDArray[np.int64]) -> dict[str, Coded]:
+        """The groups as numbers, of the rows kept and in their order."""
+        found = {}
+        for name, values in groups.items():
+            names, member = coded(name, values, self.n)
+            found[name] = Coded(names, member[kept])
+        return found
 
 
 def _checked_columns(
@@ -394,6 +494,11 @@ def _checked_columns(
     for name, column in columns.items():
         if column is not None and len(column) != n:
             faults.append(Fault(name, f"has {len(column)} rows where the scores have {n}", "Give one value per row"))
+    faults += [
+        Fault(f"groups.{name}", f"has {SIGN.strip()} in its name, the sign of a crossing", "Rename the attribute")
+        for name in groups
+        if is_crossing(f" {name} ".replace(SIGN.strip(), SIGN))
+    ]
     if faults:
         raise BadInput(*faults)
     y = None if label is None else np.asarray(label, dtype=np.float64)

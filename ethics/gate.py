@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from ethics.case import SORT_KEY, Evidence, ListEvidence
 from ethics.check_register import Context
 from ethics.checks import BUILT
-from ethics.digests import decimal
+from ethics.digests import decimal, environment
 from ethics.fairness import NOT_KNOWN
+from ethics.group_record import group_record
 from ethics.policy import Policy
-from ethics.verdict import Check, Verdict
+from ethics.verdict import NO_SUCH_CHECK, Check, Verdict
 
 if TYPE_CHECKING:
     from ethics.attestation import SignedAttestation
@@ -34,6 +35,10 @@ __all__ = [
     "judge",
     "judge_list",
 ]
+
+_TOLD = 20
+"""Columns that tell a group best, in a verdict's record."""
+_TOLD_GAP = 0.05
 
 LIST_CHECKS = tuple(id for id, check in BUILT.items() if check.for_lists)
 ONLINE_CHECKS = ("C102", "C103", "C301", "C701", "C702", "C801")
@@ -66,7 +71,8 @@ def judge(
         Whatever a check cannot answer makes it an ERROR; an exception there is never one here.
     """
     context = Context(policy, issued_at, fairness)
-    checks = [check for built in BUILT.values() for check in built.run(evidence, context)]
+    demonstration = demonstration or policy.demonstration
+    checks = [check for id, built in BUILT.items() if id in policy.required for check in built.run(evidence, context)]
     checks += [_unknown(id) for id in policy.required if id not in BUILT]
     checks = [_lift(check, attestations, evidence, policy, issued_at) for check in checks]
     used = {check.attested_by for check in checks}
@@ -82,7 +88,7 @@ def judge(
         subject=_subject(evidence, fairness),
         scope=_scope(evidence, fairness, policy),
         purpose={name: dict(text) for name, text in evidence.texts.items()},
-        record=_record(evidence, fairness),
+        record=_record(evidence, fairness) | group_record(fairness, policy.min_persons_shown),
         checks=tuple(checks),
         required=policy.required,
         attestations=tuple(signed.summary() for signed in attestations if signed.sha256 in used),
@@ -96,16 +102,16 @@ def judge_list(evidence: ListEvidence, policy: Policy, checks: Collection[str] =
     The list may leave only when every check is ``pass``: nothing lifts a check of a list.
 
     >>> [id for id in LIST_CHECKS]
-    ['C102', 'C103', 'C301', 'C409', 'C601', 'C701', 'C702', 'C801']
+    ['C102', 'C103', 'C301', 'C409', 'C601', 'C701', 'C702', 'C704', 'C801']
     """
     context = Context(policy, evidence.moment)
-    known = [BUILT[id] for id in checks if id in BUILT and BUILT[id].for_lists]
+    known = [BUILT[id] for id in checks if id in BUILT and BUILT[id].for_lists and id in policy.required]
     unknown = [_unknown(id) for id in checks if id not in BUILT or not BUILT[id].for_lists]
     return (*(check for built in known for check in built.run(evidence, context)), *unknown)
 
 
 def _unknown(id: str) -> Check:
-    facts = {"wrong": "no such check is built"}
+    facts = {"wrong": NO_SUCH_CHECK}
     return Check(id=id, version=0, severity="B", state="error", statistic="error", facts=facts)
 
 
@@ -144,6 +150,9 @@ def _scope(evidence: Evidence, fairness: FairnessTable | None, policy: Policy) -
         "units": list(evidence.units),
         "invented": evidence.invented,
         "min_persons_shown": policy.min_persons_shown,
+        "strict": evidence.service in policy.strict_services,
+        "policy_signed_by": [dict(signer) for signer in policy.signed_by],
+        "looser_than_template": policy.looser_than_template(),
         "thresholds": {name: decimal(value) for name, value in limits.model_dump().items()},
         "group_attributes": [],
         "households": NOT_KNOWN,
@@ -172,13 +181,71 @@ def _record(evidence: Evidence, fairness: FairnessTable | None) -> dict[str, Any
         )
         known["columns"] += 1
     return {
+        **_inside_record(evidence),
         "owner": dict(evidence.owner),
         "trained_by": evidence.trained_by,
+        "environment": environment(),
         "features": list(features.values()),
         "auc": None if evidence.auc is None else _as_written(evidence.auc),
         "duel": [_as_written(row) for row in evidence.duel],
         "fair_worlds_pass": None if fairness is None else decimal(fairness.fair_worlds_pass),
+        "register": _copied(evidence.register),
+        "impact": _copied(evidence.impact),
+        **_of_groups(evidence),
     }
+
+
+def _of_groups(evidence: Evidence) -> dict[str, Any]:
+    """The tables of :meth:`ethics.GroupRegister.examine`, without what is too small to be worth telling."""
+    choice, seen = evidence.label_choice, evidence.observability
+    columns = sorted(evidence.column_proxies or (), key=lambda row: -row["auc"])
+    contacts = None if seen is None else seen["from_contacts"]
+    return {
+        "group_proxies": [_as_written(row) for row in evidence.group_proxies or ()],
+        "column_proxies": [_as_written(row) for row in columns[:_TOLD]],
+        "missingness": [_as_written(row) for row in evidence.missingness or () if row["value"] > _TOLD_GAP],
+        "observability": [_as_written(row) for row in ((seen or {}).get("groups") or ())],
+        "labels_from_contacts": None if contacts is None else _as_written(contacts),
+        "label_choice": None
+        if choice is None
+        else {
+            "kind": str(choice["kind"]),
+            "compared": list(choice["compared"]),
+            **{name: [_as_written(row) for row in choice[name]] for name in ("lists", "shifts", "concentration")},
+        },
+    }
+
+
+def _inside_record(evidence: Evidence) -> dict[str, Any]:
+    """What was found inside the model, row by row: flips, worth of features, membership, directions, leaves."""
+    tables = {
+        "flips": evidence.flips,
+        "feature_value": evidence.feature_value,
+        "membership": evidence.membership,
+        "monotone": evidence.monotone,
+        "categories": None if evidence.leaves is None else evidence.leaves["levels"],
+    }
+    single = {"reason_stability": evidence.reason_stability, "robustness": evidence.robustness}
+    return {
+        **{name: None if rows is None else [_as_told(row) for row in rows] for name, rows in tables.items()},
+        **{name: None if row is None else _as_told(row) for name, row in single.items()},
+    }
+
+
+def _as_told(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as signed files hold it: numbers as decimals, lists as one text."""
+    told: dict[str, Any] = {}
+    for name, value in row.items():
+        is_list = isinstance(value, list | tuple)
+        told[name] = ", ".join(value) if is_list else str(value).lower() if isinstance(value, bool) else value
+    return _as_written(told)
+
+
+def _copied(value: Any) -> Any:
+    """Text, whole numbers, lists and tables as signed files hold them; nobody's later change reaches the verdict."""
+    if isinstance(value, Mapping):
+        return {str(name): _copied(inner) for name, inner in value.items()}
+    return [_copied(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _as_written(row: Mapping[str, Any]) -> dict[str, str | None]:

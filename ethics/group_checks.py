@@ -5,18 +5,21 @@ What is measured of one group alone, or of the people whose group nobody knows, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 from ethics.case import Evidence
 from ethics.cells import UNKNOWN
-from ethics.check_register import Context, Finding, Unanswerable, check
-from ethics.fairness import AT_AUDIT, AT_K, BELOW_AUDIT, NO_CUT, Estimate, FairnessTable
+from ethics.check_register import RULE, Context, Finding, Unanswerable, check
+from ethics.fairness import AT_AUDIT, AT_K, BELOW_AUDIT, EVERYONE, NO_CUT, Estimate, FairnessTable
+from ethics.verdict import NO_GROUP
 
+MIN_MISSED, MIN_MISSED_SHARE = 5, 0.01
 NOT_SHOWN = ("pass", "warn", "inconclusive", "not_testable")
 _BY_GROUP = ("pass", "warn", "block", "recall", "calibration", "inconclusive", "not_testable", "no_label", "one_group")
 
 
-@check("C401", "BA", *_BY_GROUP, core=True, scores=True)
+@check("C401", "BA", *_BY_GROUP, core=True, scores=True, from_cells=True)
 def no_group_is_missed(evidence: Evidence, context: Context) -> Iterable[Finding]:
     """Recall at the audit cut and calibration, group by group (decision rule in :func:`decide_group`).
 
@@ -28,6 +31,7 @@ def no_group_is_missed(evidence: Evidence, context: Context) -> Iterable[Finding
     for row in table.groups.iter_rows(named=True):
         attribute, group = row["attribute"], row["group"]
         finding = decide_group(table, attribute, group, testable=row["testable"], strict=strict)
+        finding["facts"] |= pooling(row, finding["state"], table.thresholds.min_expected)
         if attribute not in compared and finding["state"] in NOT_SHOWN and finding["facts"]["case"] != "no_label":
             numbers = ("recall_ratio_at_k_audit", None, table.thresholds.recall)
             finding = group_finding("not_testable", "one_group", *numbers, "AT-07", {})
@@ -47,14 +51,15 @@ def decide_group(table: FairnessTable, attribute: str, group: str, *, testable: 
     single alarm a block.
 
     Recall at k, where a unit finds a handful of people, can alarm and never pass: an alarm there turns a pass into a
-    *warn*. It must not do more: of fair worlds of 70 000 youths with six attributes, one in six has such an alarm.
+    *warn*, if it is about at least ``max(5, 1 % of k)`` missed residents. It must not do more: of fair worlds of
+    70 000 youths with six attributes, one in six has such an alarm.
     """
     limits = table.thresholds
     if not table.has_label:
         rate = table.get(attribute, group, "selection_rate", AT_K)
         return group_finding("not_testable", "no_label", "selection_rate_at_k", rate, None, "AT-07", {})
     recall = table.get(attribute, group, "recall_ratio", AT_AUDIT)
-    affected = _affected(table.get(attribute, group, "missed_residents", AT_AUDIT))
+    missed = affected(table.get(attribute, group, "missed_residents", AT_AUDIT))
     if not testable:
         return group_finding(
             "not_testable", "not_testable", "recall_ratio_at_k_audit", None, limits.recall, "AT-07", {}
@@ -64,22 +69,23 @@ def decide_group(table: FairnessTable, attribute: str, group: str, *, testable: 
     by_recall = recall.p_harm >= limits.alarm
     by_need = table.has_probability and worst.p_harm >= limits.alarm
     at_k = table.get(attribute, group, "recall_ratio", AT_K).p_harm >= limits.alarm
+    at_k = at_k and matters(table.get(attribute, group, "missed_residents", AT_K).value, table)
     shown = ("recall_ratio_at_k_audit", recall, limits.recall)
     if (by_recall and by_need) or (strict and (by_recall or by_need)):
-        return group_finding("block", "block", *shown, None, affected)
+        return group_finding("block", "block", *shown, None, missed)
     if by_recall:
-        return group_finding("needs_attestation", "recall", *shown, "AT-06", affected)
+        return group_finding("needs_attestation", "recall", *shown, "AT-06", missed)
     if by_need:
         found = ("observed_to_expected", worst, limits.oe)
-        return group_finding("needs_attestation", "calibration", *found, "AT-06", affected)
+        return group_finding("needs_attestation", "calibration", *found, "AT-06", missed)
     calibrated = table.has_probability and all(part.high <= limits.oe for part in calibration)
     if recall.low >= limits.recall or calibrated:
         by = shown if recall.low >= limits.recall else ("observed_to_expected", worst, limits.oe)
         if not at_k:
-            return group_finding("pass", "pass", *by, None, affected)
+            return group_finding("pass", "pass", *by, None, missed)
         recall_at_k = table.get(attribute, group, "recall_ratio", AT_K)
-        return group_finding("warn", "warn", "recall_ratio_at_k", recall_at_k, limits.recall, None, affected)
-    return group_finding("inconclusive", "inconclusive", *shown, "AT-07", affected)
+        return group_finding("warn", "warn", "recall_ratio_at_k", recall_at_k, limits.recall, None, missed)
+    return group_finding("inconclusive", "inconclusive", *shown, "AT-07", missed)
 
 
 @check(
@@ -93,6 +99,7 @@ def decide_group(table: FairnessTable, attribute: str, group: str, *, testable: 
     "one_group",
     core=True,
     scores=True,
+    from_cells=True,
 )
 def same_score_same_need(evidence: Evidence, context: Context) -> Iterable[Finding]:
     """Need at the same score on indicators that are neither label nor feature.
@@ -127,7 +134,7 @@ def same_score_same_need(evidence: Evidence, context: Context) -> Iterable[Findi
         yield group_finding(state, case, "need_at_score", worst, limits.need, needs, facts) | named
 
 
-@check("C404", "BA", "pass", "needs_attestation", scores=True)
+@check("C404", "BA", "pass", "needs_attestation", scores=True, from_cells=True)
 def label_can_be_tested(evidence: Evidence, context: Context) -> Iterable[Finding]:
     """At least two independent signs of need, without which nobody can tell whether the label is one."""
     n, wanted = len(set(evidence.indicator_names)), context.policy.thresholds.min_indicators
@@ -141,10 +148,66 @@ def label_can_be_tested(evidence: Evidence, context: Context) -> Iterable[Findin
     }
 
 
+@check("C405", "W", "pass", "slope", "error", "drift", "not_testable", scores=True)
+def score_means_the_same(evidence: Evidence, context: Context) -> Iterable[Finding]:
+    """Calibration slope and error of each group that can be tested, and the level of need for everyone.
+
+    It warns only of what is proved: an interval that lies beyond the thresholds as a whole. Everyone's observed ÷
+    expected is a year that drifts, which the ratios of C401 leave out; it warns beyond ``max_oe_ratio`` either way.
+    """
+    table, limits = measured(context), context.policy.thresholds
+    if evidence.kind == "rule":
+        yield RULE
+        return
+    if not table.has_label or not table.has_probability:
+        yield group_finding("warn", "not_testable", "calibration_slope", None, None, None, {})
+        return
+    found = []
+    drift = table.get(EVERYONE, EVERYONE, "observed_to_expected")
+    if drift.low > limits.max_oe_ratio or drift.high < 1 / limits.max_oe_ratio:
+        found.append(group_finding("warn", "drift", "observed_to_expected", drift, limits.max_oe_ratio, None, {}))
+    groups = [row for row in table.groups.iter_rows(named=True) if row["testable"]]
+    for row in groups:
+        attribute, group = row["attribute"], row["group"]
+        slope = table.get(attribute, group, "calibration_slope")
+        error = table.get(attribute, group, "calibration_error")
+        named = {"group": f"{attribute}={group}", "n_bucket": bucket(row["n"])}
+        if slope.high < limits.min_calibration_slope or slope.low > limits.max_calibration_slope:
+            flat = slope.high < limits.min_calibration_slope
+            threshold = limits.min_calibration_slope if flat else limits.max_calibration_slope
+            found.append(group_finding("warn", "slope", "calibration_slope", slope, threshold, None, {}) | named)
+        if error.low > limits.max_calibration_error:
+            numbers = ("calibration_error", error, limits.max_calibration_error)
+            found.append(group_finding("warn", "error", *numbers, None, {}) | named)
+    if not groups:
+        yield group_finding("warn", "not_testable", "calibration_slope", None, None, None, {})
+    elif not found:
+        everyone = table.get(EVERYONE, EVERYONE, "calibration_error")
+        yield group_finding("pass", "pass", "calibration_error", everyone, limits.max_calibration_error, None, {})
+    yield from found
+
+
+def matters(people: float, table: FairnessTable) -> bool:
+    """Whether so many missed residents are worth a warning: at least five, and at least 1 % of k."""
+    return people >= max(MIN_MISSED, MIN_MISSED_SHARE * table.cuts.k)
+
+
+def pooling(row: Mapping[str, object], state: str, min_expected: int) -> dict[str, int | str]:
+    """What would settle a group that is not: how many times as many people, or that none at this size can."""
+    if state == "inconclusive" and row.get("periods_to_pool"):
+        return {"periods_to_pool": int(str(row["periods_to_pool"]))}
+    expected = float(str(row["expected"]))
+    if state == "not_testable" and row["testable"] is False and expected > 0:
+        if row.get("never_testable"):
+            return {"never_testable": "yes"}
+        return {"periods_to_test": math.ceil(min_expected / expected)}
+    return {}
+
+
 def measured(context: Context) -> FairnessTable:
     """The fairness table, or an error: without groups nothing has been shown."""
     if context.fairness is None or context.fairness.groups.is_empty():
-        raise Unanswerable("no group was measured")
+        raise Unanswerable(NO_GROUP)
     if context.fairness.thresholds != context.policy.fairness:
         raise Unanswerable("measured against other thresholds than the policy's")
     return context.fairness
@@ -182,7 +245,7 @@ def group_finding(
     }
 
 
-def _affected(missed: Estimate) -> dict[str, int]:
+def affected(missed: Estimate) -> dict[str, int]:
     """Missed residents rounded to five, with their bounds; nothing when nobody is missed beyond the others."""
     if not missed.value > 0:
         return {}

@@ -13,8 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ethics.cells import Block, Cuts
+from ethics.crossings import POOLED, is_crossing, parts_of
+from ethics.exposure import exposure
+from ethics.group_calibration import WithBounds, calibration_error, calibration_line
 from ethics.power import ONE_SIDED_95
 from ethics.resampling import Replicate, jeffreys, need_at_score, replicates, tally
+from ethics.shrinkage import shrink
 
 if TYPE_CHECKING:
     from ethics.cells import Floats
@@ -23,6 +27,10 @@ Rates = Mapping[tuple[str, bool], Mapping[str, float]]
 EVERYONE = "all"
 AT_K, AT_AUDIT = "k", "k_audit"
 BELOW_AUDIT, ABOVE_AUDIT, NO_CUT = "below_k_audit", "above_k_audit", "none"
+SHRUNK = "_shrunk"
+"""What the name of a shrunk measure of a crossing ends in; the raw one goes without."""
+RATES = ("recall", "false_positive_rate", "false_negative_rate", "selection_rate", "precision", "false_omission_rate")
+CROSSED_RATES = ("recall", "selection_rate")
 
 
 @dataclass(frozen=True)
@@ -78,10 +86,12 @@ class GroupMeasures:
         has_label: bool,
         n_replicates: int,
         seed: list[int],
-        measure_rates: Callable[[Sequence[str], Replicate, int], Rates],
+        measure_rates: Callable[[Sequence[str], Replicate, int, Sequence[str]], Rates],
     ) -> None:
         self.block, self.cuts, self.thresholds, self.design_effect = block, cuts, thresholds, design_effect
         self.has_label, self.n_replicates = has_label, n_replicates
+        self.crossed = is_crossing(block.attribute)
+        self.tested = np.asarray([not self.crossed or group != POOLED for group in block.groups])
         self.rng = np.random.default_rng(seed)
         n = block.count.sum()
         shares = (min(cuts.k / n, 1.0), min(cuts.k_audit / n, 1.0))
@@ -90,7 +100,10 @@ class GroupMeasures:
         self.drawn = _joined(
             list(replicates(block, shares, fixed=fixed, n=n_replicates, design_effect=design_effect, rng=self.rng))
         )
-        self.by_group = [measure_rates(block.groups, self.point, cut) for cut in range(2)] if has_label else []
+        self.names = CROSSED_RATES if self.crossed else RATES
+        self.by_group = []
+        if has_label:
+            self.by_group = [measure_rates(block.groups, self.point, cut, self.names) for cut in range(2)]
 
     def rows(self, indicators: Sequence[str], with_everyone: bool) -> list[tuple[Any, ...]]:
         """Attribute, group, cut, measure and the six numbers of an estimate; everyone's too, if asked."""
@@ -103,6 +116,13 @@ class GroupMeasures:
             rows += self._calibration(with_everyone)
         if self.block.events.shape[2] and len(self.block.groups) > 1:
             rows += self._need(indicators)
+        if not self.crossed:
+            if self.has_label and self.block.expected is not None:
+                rows += self._parts(with_everyone)
+                rows += self._meaning(with_everyone)
+            if self.has_label and self.block.ranks is not None:
+                parts = exposure(self.block.ranks, self.design_effect)
+                rows += [row for name, part in parts.items() for row in self._stated(AT_K, name, part)]
         return rows
 
     def sizes(self) -> list[dict[str, object]]:
@@ -116,7 +136,7 @@ class GroupMeasures:
             expected = point.expected[0]
         else:
             expected = point.persons[0] * need.sum() / point.persons[0].sum()
-        enough = np.maximum(expected, need) >= self.thresholds.min_expected
+        enough = self.tested & (np.maximum(expected, need) >= self.thresholds.min_expected)
         return [
             {
                 "attribute": self.block.attribute,
@@ -153,6 +173,8 @@ class GroupMeasures:
                     "false_negative_rate": (need - found, need),
                 }
             for name, (hits, size) in counts.items():
+                if name not in self.names:
+                    continue
                 value = hits / size if size else np.nan
                 if self.has_label and size:
                     value = self.by_group[position][
@@ -238,6 +260,78 @@ class GroupMeasures:
             )
         return rows
 
+    def _parts(self, with_everyone: bool) -> list[tuple[Any, ...]]:
+        """M4: recall as calibrated scores would have it, and missed residents by base rates and by the model.
+
+        The two parts add up to ``missed_residents``: what unequal need alone would do at one common cut, and what
+        the model's error in the group (beyond its error for everyone) does.
+        """
+        point, drawn = self.point, self.drawn
+        assert point.expected is not None and drawn.expected is not None
+        need = point.need[0]
+        rows: list[tuple[Any, ...]] = []
+        for position, cut in enumerate((AT_K, AT_AUDIT)):
+            parts = []
+            for found in (point, drawn):
+                at = found.at[position]
+                assert at.expected is not None and found.expected is not None
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    implied = at.expected / found.expected
+                    implied_all = at.expected.sum(axis=1, keepdims=True) / found.expected.sum(axis=1, keepdims=True)
+                    recall = at.found / found.need
+                    recall_all = at.found.sum(axis=1, keepdims=True) / found.need.sum(axis=1, keepdims=True)
+                by_rate = need * (implied_all - implied)
+                parts.append((implied, by_rate, need * (recall_all - recall) - by_rate, implied_all))
+            (implied, by_rate, by_model, everyone), spread = parts
+            rows += self._row(cut, "expected_recall", implied[0], spread[0])
+            rows += self._row(cut, "missed_by_base_rate", by_rate[0], spread[1])
+            rows += self._row(cut, "missed_by_model", by_model[0], spread[2])
+            if with_everyone:
+                low, high = _bounds(spread[3])
+                numbers = (float(everyone[0, 0]), float(low[0]), float(high[0]), np.nan)
+                people = (round(float(need.sum())), round(float(point.at[position].found.sum())))
+                rows.append((EVERYONE, EVERYONE, cut, "expected_recall", *numbers, *people))
+        return rows
+
+    def _meaning(self, with_everyone: bool) -> list[tuple[Any, ...]]:
+        """Calibration slope, intercept and error of each group, and everyone's."""
+        count, expected = self.block.count, self.block.expected
+        assert expected is not None
+        if with_everyone:
+            count, expected = (np.concatenate([part, part.sum(axis=0, keepdims=True)]) for part in (count, expected))
+        slope, level = calibration_line(count, expected, self.design_effect)
+        error = calibration_error(
+            count, expected, n_replicates=self.n_replicates, design_effect=self.design_effect, rng=self.rng
+        )
+        named = {"calibration_slope": slope, "calibration_intercept": level, "calibration_error": error}
+        return [row for name, part in named.items() for row in self._stated(NO_CUT, name, part)]
+
+    def _stated(self, cut: str, name: str, part: WithBounds) -> list[tuple[Any, ...]]:
+        """A measure that comes with its bounds; one value more than there are groups is everyone's."""
+        persons, need = self.point.persons[0], self.point.need[0]
+        members = [(self.block.attribute, group, persons[g], need[g]) for g, group in enumerate(self.block.groups)]
+        if part.value.size > len(members):
+            members.append((EVERYONE, EVERYONE, persons.sum(), need.sum()))
+        return [
+            (attribute, group, cut, name, *(_number(numbers[g]) for numbers in part), np.nan, round(n), round(hits))
+            for g, (attribute, group, n, hits) in enumerate(members)
+        ]
+
+    def _shrunk(self, value: Floats, drawn: Floats, threshold: float, harm_below: bool) -> tuple[Floats, ...]:
+        """A crossing's ratio partially pooled: value, bounds and probability of harm; NaN for the pooled group."""
+        found = [np.full(value.shape, np.nan) for _ in range(4)]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            log_ratio = np.log(drawn)
+        known = self.tested & np.isfinite(value) & np.isfinite(log_ratio).all(axis=0)
+        if known.any():
+            members = [parts_of(group) for group, kept in zip(self.block.groups, known, strict=True) if kept]
+            centre, error = log_ratio[:, known].mean(axis=0), log_ratio[:, known].std(axis=0)
+            for numbers, part in zip(
+                found, shrink(centre, error, members, threshold=threshold, harm_below=harm_below), strict=True
+            ):
+                numbers[known] = part
+        return tuple(found)
+
     def _row(
         self,
         cut: str,
@@ -257,16 +351,21 @@ class GroupMeasures:
             harm = (drawn > above).mean(axis=0)
         size = self.point.need[0] if n is None else n
         people = self.point.at[0 if cut == AT_K else 1].found[0] if n is None else n
+        estimates = {name: (value, low, high, harm)}
+        threshold = below if below is not None else above
+        if self.crossed and threshold is not None and cut not in (AT_K, ABOVE_AUDIT):
+            estimates[name + SHRUNK] = self._shrunk(value, drawn, threshold, below is not None)
         return [
             (
                 self.block.attribute,
                 group,
                 cut,
-                name,
-                *(_number(numbers[g]) for numbers in (value, low, high, harm)),
+                named,
+                *(_number(numbers[g]) for numbers in estimate),
                 int(size[g]),
                 round(float(people[g])),
             )
+            for named, estimate in estimates.items()
             for g, group in enumerate(self.block.groups)
         ]
 

@@ -1,10 +1,11 @@
-"""Protected groups by pseudonym: joined to rows only inside :meth:`GroupRegister.measure`, and only numbers leave."""
+"""Protected groups by pseudonym: joined to rows only inside :class:`GroupRegister`, and only numbers leave."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ethics.cells import INDICATOR
 from ethics.digests import sha256
@@ -112,6 +113,29 @@ class GroupRegister:
             Columns missing, a person twice, a probability for some rows only, or fewer than half of the persons in
             the register: what would be measured are then strangers.
         """
+        self._refuse(rows)
+        joined = self._joined(rows)
+        has_probability = rows["probability"].null_count() == 0
+        return measure(
+            label=rows["label"].cast(pl.Float64).fill_null(float("nan")).to_numpy(),
+            groups={name: joined[name] for name in self.attributes},
+            score=rows["rank_score"].to_numpy(),
+            probability=rows["probability"].to_numpy() if has_probability else None,
+            indicators={
+                name.removeprefix(INDICATOR): rows[name].fill_null(False).to_numpy()
+                for name in rows.columns
+                if name.startswith(INDICATOR)
+            },
+            cuts=cuts,
+            tie_key=rows["tie_key"],
+            seed=seed,
+            replicates=policy.replicates,
+            thresholds=policy.fairness,
+            design_effect=design_effect,
+            households=rows[HOUSEHOLD] if HOUSEHOLD in rows.columns else None,
+        )
+
+    def _refuse(self, rows: pl.DataFrame) -> None:
         import polars as pl
 
         faults = [
@@ -131,24 +155,66 @@ class GroupRegister:
                 faults.append(Fault(self._where, wrong, mend))
         if faults:
             raise BadInput(*faults)
+
+    def _joined(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The attributes of each row's person, null where the register does not have them."""
+        import polars as pl
+
         keys = rows.select(pl.col("person_id").cast(pl.String))
-        joined = keys.join(self._frame, on="person_id", how="left", maintain_order="left")
-        has_probability = rows["probability"].null_count() == 0
-        return measure(
-            label=rows["label"].cast(pl.Float64).fill_null(float("nan")).to_numpy(),
-            groups={name: joined[name] for name in self.attributes},
-            score=rows["rank_score"].to_numpy(),
-            probability=rows["probability"].to_numpy() if has_probability else None,
-            indicators={
-                name.removeprefix(INDICATOR): rows[name].fill_null(False).to_numpy()
-                for name in rows.columns
-                if name.startswith(INDICATOR)
-            },
+        return keys.join(self._frame, on="person_id", how="left", maintain_order="left")
+
+    def examine(
+        self,
+        rows: pl.DataFrame,
+        features: pl.DataFrame | None,
+        cuts: Cuts,
+        policy: Policy,
+        *,
+        seed: int,
+        kind: str = "need",
+        gain: Mapping[str, float] | None = None,
+        feature_of: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """What tells the groups though nobody put them in, and what the label makes of them.
+
+        Parameters
+        ----------
+        rows : polars.DataFrame
+            As :meth:`measure` takes them, with ``by:<indicator>``, ``label_from_contact`` and ``label_value`` where
+            there are such (:mod:`ethics.label_audit`), and ``weight`` where rows stand for others too.
+        features : polars.DataFrame or None
+            ``person_id``, then ``as_of_date`` and the columns of the same rows, in the same order. None: not kept, and
+            what needs them is None.
+        kind : "need", "use" or "spending"
+            What the label stands for.
+        gain : mapping, optional
+            Column → its share of the gain of the model's trees, 0 to 1; None where there are no trees.
+        feature_of : mapping, optional
+            Column → feature; a column that is not there is a feature of its own.
+
+        Returns
+        -------
+        dict
+            Fields of :class:`ethics.Evidence`: ``group_proxies``, ``column_proxies`` (None without trees),
+            ``missingness``, ``observability``, ``label_choice``. Groups of fewer than 100 people are pooled, and where
+            that is still fewer, they are only named.
+
+        Raises
+        ------
+        BadInput
+            ``features`` are of other rows, or :meth:`measure` would refuse the rows.
+        """
+        from ethics.group_audit import examined
+
+        self._refuse(rows)
+        return examined(
+            rows,
+            self._joined(rows),
+            features,
             cuts=cuts,
-            tie_key=rows["tie_key"],
+            policy=policy,
             seed=seed,
-            replicates=policy.replicates,
-            thresholds=policy.fairness,
-            design_effect=design_effect,
-            households=rows[HOUSEHOLD] if HOUSEHOLD in rows.columns else None,
+            kind=kind,
+            gain=gain,
+            feature_of=feature_of or {},
         )

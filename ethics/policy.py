@@ -1,21 +1,26 @@
 """The policy a city signs: thresholds, required checks, and who may vouch for what.
 
-Until a policy can be signed, anybody who can write the file could have any model pass. So a policy may only be
-stricter than :data:`FLOOR`, which is part of the code and so of every verdict's code digest; ``ethics/policy.toml`` is
-the floor written out.
+Anybody who can write a file could have any model pass. So a policy that nobody has signed may only be stricter than
+:data:`FLOOR`, which is part of the code and so of every verdict's code digest; ``ethics/policy.toml`` is the floor
+written out. What service owner and equality officer have signed (:mod:`ethics.policy_envelope`) may set other
+thresholds and leave out checks that are neither of the core nor of severity B; each is then named in the verdict. The
+rest of the floor (:data:`FLOOR_WHEN_SIGNED` among it) nobody can sign away.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from ethics.digests import sha256
 from ethics.fairness import Thresholds
 from ethics.refusals import BadInput, Fault, parse_toml
+
+if TYPE_CHECKING:
+    from ethics.check_register import BuiltCheck
 
 DEFAULT_PATH = Path(__file__).resolve().parent / "policy.toml"
 ROLES = (
@@ -83,6 +88,7 @@ FLOOR: dict[str, tuple[str, float]] = {
 """Per key of a policy: the direction that is not looser, and the number."""
 FLOOR_USES = ("outreach_ranking",)
 FLOOR_SIGN_ROLES = ("gate", "auditor")
+FLOOR_REQUIRED_ATTESTATIONS = ("AT-02", "AT-04")
 FLOOR_ATTESTATIONS: dict[str, tuple[tuple[str, ...], int, int]] = {
     "AT-01": (("service_owner",), 365, 365),
     "AT-02": (("dpo", "lawyer"), 365, 365),
@@ -98,7 +104,10 @@ FLOOR_ATTESTATIONS: dict[str, tuple[tuple[str, ...], int, int]] = {
     "AT-12": (("security_owner",), 365, 365),
 }
 """Per attestation: who must sign, the longest it may hold, and the longest where a check is inconclusive."""
-_ONLY_STRICTER = "a policy may only be stricter than ethics/policy.toml until policies can be signed"
+FLOOR_WHEN_SIGNED = ("verdict_days", "demonstration_days", "replicates", "min_persons_shown", "min_persons_public")
+"""Numbers that protect residents or the measuring itself, and weigh nothing up: no signature lowers them."""
+_ONLY_STRICTER = "a policy that is not signed may only be stricter than ethics/policy.toml"
+_NOBODY = "not even a signed policy may be looser here"
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Days = Annotated[int, Field(ge=1, le=400)]
@@ -197,6 +206,7 @@ class Policy(_Frozen):
     limits: Limits
     attestations: dict[str, AttestationRule]
     _bytes: bytes = PrivateAttr(default=b"")
+    _signed_by: tuple[dict[str, str | bool], ...] = PrivateAttr(default=())
 
     @classmethod
     def load(cls, path: Path | str = DEFAULT_PATH) -> Policy:
@@ -210,18 +220,22 @@ class Policy(_Frozen):
 
     @classmethod
     def parse(cls, content: bytes, where: str) -> Policy:
-        """Read a policy from its bytes.
+        """Read a policy that nobody has signed, from its bytes.
 
         Raises
         ------
         BadInput
             It cannot be read, or is looser than :data:`FLOOR` anywhere, or does not require a check that is built.
         """
+        return cls._parsed(content, where, signed=False)
+
+    @classmethod
+    def _parsed(cls, content: bytes, where: str, *, signed: bool) -> Policy:
         policy = parse_toml(content, where, cls)
         if policy.schema_ != 1:
             mend = "This version reads schema = 1; take the policy of the same version as the programme"
             raise BadInput(Fault(f"{where}: schema", f"is {policy.schema_}", mend))
-        faults = list(_looser(policy, where))
+        faults = list(_looser(policy, where, signed=signed))
         if faults:
             raise BadInput(*faults)
         policy._bytes = content
@@ -229,13 +243,37 @@ class Policy(_Frozen):
 
     @property
     def bytes(self) -> bytes:
-        """The file as it was read."""
+        """The TOML as it was read, without the signatures on it."""
         return self._bytes
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the file."""
+        """SHA-256 of the TOML: what is demanded, the same whoever signs it and how often."""
         return sha256(self._bytes)
+
+    @property
+    def signed_by(self) -> tuple[dict[str, str | bool], ...]:
+        """Role, holder, key id and ``demonstration`` of each signer; empty for a policy that nobody has signed."""
+        return self._signed_by
+
+    @property
+    def demonstration(self) -> bool:
+        """Whether a demonstration key signed it: every verdict under it is a demonstration."""
+        return any(signer["demonstration"] for signer in self._signed_by)
+
+    def looser_than_template(self) -> list[dict[str, str]]:
+        """Where a signed policy asks for less than the template, to be told on the first page of every report.
+
+        Returns
+        -------
+        list of {key, value, template}
+            As written, e.g. ``thresholds.min_recall_ratio``, ``0.7``, ``0.8``; checks left out as key ``required``.
+        """
+        found = [
+            {"key": key, "value": f"{value:g}", "template": f"{floor:g}"} for key, value, _, floor in _below_floor(self)
+        ]
+        left_out = [id for id in _built() if id not in self.required]
+        return found + [{"key": "required", "value": f"without {id}", "template": f"with {id}"} for id in left_out]
 
     @property
     def fairness(self) -> Thresholds:
@@ -250,37 +288,55 @@ class Policy(_Frozen):
         )
 
 
-def _looser(policy: Policy, where: str) -> Iterator[Fault]:
-    """Everything in which a policy asks for less than the floor."""
+def _built() -> dict[str, BuiltCheck]:
     from ethics.checks import BUILT  # here, because the checks read policies
 
+    return BUILT
+
+
+def _below_floor(policy: Policy) -> Iterator[tuple[str, float, str, float]]:
+    """Key, value, direction and floor of every number that asks for less than the floor."""
     written: dict[str, Any] = policy.model_dump()
     for key, (direction, floor) in FLOOR.items():
         value: Any = written
         for part in key.split("."):
             value = value[part]
         if (direction != AT_MOST and value < floor) or (direction != AT_LEAST and value > floor):
-            mend = f"Give {direction} {floor:g}: {_ONLY_STRICTER}"
+            yield key, value, direction, floor
+
+
+def _looser(policy: Policy, where: str, *, signed: bool) -> Iterator[Fault]:
+    """Everything in which a policy asks for less than it may, signed or not."""
+    why = _NOBODY if signed else _ONLY_STRICTER
+    for key, value, direction, floor in _below_floor(policy):
+        if not signed or key in FLOOR_WHEN_SIGNED:
+            mend = f"Give {direction} {floor:g}: {why}"
             yield Fault(f"{where}: {key}", f"is {value:g}, and {direction} {floor:g} may be given", mend)
+    demanded = {id for id, check in _built().items() if not signed or check.core or check.severity == "B"}
     omitted = {
-        "required": set(BUILT) - set(policy.required),
+        "required": demanded - set(policy.required),
         "sign_roles": set(FLOOR_SIGN_ROLES) - {*policy.sign_roles},
+        "required_attestations": set(FLOOR_REQUIRED_ATTESTATIONS) - {*policy.required_attestations},
     }
     for key, names in omitted.items():
         if names:
-            yield Fault(f"{where}: {key}", f"leaves out {', '.join(sorted(names))}", f"Add them: {_ONLY_STRICTER}")
+            yield Fault(f"{where}: {key}", f"leaves out {', '.join(sorted(names))}", f"Add them: {why}")
+    unknown = sorted(set(policy.required_attestations) - set(policy.attestations))
+    if unknown:
+        mend = "Say in [attestations] who gives it and for how long"
+        yield Fault(f"{where}: required_attestations", f"names {', '.join(unknown)}, which nobody can give", mend)
     more = sorted(set(policy.uses) - set(FLOOR_USES))
     if more:
-        yield Fault(f"{where}: uses", f"permits {', '.join(more)}", f"Remove them: {_ONLY_STRICTER}")
+        yield Fault(f"{where}: uses", f"permits {', '.join(more)}", f"Remove them: {why}")
     for id, rule in policy.attestations.items():
         roles, days, days_inconclusive = FLOOR_ATTESTATIONS.get(id, ((), rule.days, rule.days))
         place = f"{where}: attestations.{id}"
         if set(roles) - set(rule.roles):
             unasked = ", ".join(sorted(set(roles) - set(rule.roles)))
-            yield Fault(f"{place}.roles", f"leave out {unasked}", f"Add them: {_ONLY_STRICTER}")
+            yield Fault(f"{place}.roles", f"leave out {unasked}", f"Add them: {why}")
         if rule.days > days:
             wrong = f"is {rule.days}, and at most {days} may be given"
-            yield Fault(f"{place}.days", wrong, f"Give at most {days}: {_ONLY_STRICTER}")
+            yield Fault(f"{place}.days", wrong, f"Give at most {days}: {why}")
         if id in FLOOR_ATTESTATIONS and (rule.days_inconclusive or rule.days) > days_inconclusive:
             wrong = f"is {rule.days_inconclusive or 'not given'}, and at most {days_inconclusive} may be given"
-            yield Fault(f"{place}.days_inconclusive", wrong, f"Give at most {days_inconclusive}: {_ONLY_STRICTER}")
+            yield Fault(f"{place}.days_inconclusive", wrong, f"Give at most {days_inconclusive}: {why}")

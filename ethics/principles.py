@@ -63,7 +63,7 @@ PRINCIPLES = (
         "Rättvisa och jämlikhet",
         "Fairness and equality",
         "human dignity and rights are the starting point",
-        _checks(4, 13),
+        _checks(4, 14),
     ),
     Principle(
         "P5",

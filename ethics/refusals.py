@@ -14,14 +14,23 @@ if TYPE_CHECKING:
 
 
 class Fault(NamedTuple):
-    """One thing that is wrong: where, what (with the value), and how to mend it."""
+    """One thing that is wrong: where, what (with the value), and how to mend it.
+
+    ``code`` is the stable id of a reason that is looked up by id (:mod:`ethics.refusal_ids`); empty for all others.
+    """
 
     where: str
     wrong: str
     mend: str
+    code: str = ""
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.wrong}. {self.mend}"
+        said = f"{self.where}: {self.wrong}. {self.mend}"
+        return f"{said} [{self.code}]" if self.code else said
+
+    def facts(self) -> dict[str, str]:
+        """As JSON holds it: ``where``, ``wrong``, ``mend``, and ``code`` where there is one."""
+        return {name: text for name, text in self._asdict().items() if text or name != "code"}
 
 
 class Refusal(Exception):

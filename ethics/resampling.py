@@ -21,9 +21,9 @@ import numpy as np
 from ethics.cells import VENTILES, Block
 
 if TYPE_CHECKING:
-    from ethics.cells import Floats, Ints
+    from ethics.cells import Bools, Floats, Ints
 
-_CELLS_AT_ONCE = 2_000_000  # 16 MB of weights in flight, whatever the size of the city
+_CELLS_AT_ONCE = 500_000  # 4 MB of weights in flight, whatever the size of the city
 _COARSE_BINS = 60
 _WINDOW_SDS = 9.0
 
@@ -153,16 +153,22 @@ def _ratio_to_others(
     return ratio, np.where(mine > 0, expected, np.nan)
 
 
-def _merged_bins(persons: Floats, shares: tuple[float, ...], design_effect: float) -> Ints:
-    """First bins of the groups of bins to draw as one: fine wherever a replicate's cut may fall, coarse elsewhere."""
+def bins_near_cuts(persons: Floats, shares: tuple[float, ...], design_effect: float) -> Bools:
+    """First bins that must stay apart, because a replicate's cut may fall just there; persons (b,) → (b,)."""
     end = np.cumsum(persons)
     total = end[-1]
     keep = np.zeros(persons.size, dtype=bool)
-    keep[:: max(1, persons.size // _COARSE_BINS)] = True
     for share in shares:
         reach = _WINDOW_SDS * np.sqrt(design_effect * total * share * (1 - share)) + 1
         near = (end >= share * total - reach) & (end - persons <= share * total + reach)
         keep |= near
         keep[1:] |= near[:-1]
     keep[0] = True
+    return keep
+
+
+def _merged_bins(persons: Floats, shares: tuple[float, ...], design_effect: float) -> Ints:
+    """First bins of the groups of bins to draw as one: fine wherever a replicate's cut may fall, coarse elsewhere."""
+    keep = bins_near_cuts(persons, shares, design_effect)
+    keep[:: max(1, persons.size // _COARSE_BINS)] = True
     return np.flatnonzero(keep)

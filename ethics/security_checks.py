@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ethics.case import COMPARED, SUBJECTS, Evidence, ListEvidence, names_holder
-from ethics.check_register import Case, Context, Finding, check, moment, none_wrong
+from ethics.check_register import RULE, Case, Context, Finding, Unanswerable, check, moment, none_wrong, whole
 
 
 @check("C701", "B", "pass", "block", lists=True, core=True)
@@ -43,3 +43,42 @@ def signers_are_trusted(case: Case, context: Context) -> Iterable[Finding]:
     if isinstance(case, ListEvidence) and case.verdict_expires_at <= context.now:
         wrong.append("the verdict has expired")
     yield none_wrong("faults_of_signers", wrong)
+
+
+@check("C704", "B", "pass", "block", lists=True)
+def scores_are_the_same_again(case: Case, context: Context) -> Iterable[Finding]:
+    """Rows scored again get the same score to the byte."""
+    if case.determinism is None:
+        raise Unanswerable("nothing was scored again")
+    rows, different = whole(case.determinism["rows"]), whole(case.determinism["different"])
+    if not rows:
+        raise Unanswerable("no row was scored again")
+    state = "block" if different else "pass"
+    yield {
+        "state": state,
+        "statistic": "scores_that_differ",
+        "value": different,
+        "threshold": 0,
+        "facts": {"case": state, "rows": rows},
+    }
+
+
+@check("C705", "W", "pass", "brittle", "rule")
+def the_cut_is_robust(evidence: Evidence, context: Context) -> Iterable[Finding]:
+    """Most of the first people stay so when inputs are one quantum off; even the lower bound is high enough."""
+    if evidence.kind == "rule":
+        yield RULE
+        return
+    if evidence.robustness is None:
+        raise Unanswerable("robustness was not gathered")
+    found, limit = evidence.robustness, context.policy.thresholds.min_noise_overlap
+    robust = found["low"] >= limit
+    yield {
+        "state": "pass" if robust else "warn",
+        "statistic": "overlap_under_noise",
+        "value": found["overlap"],
+        "low": found["low"],
+        "high": found["high"],
+        "threshold": limit,
+        "facts": {"case": "pass" if robust else "brittle", "cut": int(found["cut"])},
+    }

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from ethics import refusal_ids as ids
 from ethics.case import COMPARED, names_holder
 from ethics.digests import canonical_json, sha256
-from ethics.keys import TrustedKey
+from ethics.keys import SIGNED_DAYS, TrustedKey
 from ethics.refusals import Blocked, Fault, Inconclusive, NotTrusted, Refusal
 from ethics.stop_switch import StopSwitch
-from ethics.verdict import Verdict
+from ethics.verdict import NO_GROUP, NO_SUCH_CHECK, NOT_A_NUMBER, NOTHING_EVALUATED, Verdict
 
 if TYPE_CHECKING:
     from securesystemslib.dsse import Envelope
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 VERDICT_TYPE = "application/vnd.ennakko.verdict+json"
 SIGN_ROLES = ("gate", "auditor")
-MAX_LIFE_DAYS = {False: 90, True: 7}  # by demonstration
 _TOKEN = object()
 
 
@@ -96,7 +96,8 @@ def countersign(envelope: bytes, signer: Signer) -> bytes:
     opened = open_envelope(envelope, "envelope")
     if signer.public_key.keyid in opened.signatures:
         mend = "The second signature must come from another key"
-        raise NotTrusted(Fault("envelope", f"already holds a signature of key {_short(signer.public_key.keyid)}", mend))
+        wrong = f"already holds a signature of key {_short(signer.public_key.keyid)}"
+        raise NotTrusted(Fault("envelope", wrong, mend, ids.ONE_KEY_TWICE))
     opened.sign(signer)
     return _written(opened)
 
@@ -106,12 +107,13 @@ def verify(
     cells: bytes,
     *,
     trust: Mapping[str, TrustedKey],
-    expected: Mapping[str, str],
+    expected: Mapping[str, str | int],
     use: str,
     now: datetime,
     revoked: Collection[str],
     stop_switch: StopSwitch,
     allow_demonstration: bool,
+    demonstration_policy: bool = False,
 ) -> VerifiedVerdict:
     """Verify a signed verdict against the bytes that will be used.
 
@@ -123,48 +125,60 @@ def verify(
     envelope, cells : bytes
         The signed file, and the file of cells it rests on.
     expected : mapping of subject name to SHA-256
-        Recomputed from the bytes in use; model, need, policy, code and environment at least.
+        Recomputed from the bytes in use; model, need, policy, code and environment at least. The other subjects, seed
+        and replicates among them, are compared where the caller knows what was recorded elsewhere.
     use : str
         What the scores are for; must be the verdict's.
     revoked : collection of str
         Verdict ids or envelope digests that no longer hold.
     allow_demonstration : bool
         Whether a demonstration verdict is good enough here (never beyond loopback).
+    demonstration_policy : bool
+        Whether the policy in force is signed with demonstration keys: every verdict under it is a demonstration.
 
     Raises
     ------
     NotTrusted
-        Every reason at once: signature, key, role, dates, revocation, stop switch, digests (each named), an ERROR.
+        Every reason at once, each with its id (:mod:`ethics.refusal_ids`): signature, key, role, dates, revocation,
+        stop switch, digests (each named), an ERROR.
     Blocked, Inconclusive
         The verdict says no, and nothing but the auditor's signature may be missing; every check that says so is named.
     """
     opened = open_envelope(envelope, "verdict")
     signed_by, faults = check_signatures(opened, trust, now, "verdict")
-    verdict = _payload_of(opened, faults)
-    damaged, unsigned = faults, _role_faults(signed_by)
-    faults = _holder_faults(signed_by, verdict)
+    expected = {**expected, "cells": sha256(cells)}
+    try:
+        verdict = _payload_of(opened, faults)
+    except NotTrusted as refusal:  # which subjects were touched is said also where the whole contradicts itself
+        touched = [fault for fault in _digest_faults(_subject_written(opened), expected) if "was judged" in fault.wrong]
+        raise NotTrusted(*refusal.faults, *touched) from None
+    damaged, unsigned = [*faults, *retired_faults(signed_by, verdict.issued_at)], _role_faults(signed_by)
+    faults = holder_faults(signed_by, verdict)
     faults += _date_faults(verdict, now, signed_by)
     if any(signed.key.demonstration for signed in signed_by) or verdict.demonstration:
         if not allow_demonstration:
             mend = "Sign with real keys; demonstration keys are for one's own machine"
-            faults.append(Fault("verdict", "is a DEMONSTRATION", mend))
+            faults.append(Fault("verdict", "is a DEMONSTRATION", mend, ids.DEMONSTRATION))
         if not verdict.demonstration:
-            faults.append(Fault("verdict", "is signed by a demonstration key but not marked so", "Judge again"))
+            wrong = "is signed by a demonstration key but not marked so"
+            faults.append(Fault("verdict", wrong, "Judge again", ids.DEMONSTRATION))
+    if demonstration_policy and not verdict.demonstration:
+        wrong = "is not marked as a demonstration, and its policy is signed by demonstration keys"
+        faults.append(
+            Fault("verdict", wrong, "Have the policy signed with real keys, and judge again", ids.DEMONSTRATION)
+        )
     envelope_sha256 = sha256(envelope)
     if {verdict.verdict_id, envelope_sha256} & set(revoked):
-        faults.append(
-            Fault("verdict", f"{verdict.verdict_id} has been revoked", "Judge again, and approve the new one")
-        )
+        mend = "Judge again, and approve the new one"
+        faults.append(Fault("verdict", f"{verdict.verdict_id} has been revoked", mend, ids.REVOKED))
     if stop_switch.is_set():
         faults.append(stop_switch.fault())
     if use != verdict.use:
         mend = "Use the scores for nothing else than what was judged"
-        faults.append(Fault("use", f"is {use!r} where the verdict allows {verdict.use!r}", mend))
-    faults += _digest_faults(verdict, {**expected, "cells": sha256(cells)})
+        faults.append(Fault("use", f"is {use!r} where the verdict allows {verdict.use!r}", mend, ids.OTHER_USE))
+    faults += _digest_faults(verdict.subject, expected)
     if verdict.state == "ERROR":
-        faults += _check_faults(verdict, "error") or [
-            Fault("verdict", "did not run every required check", "Judge again")
-        ]
+        faults += error_faults(verdict)
     if damaged or faults or all(signed.key.role != "gate" for signed in signed_by):
         raise NotTrusted(*damaged, *unsigned, *faults)
     _refuse_unless_passed(verdict)
@@ -186,8 +200,9 @@ def read_signed_verdict(
     opened = open_envelope(envelope, where)
     signed_by, faults = check_signatures(opened, trust, now, where)
     verdict = _payload_of(opened, faults)
+    faults += retired_faults(signed_by, verdict.issued_at)
     if not signed_by:
-        faults.append(Fault(where, "has no valid signature", "Take the file as it was signed"))
+        faults.append(Fault(where, "has no valid signature", "Take the file as it was signed", ids.ROLE_MISSING))
     if faults:
         raise NotTrusted(*faults)
     return verdict
@@ -212,9 +227,11 @@ def open_envelope(content: bytes, where: str) -> Envelope:
         envelope = Envelope.from_dict(json.loads(content))
         again = _written(envelope)
     except Exception as error:  # whatever a damaged file makes the parsers raise
-        raise NotTrusted(Fault(where, f"is not a readable envelope ({type(error).__name__})", mend)) from None
+        wrong = f"is not a readable envelope ({type(error).__name__})"
+        raise NotTrusted(Fault(where, wrong, mend, ids.ENVELOPE)) from None
     if again != content:
-        raise NotTrusted(Fault(where, "is not written in canonical form, so it was changed after signing", mend))
+        wrong = "is not written in canonical form, so it was changed after signing"
+        raise NotTrusted(Fault(where, wrong, mend, ids.ENVELOPE))
     return envelope
 
 
@@ -229,13 +246,14 @@ def check_signatures(
         key = trust.get(keyid)
         if key is None:
             mend = "Add it to trust.json, if its holder is known, or have a trusted key sign"
-            faults.append(Fault(where, f"is signed by the unknown key {_short(keyid)}", mend))
+            faults.append(Fault(where, f"is signed by the unknown key {_short(keyid)}", mend, ids.UNKNOWN_KEY))
             continue
         try:
             key.verifier(keyid).verify_signature(signature, content)
         except UnverifiedSignatureError:
             wrong = f"does not match the signature of {key.name} ({_short(keyid)})"
-            faults.append(Fault(where, wrong, "It was changed after signing; take the file as it was signed"))
+            mend = "It was changed after signing; take the file as it was signed"
+            faults.append(Fault(where, wrong, mend, ids.SIGNATURE))
             continue
         fault = key.date_fault(keyid, now)
         if fault is not None:
@@ -245,18 +263,35 @@ def check_signatures(
     return signed_by, faults
 
 
+def retired_faults(signed_by: Iterable[SignedBy], made_at: datetime) -> list[Fault]:
+    """Signatures with keys that had been retired when what they sign was made."""
+    found = (signed.key.retired_fault(signed.keyid, made_at) for signed in signed_by)
+    return [fault for fault in found if fault is not None]
+
+
+def _subject_written(envelope: Envelope) -> Mapping[str, Any]:
+    """The subject as a payload holds it, consistent or not; empty where it cannot be read."""
+    try:
+        written = json.loads(envelope.payload)["subject"]
+        return {str(name): value for name, value in written.items()}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return {}
+
+
 def _payload_of(envelope: Envelope, faults: Sequence[Fault]) -> Verdict:
     """The verdict inside, or a refusal that names the faults of the signatures too."""
     if envelope.payload_type != VERDICT_TYPE:
         wrong = f"holds a payload of type {envelope.payload_type!r}"
-        raise NotTrusted(*faults, Fault("verdict", wrong, f"Give an envelope of type {VERDICT_TYPE}"))
+        raise NotTrusted(*faults, Fault("verdict", wrong, f"Give an envelope of type {VERDICT_TYPE}", ids.ENVELOPE))
     try:
         return Verdict.from_json(json.loads(envelope.payload))
     except NotTrusted as refusal:
-        raise NotTrusted(*faults, *refusal.faults) from None
+        contradictions = [fault._replace(code=fault.code or ids.CONTRADICTION) for fault in refusal.faults]
+        raise NotTrusted(*faults, *contradictions) from None
     except (ValueError, TypeError, AttributeError):
         wrong = "holds no readable verdict"
-        raise NotTrusted(*faults, Fault("verdict", wrong, "Take the file as it was signed")) from None
+        fault = Fault("verdict", wrong, "Take the file as it was signed", ids.CONTRADICTION)
+        raise NotTrusted(*faults, fault) from None
 
 
 def _role_faults(signed_by: Sequence[SignedBy]) -> list[Fault]:
@@ -266,54 +301,73 @@ def _role_faults(signed_by: Sequence[SignedBy]) -> list[Fault]:
         if all(signed.key.role != role for signed in signed_by):
             have = ", ".join(sorted({signed.key.role for signed in signed_by})) or "none"
             wrong = f"has no valid signature by a key of role {role} (valid: {have})"
-            faults.append(Fault("verdict", wrong, f"Have a trusted {role} key sign it: ennakko sign"))
+            mend = f"Have a trusted {role} key sign it: ennakko sign"
+            faults.append(Fault("verdict", wrong, mend, ids.ROLE_MISSING))
     return faults
 
 
-def _holder_faults(signed_by: Sequence[SignedBy], verdict: Verdict) -> list[Fault]:
+def holder_faults(signed_by: Sequence[SignedBy], verdict: Verdict) -> list[Fault]:
     """Signers who may not have signed both, or not at all."""
     faults = []
     signing = [signed for signed in signed_by if signed.key.role in SIGN_ROLES]
-    for what, found in (
-        ("key", {signed.key.public for signed in signing}),
-        ("person", {signed.key.name for signed in signing}),
+    for what, found, code in (
+        ("key", {signed.key.public for signed in signing}, ids.ONE_KEY_TWICE),
+        ("person", {signed.key.name for signed in signing}, ids.ONE_HOLDER_TWICE),
     ):
         if len(signing) >= len(SIGN_ROLES) > len(found):
-            faults.append(Fault("verdict", f"is signed twice by the same {what}", "Two different holders must sign"))
+            wrong, mend = f"is signed twice by the same {what}", "Two different holders must sign"
+            faults.append(Fault("verdict", wrong, mend, code))
     author = str(verdict.record.get("trained_by", ""))
     auditors = [signed for signed in signing if signed.key.role == "auditor"]
     if any(names_holder(author, signed.key.name, signed.key.role, signed.keyid) for signed in auditors):
-        faults.append(Fault("verdict", f"is audited by {author}, who trained the model", "Have somebody else audit it"))
+        wrong = f"is audited by {author}, who trained the model"
+        faults.append(Fault("verdict", wrong, "Have somebody else audit it", ids.AUTHOR_AUDITS))
     return faults
 
 
 def _date_faults(verdict: Verdict, now: datetime, signed_by: Sequence[SignedBy]) -> list[Fault]:
     faults = []
     if now >= verdict.expires_at:
-        faults.append(Fault("verdict", f"expired at {verdict.expires_at.isoformat()}", "Judge again: ennakko judge"))
+        wrong, mend = f"expired at {verdict.expires_at.isoformat()}", "Judge again: ennakko judge"
+        faults.append(Fault("verdict", wrong, mend, ids.EXPIRED))
     if now < verdict.issued_at:
         wrong = f"is not valid before {verdict.issued_at.isoformat()}, and it is {now.isoformat()}"
-        faults.append(Fault("verdict", wrong, "Set the clock right, here or where it was judged"))
+        mend = "Set the clock right, here or where it was judged"
+        faults.append(Fault("verdict", wrong, mend, ids.NOT_YET_VALID))
     demonstration = verdict.demonstration or any(signed.key.demonstration for signed in signed_by)
     days = (verdict.expires_at - verdict.issued_at).total_seconds() / 86400
-    if days > MAX_LIFE_DAYS[demonstration]:
-        wrong = f"claims to hold for {days:.0f} days; {MAX_LIFE_DAYS[demonstration]} is the most"
-        faults.append(Fault("verdict", wrong, "Judge again with a policy that gives fewer days"))
+    if days > SIGNED_DAYS[demonstration]:
+        wrong = f"claims to hold for {days:.0f} days; {SIGNED_DAYS[demonstration]} is the most"
+        faults.append(Fault("verdict", wrong, "Judge again with a policy that gives fewer days", ids.TOO_LONG))
     return faults
 
 
-def _digest_faults(verdict: Verdict, found: Mapping[str, str]) -> list[Fault]:
+def _digest_faults(subject: Mapping[str, Any], found: Mapping[str, str | int]) -> list[Fault]:
     faults = []
     for name in dict.fromkeys((*COMPARED, *found)):
-        judged, used = verdict.subject.get(name), found.get(name)
+        judged, used, code = subject.get(name), found.get(name), ids.SUBJECT.get(name, "")
         if used is None:
-            faults.append(Fault(f"subject {name}", "was not recomputed", "Hash the bytes that will be used"))
+            faults.append(Fault(f"subject {name}", "was not recomputed", "Hash the bytes that will be used", code))
         elif judged is None:
-            faults.append(Fault(f"subject {name}", "is not part of the verdict", "Judge again with this version"))
-        elif judged != used:
-            wrong = f"is {_short(used)} in use, but {_short(str(judged))} was judged"
-            faults.append(Fault(f"subject {name}", wrong, "Use what was judged, or judge what is used"))
+            faults.append(Fault(f"subject {name}", "is not part of the verdict", "Judge again with this version", code))
+        elif str(judged) != str(used):
+            wrong = f"is {_short(str(used))} in use, but {_short(str(judged))} was judged"
+            faults.append(Fault(f"subject {name}", wrong, "Use what was judged, or judge what is used", code))
     return faults
+
+
+def error_faults(verdict: Verdict) -> list[Fault]:
+    """Why a verdict is an ERROR: checks that are missing, unknown, or could not be answered, each with its id."""
+    missing = sorted(set(verdict.required) - {check.id for check in verdict.checks})
+    faults = [
+        Fault(id, "is required, and did not run", "Judge again: ennakko judge", ids.CHECK_MISSING) for id in missing
+    ]
+    coded = {NO_SUCH_CHECK: ids.CHECK_UNKNOWN, NOT_A_NUMBER: ids.NOT_A_NUMBER}
+    coded |= dict.fromkeys((NO_GROUP, NOTHING_EVALUATED), ids.NO_GROUP)
+    errors = (check for check in verdict.checks if check.state == "error")
+    for check, fault in zip(errors, _check_faults(verdict, "error"), strict=True):
+        faults.append(fault._replace(code=coded.get(str(check.facts.get("wrong")), ids.CHECK_ERROR)))
+    return faults or [Fault("verdict", "did not run every required check", "Judge again", ids.CHECK_MISSING)]
 
 
 def _check_faults(verdict: Verdict, *states: str) -> list[Fault]:
@@ -324,7 +378,7 @@ def _check_faults(verdict: Verdict, *states: str) -> list[Fault]:
             f"Only {check.needs} lifts this" if check.needs else "The report says what to do",
         )
         for check in verdict.checks
-        if check.state in states and not check.attested_by
+        if check.state in states and (check.state == "error" or not check.attested_by)
     ]
 
 

@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ethics.refusal_ids import STOPPED
 from ethics.refusals import Fault, NotTrusted, Refusal
 from ethics.whole_file import write_whole
 
@@ -55,7 +56,8 @@ class StopSwitch:
 
     def fault(self) -> Fault:
         """What a refusal says while the switch is set."""
-        return Fault("stop switch", f"is set ({self.reason() or 'no reason readable'})", "Whoever set it must clear it")
+        wrong = f"is set ({self.reason() or 'no reason readable'})"
+        return Fault("stop switch", wrong, "Whoever set it must clear it", STOPPED)
 
     def guard(self) -> None:
         """Refuse while the switch is set; every path to a score passes here."""

@@ -15,6 +15,9 @@ SCHEMA = "ennakko-verdict/1"
 GATE_VERSION = "1"
 CHECK_STATES = ("pass", "warn", "inconclusive", "needs_attestation", "not_testable", "block", "error")
 OPEN_STATES = ("inconclusive", "needs_attestation", "not_testable")
+NO_SUCH_CHECK, NOT_A_NUMBER = "no such check is built", "a statistic is not a number"
+NOTHING_EVALUATED, NO_GROUP = "nothing was evaluated", "no group was measured"
+"""Why a check could not be answered, where the refusal has an id of its own."""
 VERDICT_STATES = ("ERROR", "BLOCK", "INCONCLUSIVE", "PASS_ATTESTED", "PASS")
 
 

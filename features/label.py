@@ -141,6 +141,29 @@ def _measured(
     return (beyond if reaches else has_value & ~beyond), beyond_since
 
 
+def produced_by_contacts(city: City, keys: pl.DataFrame, label: LabelSpec) -> NDArray[np.bool_] | None:
+    """Whether an event that only an earlier contact of a service produces counts towards each row's label: bool (n,).
+
+    The label may hold without that event too, so a share of such labels is the most that contacts can have produced.
+    None where the label does not say which of its codes are of contacts.
+    """
+    if label.contact_codes is None:
+        return None
+    both = [code for code in city.events.codes if matches(code, label.codes) and matches(code, label.contact_codes)]
+    if not both:
+        return np.zeros(keys.height, dtype=np.bool_)
+    seen: NDArray[np.bool_] = look_ahead(city, keyed_rows(city, keys), label, both).days > 0
+    return seen
+
+
+def label_values(city: City, keys: pl.DataFrame, label: LabelSpec) -> NDArray[np.float64] | None:
+    """The sum of values behind each row's label, 0 without any: float64 (n,); None where it measures something else."""
+    if label.measure != "sum":
+        return None
+    sums: NDArray[np.float64] = np.nan_to_num(look_ahead(city, keyed_rows(city, keys), label, label.codes).totals[0])
+    return sums
+
+
 class _Ahead(NamedTuple):
     """What happened in the windows of some rows; see :func:`features.label_kernels.label_windows`."""
 

@@ -99,7 +99,8 @@ class FeatureSpec(Spec):
     ``of`` says whose events: the person's own; those of the other members of the ``household``; or those of all who
     live in the ``district``, per resident. The last two need the city's consent (``[relations]`` in ``city.toml``) and
     state purpose and basis. An attribute is its value on the day (a number; or, with ``categories``, the place in that
-    list, from 0), or with ``measures`` what its history tells.
+    list, from 0), or with ``measures`` what its history tells. ``special_category`` says that it is personal data of
+    GDPR 9 (health, say), which the gate asks somebody to vouch for.
 
     >>> FeatureSpec(name="absence", codes=["school.absence.*"], windows=[30, "ever"], measures=["count"]).columns()
     ('absence.count.30d', 'absence.count.ever')
@@ -121,6 +122,7 @@ class FeatureSpec(Spec):
     basis: Said | None = None
     visible_to: tuple[Said, ...] = ()
     changeable: StrictBool = False
+    special_category: StrictBool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -338,6 +340,10 @@ class LabelSpec(Spec):
     for those who left), or counts as not in need (``negative``); but who left after ``min_days_at_risk`` days at risk
     is taken as followed to the end. See :func:`features.label.outcome_of`.
 
+    ``kind`` says what the label stands for: need, use of services, or spending (the usual one for a ``sum``); the gate
+    asks more of the last two. ``contact_codes`` are those of its codes that only an earlier contact of a service
+    produces; None: not declared.
+
     >>> LabelSpec(codes=["status.neet"], horizon_days=0)
     Traceback (most recent call last):
     features.spec_base.SpecError: label: horizon_days: is 0: no day lies after the as-of date. Give the number of days \
@@ -356,6 +362,8 @@ to look ahead, e.g. horizon_days = 180
     min_days_at_risk: StrictInt | None = None
     censoring: Literal["drop", "negative", "ipcw"] = "drop"
     plausible_auc_max: float = Field(default=None, validate_default=True)
+    kind: Literal["need", "use", "spending"] = Field(default=None, validate_default=True)
+    contact_codes: tuple[Code, ...] | None = None
 
     @field_validator("horizon_days")
     @classmethod
@@ -418,6 +426,11 @@ to look ahead, e.g. horizon_days = 180
         if not isinstance(auc, int | float) or not 0.5 < auc <= 1.0:
             raise ValueError("not an AUC better than chance | Give a share above 0.5 and up to 1, e.g. 0.90")
         return auc
+
+    @field_validator("kind", mode="before")
+    @classmethod
+    def _usual_kind(cls, kind: Any, info: ValidationInfo) -> Any:
+        return kind if kind is not None else "spending" if info.data.get("measure") == "sum" else "need"
 
     @model_validator(mode="after")
     def _compared_with_something(self) -> LabelSpec:

@@ -7,7 +7,7 @@ policy, objections, keys, the stop switch, digests of what is then on disk) is a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,14 +19,20 @@ from ethics.case import SORT_KEY, Evidence
 from ethics.cells import INDICATOR
 from ethics.digests import sha256
 from ethics.groups import HOUSEHOLD
+from ethics.policy import Policy
 from ethics.refusals import BadInput, Fault, NotTrusted
 from models.baselines import SIMPLE, Duel, duel_cut, enough_replicates, floats, weight_of
 from models.baselines import audit_cut_of as audit_cut_of
 from models.baselines import duels as duels
+from models.gate_evidence import NAMES as INSIDE
+from models.gate_evidence import inside_evidence
+from models.label_choice import rank_by_indicators
 from models.metrics import REPLICATES, Estimate, evaluate, single_column_aucs
 from models.need import Need
 from models.need_parts import written
+from models.register_facts import impact_answers, register_of, responsible_of
 from models.registry import refuse_person_split
+from models.rescoring import rescoring_kept
 from models.rule import RuleModel, rule_order
 from models.splits import places_for
 from models.ties import tie_keys
@@ -36,7 +42,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ethics.objections import ObjectionRegister
-    from ethics.policy import Policy
     from features.matrix import Matrix
 
 FACTS, ROWS, FEATURES = "evidence.json", "rows.parquet", "features.parquet"
@@ -72,6 +77,10 @@ def gather_evidence(
     orders: Mapping[str, np.ndarray] | None = None,
     weight: np.ndarray | None = None,
     k: int | None = None,
+    train_weights: np.ndarray | None = None,
+    policy: Policy | None = None,
+    step: Callable[..., None] | None = None,
+    of_label: Mapping[str, np.ndarray] | None = None,
 ) -> GatheredEvidence:
     """Fill the gate's tables from a model and the rows it is judged on.
 
@@ -102,6 +111,16 @@ def gather_evidence(
         Inverse-probability weights of the judged rows (``Experiment.weight``), for figures and duels.
     k : int, optional
         Places, where the judged are a share of the people (``Experiment.k``); the need's capacity if left out.
+    train_weights : float64 (m,), optional
+        Of the training rows, as the candidate was taught with them (``Experiment.train_weights``).
+    policy : Policy, optional
+        Fixes the audit cut at which reasons, features and noise are looked at; the one that comes with Ennakko if left
+        out.
+    step : callable, optional
+        Told what is being done: ``step(text, done, total)``.
+    of_label : mapping, optional
+        What else is known of the judged rows' labels (n,): :data:`ethics.label_audit.FROM_CONTACT` bool,
+        :data:`ethics.label_audit.VALUE` float64.
 
     Raises
     ------
@@ -111,7 +130,12 @@ def gather_evidence(
     if not trained_by.strip():
         raise BadInput(Fault("trained_by", "is empty", "Name who trained, so that the auditor can be somebody else"))
     need = model.need
-    rows = judged_rows(model, judged, seen_in_training, secret, households, orders=orders, weight=weight)
+    further = dict(of_label or {})
+    if training is not None and isinstance(model, NeedModel):
+        further |= rank_by_indicators(need, training, judged, seed)
+    rows = judged_rows(
+        model, judged, seen_in_training, secret, households, orders=orders, weight=weight, further=further
+    )
     # Where as-of dates follow an event, the persons of many days stand in one list.
     by_date = need.cohort.as_of is None or need.cohort.as_of.on is None
     k = need.capacity.k if k is None else k
@@ -135,6 +159,7 @@ def gather_evidence(
         "duels_at_capacity": _duels_at_capacity(model, rows, k, seed, replicates),
         "single_columns": _single_columns(model, judged),
         "additivity_max_error": additivity_max_error(model, judged.X, seed),
+        **_inside(model, judged, rows, policy or Policy.load(), training, train_weights, weight, seed, step),
         "seed": seed,
         "trained_by": trained_by,
     }
@@ -142,6 +167,23 @@ def gather_evidence(
         pl.Series(name, judged.X[:, position]) for position, name in enumerate(judged.names)
     )
     return GatheredEvidence(facts, rows, features)
+
+
+def _inside(
+    model: NeedModel | RuleModel,
+    judged: Matrix,
+    rows: pl.DataFrame,
+    policy: Policy,
+    training: Matrix | None,
+    train_weights: np.ndarray | None,
+    weight: np.ndarray | None,
+    seed: int,
+    step: Callable[..., None] | None,
+) -> dict[str, Any]:
+    """What refits and probes of the model show at the policy's audit cut."""
+    cut = audit_cut_of(rows, model.need, policy.verdict_days, policy.audit_recall) if rows.height else 0
+    given: dict[str, Any] = {"training": training, "train_weights": train_weights, "weight": weight}
+    return inside_evidence(model, judged, k=cut, seed=seed, step=step, **given)
 
 
 def own_digests(model: NeedModel | RuleModel, training: Matrix | None, judged: Matrix) -> dict[str, str]:
@@ -163,6 +205,7 @@ def judged_rows(
     *,
     orders: Mapping[str, np.ndarray] | None = None,
     weight: np.ndarray | None = None,
+    further: Mapping[str, np.ndarray] | None = None,
 ) -> pl.DataFrame:
     """Rows as the gate takes them, one per person.
 
@@ -171,7 +214,8 @@ def judged_rows(
     polars.DataFrame
         ``person_id``, ``as_of_date``, ``rank_score``, ``tie_key``, ``probability`` (null for a rule), ``label`` (null
         = unknown), ``rule_score``, ``seen_in_training``, ``indicator:<name>`` …; where they are given, each of
-        ``orders`` by its name, ``weight``, and ``household`` (null: alone).
+        ``orders`` by its name, ``weight``, each of ``further`` by its name (``by:<indicator>``: rank score had the
+        indicator been the label), and ``household`` (null: alone).
 
     Raises
     ------
@@ -194,6 +238,7 @@ def judged_rows(
         *(pl.Series(INDICATOR + name, values) for name, values in judged.indicators.items()),
         *(pl.Series(name, score, dtype=pl.Float64) for name, score in (orders or {}).items()),
         *([] if weight is None else [pl.Series("weight", weight, dtype=pl.Float64)]),
+        *(pl.Series(name, values) for name, values in (further or {}).items()),
     )
     keyed = [
         part.with_columns(pl.Series("tie_key", tie_keys(secret, part["person_id"].to_list(), model.digest, day)))
@@ -352,7 +397,7 @@ def load_evidence(
     refuse_person_split(model)
     gathered = read_evidence(folder, expected_digest)
     facts, rows = gathered.facts, gathered.rows
-    known = {name: facts[name] for name in _KEPT}
+    known = {name: facts[name] for name in _KEPT} | {name: facts.get(name) for name in INSIDE}
     people = rows["person_id"].to_list()
     return Evidence(
         **known,
@@ -370,6 +415,10 @@ def load_evidence(
         signing_keys=list(signing_keys),
         units=tuple(units),
         invented=invented,
+        determinism=rescoring_kept(model, rows, gathered.features),
+        register=register_of(model.need, {**facts["recorded"], "policy": policy.digest}),
+        responsible=responsible_of(model.need),
+        impact=impact_answers(model.need),
     )
 
 
@@ -433,6 +482,19 @@ def feature_table(need: Need) -> list[dict[str, Any]]:
     ]
 
 
+def read_table(need: Need) -> list[dict[str, Any]]:
+    """Per feature what it reads: ``names`` (attribute or codes), ``source``, and whether it is declared special."""
+    return [
+        {
+            "feature": feature.name,
+            "names": [feature.attribute] if feature.attribute else list(feature.codes),
+            "source": written(feature.source),
+            "special_category": feature.special_category,
+        }
+        for feature in need.features
+    ]
+
+
 def _need_facts(need: Need) -> dict[str, Any]:
     texts = {"title": need.title, "question": need.question, "action": need.action}
     texts |= {"benefit": need.benefit, "alternative": need.alternative}
@@ -450,6 +512,7 @@ def _need_facts(need: Need) -> dict[str, Any]:
         "period_days": need.capacity.period_days,
         "plausible_auc_max": need.label.plausible_auc_max if need.label else None,
         "features": feature_table(need),
+        "forbidden": read_table(need),
     }
 
 

@@ -41,6 +41,7 @@ from models.need_parts import (
     Rule,
     Splits,
 )
+from models.register_parts import Impact, Register
 from models.written_order import OrderTerm
 
 NEEDS = Path(__file__).parent / "needs"
@@ -83,6 +84,8 @@ class Need(Spec):
     notice: Notice | None = None
     model: ModelSettings = ModelSettings()
     limits: Limits = Limits()
+    register_: Annotated[Register | None, Field(alias="register")] = None
+    impact: Impact | None = None
     _id: str = PrivateAttr(default="")
     _bytes: Content = PrivateAttr(default=b"")
 

@@ -9,17 +9,41 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Literal
 
-from models.need_parts import MARK
+from models.need_parts import MARK, UNWRITTEN_EMAIL
 
 _YEARS_BACK = 2
 _EVERY_DAYS = 28
 _DELAY_DAYS = 30
 _LONGEST_DAYS = 20_000
+_REGISTER = {
+    "organisation": "who is responsible, by its official name",
+    "department": "the unit that uses the list",
+    "area": "the area in which it is used",
+    "summary": "what it does, in at most 150 characters",
+    "decision_process": "within which work it is used, under which law",
+    "lawful_basis": "the law and the decision on which its use rests (AT-02)",
+    "impact": "how people notice it, on the list and off it",
+    "proportionality": "why it is necessary, and reasonable",
+    "risks": "what may go wrong, and what is done about it",
+    "human_intervention": "who decides, and how a person can step in",
+}
+_IMPACT = {
+    "duration": "for how long it is to be used",
+    "affected_groups": "whom it affects, those not on the list included",
+    "harms": "what harm it may do them",
+    "measures": "what is done, and by whom, if the harm happens",
+    "complaints": "where complaints are made, and who answers",
+    "consulted": "who was consulted, when, and what changed",
+    "rights_risks": "risks to people's rights and freedoms",
+    "safeguards": "the measures that keep them small",
+    "retention": "how long records and lists are kept",
+    "dpo_advice": "what the data protection officer advised",
+}
 
 
 @dataclass(frozen=True)
@@ -131,7 +155,15 @@ cooldown_days = 90
 [notice]
 phone = {_text(_mark("the number where people object"))}
 letter = {_text(_mark("the letter that tells people"))}
-"""
+
+# What the city's AI register will say; the rest of the entry is computed. Allowed words: docs/need-file.md.
+[register]
+status = "design"
+domain = {_text(_mark("the register's word for the field"))}
+risk_category = {_text(_mark('"high risk" wherever people are ranked by a learned model'))}
+{_all_said("register", _REGISTER)}
+# Answers for the drafts of the impact assessments (AI Act 27, GDPR 35); in one language or more.
+{_all_said("impact", _IMPACT)}"""
 
 
 def _names(codes: Sequence[str]) -> dict[str, str]:
@@ -179,11 +211,15 @@ def _said(key: str, what: str, english: str = "") -> str:
     return "\n".join([f"[{key}]", *lines])
 
 
+def _all_said(table: str, keys: Mapping[str, str]) -> str:
+    return "".join(_said(f"{table}.{key}", what) + "\n" for key, what in keys.items())
+
+
 def _role(key: Literal["owner", "deputy", "dpo"], what: str) -> str:
     return f"""
 [{key}]
 name = {_text(_mark(f"{what}, by role"))}
-email = "to-do@example.invalid"
+email = "{UNWRITTEN_EMAIL}"
 phone = {_text(_mark("phone"))}
 """
 

@@ -27,6 +27,8 @@ def written(text: str | None) -> str | None:
     return None if text is None or text.startswith(MARK) else text
 
 
+UNWRITTEN_EMAIL = "to-do@example.invalid"
+"""The address of a draft, where nobody has given one yet."""
 SMALLEST_LEAF = 20
 """Persons a leaf holds at least: fewer, and a leaf could describe one of them (policy ``min_data_in_leaf``)."""
 
@@ -47,13 +49,21 @@ def _monotone_pattern(value: str) -> str:
     return value
 
 
+Email = Annotated[StrictStr, AfterValidator(_email)]
+
+
 class Responsible(Spec):
     """Somebody who answers for the need, by role."""
 
     where_in_file = "owner"
     name: Said
-    email: Annotated[StrictStr, AfterValidator(_email)]
+    email: Email
     phone: Said
+
+    def written(self) -> dict[str, str]:
+        """Name, e-mail and phone; empty where they are still to be written."""
+        said = {name: written(text) or "" for name, text in self.model_dump().items()}
+        return said | ({"email": ""} if self.email == UNWRITTEN_EMAIL else {})
 
 
 class Splits(Spec):

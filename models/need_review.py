@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from ethics.refusals import toml_of
-from features.spec import FeatureSpec
-from models.need_parts import MARK
+from ethics.sensitive_features import forbidden_name, is_dual_use, is_health
+from models.need_parts import MARK, written
+from models.register_parts import Impact, Register
 
 if TYPE_CHECKING:
     from features.city import City
@@ -28,15 +29,7 @@ _SOON_DAYS = 90
 _LATE_SHARE = 0.95
 _FEWEST_PEOPLE = 1000
 _UNATTESTED = "to be attested"
-# Words of a code or an attribute, in English, Finnish and Swedish; the gate's list (ethics.md C602).
-_FORBIDDEN = re.compile(
-    r"(?:^|[._:-])(hetu|ssn|personal_id\w*|name|nimi|namn|address|osoite|adress|religion|uskonto|politic\w*|"
-    r"union_member\w*|sexual\w*|crim\w*|rikos\w*|brott\w*|ethnic\w*|country_of_birth|birth_country|synty\w*maa|"
-    r"free_text|photos?)(?:$|[._:*-])",
-    re.IGNORECASE,
-)
 _USE_OR_COST = re.compile(r"(?:^|[._:-])(cost\w*|bill\w*|price|euro\w*|visit\w*|contact\w*|spend\w*)(?:$|[._:*-])")
-_DUAL_USE = ("age", "district", "contact_language", "language", "sex")
 
 
 class Remark(NamedTuple):
@@ -62,6 +55,7 @@ def review_need(need: Need, today: date) -> list[Remark]:
     today : date
     """
     found = [*_marks(need), *_features(need), *_label(need), *_validation(need), *_people(need, today)]
+    found += _openness(need)
     return sorted(found, key=lambda remark: list(MEANING).index(remark.weight))
 
 
@@ -138,12 +132,14 @@ def _texts(value: Any, where: str) -> Iterator[tuple[str, str]]:
 
 
 def _features(need: Need) -> Iterator[Remark]:
-    unattested = []
+    unattested, special = [], []
     for feature in need.features:
+        if feature.special_category or is_health((feature.attribute or "", *feature.codes), feature.source):
+            special.append(feature.name)
         where = f"features '{feature.name}'"
         if missing := [key for key in ("plain", "source", "purpose", "basis") if not getattr(feature, key)]:
             yield Remark("blocks", where, f"has no {', '.join(missing)}", "State what it is and why it is read", "C601")
-        if word := _forbidden(feature):
+        if word := forbidden_name((feature.attribute or "", *feature.codes)):
             mend = "Leave it out: it may be measured as a group, never read by a model"
             yield Remark("blocks", where, f"reads '{word}', which is on the list of what no model may read", mend)
         if (feature.basis or "").lower().startswith(_UNATTESTED):
@@ -151,17 +147,19 @@ def _features(need: Need) -> Iterator[Remark]:
         if not feature.visible_to:
             mend = "Name the services that may read reasons from it in visible_to"
             yield Remark("weak", where, "is visible to nobody, so its reasons stay hidden from the unit", mend)
-        if feature.attribute in _DUAL_USE and feature.attribute != "age":
+        if is_dual_use(feature.attribute or "") and feature.attribute != "age":
             mend = "Expect to show what changes when it is flipped; sex only for a health need (AT-03)"
             yield Remark("attest", where, f"'{feature.attribute}' is also a group to be protected", mend, "C410")
+    if special:
+        mend = "Have the lawyer and the data protection officer vouch for each by name (AT-03), or leave it out"
+        yield Remark("attest", "features", f"tell of health or the like: {_few(special)}", mend, "C602")
     if unattested:
         mend = "Let a lawyer confirm the legal basis of each register for this use"
-        named = ", ".join(unattested[:5]) + (f" and {len(unattested) - 5} more" if len(unattested) > 5 else "")
-        yield Remark("attest", "features: basis", f"is not attested yet for {named}", mend, "AT-02")
+        yield Remark("attest", "features: basis", f"is not attested yet for {_few(unattested)}", mend, "AT-02")
 
 
-def _forbidden(feature: FeatureSpec) -> str | None:
-    return next((name for name in (feature.attribute or "", *feature.codes) if _FORBIDDEN.search(name)), None)
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _label(need: Need) -> Iterator[Remark]:
@@ -211,6 +209,23 @@ def _people(need: Need, today: date) -> Iterator[Remark]:
     dead = [who for who in ("owner", "deputy", "dpo") if getattr(need, who).email.endswith("example.invalid")]
     if dead:
         yield Remark("weak", "e-mail", f"of {', '.join(dead)} reaches nobody", "Give addresses that somebody reads")
+
+
+def _openness(need: Need) -> Iterator[Remark]:
+    """What the register entry and the impact assessments still lack; marked texts are told elsewhere."""
+    missing = (need.register_ or Register()).missing()
+    if missing:
+        mend = "Write what the city's AI register is to say; docs/need-file.md explains each key"
+        yield Remark("blocks", "register", f"has no {', '.join(missing)}", mend, "C201")
+    read = {feature.source for feature in need.features if feature.source and written(feature.source)}
+    unnamed = sorted(source for source in read if need.register_ and source not in need.register_.sources)
+    if unnamed:
+        mend = "Give their names in fi, sv and en, so that the entry can be read in every language"
+        yield Remark("weak", "register.sources", f"does not name {', '.join(unnamed)}", mend, "C203")
+    unanswered = (need.impact or Impact()).missing()
+    if unanswered:
+        mend = "Answer them; the drafts of the impact assessments name what is missing"
+        yield Remark("attest", "impact", f"does not answer {', '.join(unanswered)}", mend, "C502")
 
 
 def _dates(need: Need, n_days: int, n_mature: int, city: City) -> Iterator[Remark]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from scoring.scorer import Scorer
 
 # What these find is a matter of trust (exit 30); what the others find is a block (exit 20).
-_TRUST = ("C701", "C702", "C801")
+_TRUST = ("C502", "C701", "C702", "C801")
 _FOUNDATION = ("source", "purpose", "basis")
 
 
@@ -38,6 +38,7 @@ def ask_gate(
     max_error: float,
     moment: datetime,
     checks: Collection[str] = LIST_CHECKS,
+    determinism: Mapping[str, int] | None = None,
 ) -> tuple[Check, ...]:
     """Let the gate judge what is about to leave.
 
@@ -55,6 +56,8 @@ def ask_gate(
         Now, with a timezone.
     checks : collection of str
         All list checks, or those of one online score.
+    determinism : mapping, optional
+        What :func:`models.rescoring.rescoring` says of the scores; without it C704 cannot be answered.
 
     Returns
     -------
@@ -86,6 +89,9 @@ def ask_gate(
         stop_switch_set=stop_switch.is_set(),
         stop_switch_tested_at=stop_switch.tested_at(),
         moment=moment,
+        determinism=determinism,
+        register=verdict.record.get("register"),
+        attestations=verdict.attestations,
     )
     answers = judge_list(evidence, policy, checks)
     failed = [check for check in answers if check.state != "pass"]
@@ -108,6 +114,8 @@ def _fault(check: Check) -> Fault:
 
 _MEND = {
     "C103": "Make the scores again: somebody has objected since",
+    "C202": "Write when the need is reviewed next, judge and approve again",
+    "C502": "Have it attested anew by those who may, judge and approve again",
     "C701": "Use what was judged, or judge and approve what is used now",
     "C702": "Judge, sign and approve again with keys that are in date",
     "C801": "Clear the stop switch when its reason is gone, and test it: ennakko stop test",

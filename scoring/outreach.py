@@ -17,6 +17,7 @@ import polars as pl
 from ethics.case import SORT_KEY
 from ethics.digests import canonical_json, sha256
 from ethics.refusals import BadInput, Fault, NotTrusted, did_you_mean
+from models.rescoring import rescoring
 from scoring.list_gate import ask_gate
 from scoring.reasons import Reason, Typical, Words, explain
 from scoring.scorer import sort_key_of
@@ -254,6 +255,7 @@ def outreach_list(
         sort_key=sort_key_of(listed),
         max_error=max_error,
         moment=issued_at,
+        determinism=_scored_again(scores, scorer),
     )
     parts = tuple(
         _part(unit, placed, listed, shares, reasons, secret) for unit in units.sort("unit_id").iter_rows(named=True)
@@ -337,6 +339,12 @@ def _part(
     hashed = (replace(row, row_hash=_row_hash(unit_id, row, secret)) for row in rows)
     eligible_n = placed.filter(pl.col("unit_id") == unit_id).height
     return UnitPart(unit_id, unit["name"], shares[unit_id], eligible_n, tuple(hashed))
+
+
+def _scored_again(scores: Scores, scorer: Scorer) -> dict[str, int]:
+    """Whether the model gives the people of a list the same scores again."""
+    frame = scores.frame.sort("row")
+    return rescoring(scorer.model, scores.matrix.X, frame["raw"].to_numpy(), at=frame["row"].to_numpy())
 
 
 def _reasons(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ethics.digests import code_digest, environment_digest, sha256
+from ethics.refusal_ids import REVOCATIONS
 from ethics.refusals import BadInput, Fault, NotTrusted, did_you_mean, faults_of
 from ethics.whole_file import write_whole
 from serving.home import CELLS, VERDICT, Home
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ethics.signing import VerifiedVerdict
     from ethics.stop_switch import StopSwitch
     from ethics.verdict import Check, Verdict
+    from ethics.verdict_chain import Link
     from models.need import Need
     from models.rule import RuleModel
     from models.training import NeedModel
@@ -130,15 +132,12 @@ def read_verdict(home: Home, path: Path, now: datetime) -> Verdict:
     return read_signed_verdict(bytes_of(path), home.key_ring.trust(), now, str(path))
 
 
-def verdict_chain(home: Home, need_id: str) -> list[str]:
-    """Digests of what each verdict of a need says, oldest first; signatures added later change none of them."""
-    from ethics.signing import open_envelope
+def chain_of(home: Home, need_id: str) -> tuple[list[Link], list[Fault]]:
+    """The need's verdicts as this home keeps them, oldest first, and where their chain does not hold."""
+    from ethics.verdict_chain import read_chain
 
-    said = []
-    for path in (home.verdicts / need_id).glob(f"*/{VERDICT}"):
-        payload = open_envelope(bytes_of(path), str(path)).payload
-        said.append((json.loads(payload)["issued_at"], path.stat().st_mtime_ns, sha256(payload)))
-    return [digest for _, _, digest in sorted(said)]
+    paths = sorted((home.verdicts / need_id).glob(f"[!.]*/{VERDICT}"))
+    return read_chain(((path.parent.name, bytes_of(path)) for path in paths), home.key_ring.trust())
 
 
 def approve_verdict(home: Home, verdict_path: Path) -> dict[str, Any]:
@@ -239,15 +238,21 @@ def open_champion(home: Home, need_id: str, need_file: Path | None = None) -> Ch
         refuse_unfounded(home, model.need)
     except BadInput as unfounded:
         raise NotTrusted(*unfounded.faults) from None
-    files = (verdict_path, verdict_path.with_name(CELLS), home.policy_path, _revoked_path(home), home.trust_path)
+    files = (verdict_path, verdict_path.with_name(CELLS), home.policy_path, revoked_path(home), home.trust_path)
     watched = files if need_file is None else (*files, need_file)
     return Champion(verified, model, model.need, home.tie_secret(need_id), home.stop_switch, approved.folder, watched)
 
 
 def _verify(home: Home, verdict_path: Path, artefact: Path, need_file: Path | None, now: datetime) -> VerifiedVerdict:
+    from ethics.policy_envelope import is_envelope, read_policy
     from ethics.signing import verify
 
     need_bytes = bytes_of(need_file or artefact / "need.toml")
+    policy, policy_digest = bytes_of(home.policy_path), ""
+    demonstration_policy = False
+    if is_envelope(policy):  # its signatures must hold now, whatever they did when this process began
+        signed = read_policy(policy, str(home.policy_path), home.key_ring.trust(), now)
+        policy_digest, demonstration_policy = signed.digest, signed.demonstration
     return verify(
         bytes_of(verdict_path),
         bytes_of(verdict_path.with_name(CELLS)),
@@ -255,16 +260,28 @@ def _verify(home: Home, verdict_path: Path, artefact: Path, need_file: Path | No
         expected={
             "model": sha256(bytes_of(artefact / "manifest.json")),
             "need": sha256(need_bytes),
-            "policy": sha256(bytes_of(home.policy_path)),
+            "policy": policy_digest or sha256(policy),
             "code": code_digest(),
             "environment": environment_digest(),
+            **recorded_at_judging(home, verdict_path),
         },
         use="outreach_ranking",
         now=now,
-        revoked=_revoked(home),
+        revoked=revoked_verdicts(home),
         stop_switch=home.stop_switch,
         allow_demonstration=True,
+        demonstration_policy=demonstration_policy,
     )
+
+
+RECORDED = ("training_matrix", "test_matrix", "seed", "replicates", "design_effect")
+"""Subjects that nothing in use can be hashed into; the audit log keeps them as they were when the gate judged."""
+
+
+def recorded_at_judging(home: Home, verdict_path: Path) -> dict[str, str | int]:
+    """What the audit log keeps of a verdict's subject since it was judged; empty where it was judged elsewhere."""
+    kept = [facts for facts in home.audit_log.facts_of("judge") if facts.get("verdict") == verdict_path.parent.name]
+    return {name: kept[-1][name] for name in RECORDED if kept and name in kept[-1]}
 
 
 def bytes_of(path: Path) -> bytes:
@@ -275,13 +292,22 @@ def bytes_of(path: Path) -> bytes:
         raise NotTrusted(Fault(str(path), f"cannot be read ({error.strerror})", "Restore it, or judge again")) from None
 
 
-def _revoked_path(home: Home) -> Path:
+def revoked_path(home: Home) -> Path:
+    """The list of revoked verdicts, which a running server watches."""
     return home.verdicts / "revoked.json"
 
 
-def _revoked(home: Home) -> frozenset[str]:
-    """Ids of verdicts that no longer hold; a list that cannot be read may name any of them."""
-    path = _revoked_path(home)
+def revoked_verdicts(home: Home) -> frozenset[str]:
+    """Ids of verdicts that no longer hold: those listed, and those whose revocation the audit log keeps.
+
+    A line taken out of the list therefore brings no verdict back. A list that cannot be read may name any of them.
+    """
+    return revoked_listed(home) | {str(facts.get("verdict")) for facts in home.audit_log.facts_of("revoke")}
+
+
+def revoked_listed(home: Home) -> frozenset[str]:
+    """Ids of verdicts in ``revoked.json``."""
+    path = revoked_path(home)
     if not path.exists():
         return frozenset()
     try:
@@ -290,5 +316,5 @@ def _revoked(home: Home) -> frozenset[str]:
         ids = None
     if not isinstance(ids, list) or not all(isinstance(verdict_id, str) for verdict_id in ids):
         mend = 'Write a list of verdict ids, e.g. ["v-217ee618b351ce3a5935"]'
-        raise NotTrusted(Fault(str(path), "is not a list of verdict ids", mend))
+        raise NotTrusted(Fault(str(path), "is not a list of verdict ids", mend, REVOCATIONS))
     return frozenset(ids)

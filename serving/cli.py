@@ -88,6 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(words: Sequence[str]) -> int:
     parser = _parser()
+    if words[:1] == ["keys"] and (len(words) == 1 or (words[1].startswith("-") and words[1] not in ("-h", "--help"))):
+        words = ["keys", "list", *words[1:]]
     options, further = parser.parse_known_args(words)
     if further and getattr(options, "run", "") != "not_built":
         parser.error(f"unrecognized arguments: {' '.join(further)}")
@@ -160,7 +162,7 @@ def _say_no(faults: Sequence[Fault], as_json: bool) -> None:
 
     faults = [fault._replace(**{part: masked(str(text)) for part, text in fault._asdict().items()}) for fault in faults]
     if as_json:
-        print(json.dumps({"errors": [fault._asdict() for fault in faults]}, ensure_ascii=False))
+        print(json.dumps({"errors": [fault.facts() for fault in faults]}, ensure_ascii=False))
     for fault in faults:
         print(fault, file=sys.stderr)
 
@@ -271,12 +273,19 @@ def _add_models(commands: Any) -> None:
     judge = _command(commands, "judge", "let the ethics gate judge a run: verdict, cells and report", "judge")
     judge.add_argument("--run", dest="run_id", help="the run_id that train printed")
     judge.add_argument("--city", type=_city, help="the city folder, if it has moved since training")
+    what = "show what the gate would say, in aggregates: no key, no verdict, no person"
+    judge.add_argument("--rehearse", action="store_true", help=what)
     judge.add_argument("--scores", type=Path, help="(not built yet) anybody's scores")
     judge.add_argument("--groups", type=Path, help="(not built yet) the groups for --scores")
     judge.add_argument("--capacity", type=_positive, help="(not built yet) the capacity for --scores")
 
 
 def _add_gate(commands: Any) -> None:
+    what = "train and judge a need without any key: aggregates only, and no verdict"
+    rehearse = _command(commands, "rehearse", what, "rehearse")
+    _city_and_need(rehearse)
+    rehearse.add_argument("--seed", type=_not_negative, default=0)
+
     attest = _command(commands, "attest", "sign what only a person can vouch for", "attest")
     attest.add_argument("--verdict", type=Path, required=True, help="the verdict that asks for it")
     attest.add_argument("--id", dest="statement", required=True, help="the statement, e.g. AT-07")
@@ -285,8 +294,15 @@ def _add_gate(commands: Any) -> None:
     attest.add_argument("--organisation", help="on whose behalf; demonstration keys speak for nobody and need none")
     attest.add_argument("--role", help="whose key signs (default: the role the policy names)")
 
-    sign = _command(commands, "sign", "the auditor's signature on a verdict (AT-10)", "sign")
-    sign.add_argument("--verdict", type=Path, required=True)
+    what = "the auditor's signature on a verdict (AT-10), or an officer's on a policy"
+    sign = _command(commands, "sign", what, "sign")
+    sign.add_argument("--verdict", type=Path, help="the verdict that the auditor signs")
+    what = "with --policy FILE and no --verdict: whose key signs it, service_owner or equality_officer"
+    sign.add_argument("--role", help=what)
+
+    revoke = _command(commands, "revoke", "take a verdict back: from now on it lets no score leave", "revoke")
+    revoke.add_argument("--verdict", required=True, help="the verdict's file, or its id")
+    revoke.add_argument("--reason", required=True, help="why it no longer holds; kept in the audit log")
 
     approve = _command(commands, "approve", "make a model the one in use; only with a verified verdict", "approve")
     approve.add_argument("--verdict", type=Path, required=True)
@@ -296,15 +312,35 @@ def _add_gate(commands: Any) -> None:
     report.add_argument("--to", type=Path, help="where to write it (default: beside the verdict)")
 
     audit = _group(commands, "audit", "check what was recorded")
-    verify = _command(
-        audit, "verify", "verify a verdict's digests and signatures, or the audit log's chain", "audit_verify"
+    what = (
+        "verify a verdict from files alone (VERDICT), or against this home (--verdict), or all of this home's records"
     )
-    verify.add_argument("--verdict", type=Path, help="a verdict file (default: the audit log)")
-    _command(audit, "log", "the audit log", "audit_log")
+    verify = _command(audit, "verify", what, "audit_verify")
+    verify.add_argument("file", metavar="VERDICT", nargs="?", type=Path, help="a verdict file: offline, with its cells")
+    verify.add_argument("--trust", type=Path, help="the city's public keys (default: those of the home)")
+    verify.add_argument("--cells", type=Path, help="the file of cells (default: beside the verdict)")
+    what = "a verdict of this home, against the bytes that would be used now"
+    verify.add_argument("--verdict", type=Path, help=what)
+    log = _command(audit, "log", "who did what, and who looked at whom; verifies the chain", "audit_log")
+    log.add_argument("--need", help="only acts about this need, by its id")
+    log.add_argument("--person", help="only acts upon this person: a pseudonym, or its keyed hash; never printed")
+    log.add_argument("--since", type=_day, help="only from this day on, as 2026-06-01")
 
-    keys = _group(commands, "keys", "signing keys")
+    keys = _group(commands, "keys", "signing keys (lists them, unless another command follows)")
     _command(keys, "demo", "make demonstration keys (seven days, loopback only) and test the stop switch", "keys_demo")
-    _command(keys, "list", "the keys this home trusts", "keys_list")
+    _command(keys, "list", "the keys this home trusts: role, holder, dates, state", "keys_list")
+    make = _command(keys, "make", "make a key for a role, and trust it; the private part never leaves", "keys_make")
+    make.add_argument("--role", required=True, help="e.g. gate, auditor, service_owner, equality_officer")
+    make.add_argument("--name", required=True, help='who holds it, by role, e.g. "Head of internal audit"')
+    make.add_argument("--days", type=_positive, default=365, help="how long it holds (default 365)")
+    rotate = _command(keys, "rotate", "a new key in the place of a role's key; what that signed stays", "keys_rotate")
+    rotate.add_argument("--role", required=True)
+    rotate.add_argument("--days", type=_positive, help="how long the new key holds (default 365; demonstration 7)")
+    revoke = _command(keys, "revoke", "believe a key no more: nothing that it ever signed counts", "keys_revoke")
+    revoke.add_argument("--key", required=True, help="the key's id, or the beginning of it")
+    revoke.add_argument("--reason", required=True, help="kept in trust.json and in the audit log")
+    export = _command(keys, "export", "the public keys as a file for an auditor", "keys_export")
+    export.add_argument("--to", type=Path, default=Path("trust.json"), help="a new file (default: trust.json here)")
 
     stop = _command(commands, "stop", "the stop switch: while it is set, no score leaves", "stop")
     stop.add_argument("action", choices=("on", "off", "test", "status"))

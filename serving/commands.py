@@ -266,7 +266,28 @@ def judge(options: argparse.Namespace) -> int:
         mend = "Give the path of the city folder, in which the groups of the gate lie"
         raise BadInput(Fault("--city", "names a database, which has no place for the groups of the gate", mend))
     with steps(options) as step:
-        result = flows.judge_run(home_of(options), options.run_id, options.city, step)
+        result = flows.judge_run(home_of(options), options.run_id, options.city, step, rehearse=options.rehearse)
+    return _say_rehearsal(options, result) if options.rehearse else _say_verdict(options, result)
+
+
+def rehearse(options: argparse.Namespace) -> int:
+    """Train a need and rehearse its judging."""
+    from serving import flows
+
+    with steps(options) as step:
+        home = home_of(options)
+        _, result = flows.train_and_judge(home, options.city, options.need, options.seed, step, rehearse=True)
+    return _say_rehearsal(options, result)
+
+
+def _say_rehearsal(options: argparse.Namespace, result: Result) -> int:
+    from serving.rehearsal import say_rehearsed
+
+    say(options, result, lambda: say_rehearsed(result))
+    return VERDICT_EXIT[result["would_be"]]
+
+
+def _say_verdict(options: argparse.Namespace, result: Result) -> int:
     say(options, result, lambda: _say_judged(result))
     return VERDICT_EXIT[result["state"]]
 
@@ -289,7 +310,25 @@ def _say_judged(result: Result) -> None:
         )
     if rows:
         table(rows, ("check", "state", "groups", "statistic", "value (interval)", "lifted by"))
+    _say_changes(result["changes"])
     print(f"verdict {result['verdict_path']}\nreport  {result['report_path']}")
+
+
+_MOST_CHANGES_SAID = 12
+
+
+def _say_changes(changes: Result | None) -> None:
+    """What changed since the last verdict: all but the numbers, which the report holds."""
+    if changes is None:
+        return
+    rows = [row for row in changes["rows"] if row["what"] != "value"]
+    values = len(changes["rows"]) - len(rows)
+    print(f"since {changes['since']}: {counted(len(rows), 'change')}, and {counted(values, 'number')} moved")
+    if rows:
+        told = [(row["what"], row["name"], row["before"], row["after"]) for row in rows[:_MOST_CHANGES_SAID]]
+        table(told, ("changed", "what", "before", "after"))
+    if len(rows) > _MOST_CHANGES_SAID:
+        print(f"… and {len(rows) - _MOST_CHANGES_SAID} more, in the report")
 
 
 def attest(options: argparse.Namespace) -> int:
@@ -310,11 +349,46 @@ def attest(options: argparse.Namespace) -> int:
 
 
 def sign(options: argparse.Namespace) -> int:
-    """The auditor's signature."""
+    """The auditor's signature on a verdict, or an officer's on a policy."""
     from serving import approval
 
+    if options.verdict is None:
+        return _sign_policy(options)
+    if options.role not in (None, "auditor"):
+        raise BadInput(Fault("--role", f"'{options.role}' does not sign verdicts", "Leave it out: the auditor signs"))
     result = approval.sign_verdict(home_of(options), options.verdict)
     return say(options, result, lambda: print(f"{result['verdict_path']}: signed by {', '.join(result['signed_by'])}"))
+
+
+def _sign_policy(options: argparse.Namespace) -> int:
+    from serving.key_work import sign_policy
+
+    if options.policy is None or options.role is None:
+        mend = "Give --verdict FILE for the auditor's signature, or --policy FILE --role ROLE for an officer's"
+        raise BadInput(Fault("ennakko sign", "nothing to sign is named", mend))
+    result = sign_policy(home_of(options), options.policy, options.role, datetime.now(UTC))
+
+    def in_words() -> None:
+        print(f"{result['path']}: signed by {result['role']}")
+        if not result["in_force"]:
+            print(f"Not in force yet: it {'; '.join(result['missing'])}.")
+            return
+        print(f"In force from now on, as {result['in_force_at']}.")
+        rows = [(row["key"], row["value"], row["template"]) for row in result["looser_than_template"]]
+        if rows:
+            print("Looser than the template, and said so on every report:")
+            table(rows, ("key", "here", "template"))
+
+    return say(options, result, in_words)
+
+
+def revoke(options: argparse.Namespace) -> int:
+    """Take a verdict back."""
+    from serving.key_work import revoke_verdict
+
+    result = revoke_verdict(home_of(options), options.verdict, options.reason)
+    said = f"{result['verdict_id']} of {result['need']} is revoked: no score leaves on its strength"
+    return say(options, result, lambda: print(said))
 
 
 def approve(options: argparse.Namespace) -> int:
@@ -335,21 +409,37 @@ def report(options: argparse.Namespace) -> int:
 
 
 def audit_verify(options: argparse.Namespace) -> int:
-    """Verify a verdict, or the chain of the audit log."""
+    """Verify a verdict from files alone, or what this home recorded."""
     from serving import upkeep
 
+    if options.file is not None:
+        return _audit_files(options)
+    if options.trust or options.cells:
+        mend = "Name the verdict first: ennakko audit verify VERDICT --trust FILE"
+        raise BadInput(Fault("ennakko audit verify", "--trust and --cells go with a VERDICT", mend))
     result = upkeep.verify_records(home_of(options), options.verdict)
     return say(options, result, lambda: print(f"VERIFIED: {result['what']}"))
 
 
+def _audit_files(options: argparse.Namespace) -> int:
+    from serving.audit_work import audit_files, say_audited
+
+    if options.verdict is not None:
+        mend = "Give VERDICT to verify files alone, or --verdict to verify against this home"
+        raise BadInput(Fault("ennakko audit verify", "names two verdicts", mend))
+    home = settings_of(options).home  # a home is not made for this: an auditor has none
+    found = audit_files(options.file, trust=options.trust, cells=options.cells, home=home, now=datetime.now(UTC))
+    result = found.facts()
+    say(options, result, lambda: say_audited(result))
+    return 0 if found.verified else 30
+
+
 def audit_log(options: argparse.Namespace) -> int:
     """What was recorded, oldest first."""
-    rows = home_of(options).audit_log.rows()
-    return say(
-        options,
-        {"rows": rows},
-        lambda: table([[str(cell) for cell in row.values()] for row in rows], list(rows[0]) if rows else ["empty"]),
-    )
+    from serving.audit_work import read_log, say_log
+
+    result = read_log(home_of(options), need=options.need, person=options.person, since=options.since)
+    return say(options, result, lambda: say_log(result))
 
 
 def keys_demo(options: argparse.Namespace) -> int:
@@ -365,14 +455,57 @@ def keys_demo(options: argparse.Namespace) -> int:
 
 def keys_list(options: argparse.Namespace) -> int:
     """The keys this home trusts."""
-    from serving import upkeep
+    from serving.key_work import list_keys
 
-    keys = upkeep.trusted_keys(home_of(options))
+    keys = list_keys(home_of(options), datetime.now(UTC))
     rows = [
-        (k["keyid"][:12], k["role"], k["name"], k["valid_to"], "demonstration" if k["demonstration"] else "")
+        (
+            *(k["keyid"][:12], k["role"], k["name"], k["valid_from"], k["valid_to"], k["state"]),
+            "demonstration" if k["demonstration"] else "",
+        )
         for k in keys
     ]
-    return say(options, {"keys": keys}, lambda: table(rows, ("key", "role", "name", "valid to", "")))
+    heads = ("key", "role", "holder", "valid from", "valid to", "state", "")
+    none = "no keys yet: ennakko keys make, or ennakko keys demo to try things out"
+    return say(options, {"keys": keys}, lambda: table(rows, heads) if rows else print(none))
+
+
+def keys_make(options: argparse.Namespace) -> int:
+    """Make a key for a role."""
+    from serving.key_work import make_key
+
+    result = make_key(home_of(options), options.role, options.name, options.days, datetime.now(UTC))
+    said = f"{result['role']} key {result['keyid'][:12]} of {result['name']}, until {result['valid_to']}"
+    return say(options, result, lambda: print(said))
+
+
+def keys_rotate(options: argparse.Namespace) -> int:
+    """Put a new key in the place of a role's key."""
+    from serving.key_work import rotate_key
+
+    result = rotate_key(home_of(options), options.role, options.days, datetime.now(UTC))
+    said = (
+        f"{result['role']}: key {result['retired'][:12]} is retired and its private part destroyed; "
+        f"{result['keyid'][:12]} signs from now on, until {result['valid_to']}"
+    )
+    return say(options, result, lambda: print(said))
+
+
+def keys_revoke(options: argparse.Namespace) -> int:
+    """Believe a key no more."""
+    from serving.key_work import revoke_key
+
+    result = revoke_key(home_of(options), options.key, options.reason, datetime.now(UTC))
+    said = f"key {result['keyid'][:12]} of {result['name']} is revoked: nothing that it signed counts any more"
+    return say(options, result, lambda: print(said))
+
+
+def keys_export(options: argparse.Namespace) -> int:
+    """The public keys as a file."""
+    from serving.key_work import export_trust
+
+    result = export_trust(home_of(options), options.to)
+    return say(options, result, lambda: print(f"{counted(result['keys'], 'public key')} in {result['path']}"))
 
 
 def stop(options: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from ethics.digests import code_digest, environment_digest, sha256
 from ethics.refusals import BadInput, Fault, NotTrusted
 from ethics.whole_file import write_whole
-from serving.approval import open_champion, verdict_chain
-from serving.home import CELLS, REPORT, VERDICT, Home, whole_folder
+from serving.approval import RECORDED, chain_of, open_champion
+from serving.home import CELLS, REPORT, VERDICT, Home, locked, whole_folder
 from serving.opening import folder_of, need_path, open_city_for, refuse_unfounded
 from serving.progress import Step, silent
+from serving.rehearsal import rehearsed
 from serving.training_flow import number_or_null, train_need
 
 if TYPE_CHECKING:
@@ -24,16 +26,36 @@ if TYPE_CHECKING:
 
 
 def judge_run(
-    home: Home, run_id: str, city_folder: Path | None = None, step: Step = silent, now: datetime | None = None
+    home: Home,
+    run_id: str,
+    city_folder: Path | None = None,
+    step: Step = silent,
+    now: datetime | None = None,
+    *,
+    rehearse: bool = False,
 ) -> dict[str, Any]:
-    """Let the gate judge a run: verdict, cells and report, in a folder that is there whole or not at all."""
+    """Let the gate judge a run: verdict, cells and report, in a folder that is there whole or not at all.
+
+    With ``rehearse`` the gate judges all the same, without a key: aggregates are told, and there is no verdict
+    (:func:`serving.rehearsal.rehearsed`). One judging of a need at a time, or its verdicts would not make one chain.
+    """
+    need_id = home.run_record(run_id)["need_id"]
+    with locked(home.verdicts / f".{need_id}.lock"):
+        return _judge_run(home, run_id, city_folder, step, now, rehearse=rehearse)
+
+
+def _judge_run(
+    home: Home, run_id: str, city_folder: Path | None, step: Step, now: datetime | None, *, rehearse: bool
+) -> dict[str, Any]:
     from ethics.attestation import read_attestations
     from ethics.cells import Cuts, cells_as_bytes
     from ethics.gate import judge
     from ethics.groups import GroupRegister
     from ethics.report import render_report
     from ethics.signing import seal
-    from models.evidence import audit_cut_of, load_evidence
+    from ethics.verdict_chain import latest
+    from ethics.verdict_changes import with_changes
+    from models.evidence import audit_cut_of, load_evidence, read_evidence
     from models.registry import logged_digests, refuse_person_split, run_model
 
     now = now or datetime.now(UTC)
@@ -42,7 +64,7 @@ def judge_run(
     model = run_model(home.registry, run_id)
     refuse_person_split(model)  # no key could help
     refuse_unfounded(home, model.need)
-    signer, trust = home.key_ring.signer("gate"), home.key_ring.trust()
+    signer, trust = None if rehearse else home.key_ring.signer("gate"), home.key_ring.trust()
     folder = home.runs / run_id
     logged = logged_digests(home.registry, run_id)
     _refuse_other_evidence(folder, logged)
@@ -57,7 +79,7 @@ def judge_run(
         signing_keys=[
             key.facts(keyid)
             for keyid, key in trust.items()
-            if key.role in home.policy.sign_roles and key.valid_to > now
+            if key.role in home.policy.sign_roles and key.state(now) == "in date"
         ],
         units=record["units"],
         invented=record["invented"],
@@ -66,22 +88,39 @@ def judge_run(
     cuts = Cuts(need.capacity.k, audit_cut_of(evidence.rows, need, home.policy.verdict_days, home.policy.audit_recall))
     groups = GroupRegister.open(_groups_of(record, city_folder))
     fairness = groups.measure(evidence.rows, cuts, home.policy, seed=evidence.seed)
+    before = latest(chain_of(home, need.id)[0])
+    examined = groups.examine(
+        evidence.rows,
+        read_evidence(folder).features,
+        cuts,
+        home.policy,
+        seed=evidence.seed,
+        kind=need.label.kind if need.label else "need",
+        gain=_gain_of(model),
+        feature_of={row["column"]: row["feature"] for row in evidence.features},
+    )
+    evidence = replace(evidence, **examined)
     verdict = judge(
         evidence,
         fairness,
         home.policy,
         read_attestations(home.attestation_folder(need.id, model.digest), trust, now),
         issued_at=now,
-        previous_sha256=_previous(home, need.id),
-        demonstration=trust[signer.public_key.keyid].demonstration,
+        previous_sha256=before.payload_sha256 if before else None,
+        demonstration=signer is not None and trust[signer.public_key.keyid].demonstration,
     )
+    if signer is None:
+        city = Path(city_folder or record["city"])
+        return rehearsed(home, run_id, verdict, fairness, evidence.rows, need, city, step, now)
+    verdict = with_changes(verdict, before.verdict if before else None)
     step(f"{need.id}: writing the report")
     target = home.verdicts / need.id / verdict.verdict_id
     with whole_folder(target) as draft:
         write_whole(draft / VERDICT, seal(verdict, signer))
         write_whole(draft / CELLS, cells_as_bytes(fairness.cells))
         (draft / REPORT).write_text(render_report(verdict, fairness.cells), "utf-8")
-    home.audit_log.append("judge", "gate", need=need.id, verdict=verdict.verdict_id, state=verdict.state)
+    kept = {name: str(verdict.subject[name]) for name in RECORDED if name in verdict.subject}
+    home.audit_log.append("judge", "gate", need=need.id, verdict=verdict.verdict_id, state=verdict.state, **kept)
     return {
         "need": need.id,
         "run_id": run_id,
@@ -90,6 +129,7 @@ def judge_run(
         "verdict_path": str(target / VERDICT),
         "report_path": str(target / REPORT),
         "checks": [_check(check) for check in verdict.checks],
+        "changes": verdict.record["changes"],
     }
 
 
@@ -97,6 +137,15 @@ def _check(check: Any) -> dict[str, Any]:
     words = ("id", "version", "severity", "state", "statistic", "group", "needs", "attested_by")
     numbers = {name: getattr(check, name) for name in ("value", "low", "high", "threshold")}
     return {**{name: getattr(check, name) for name in words}, **{k: number_or_null(v) for k, v in numbers.items()}}
+
+
+def _gain_of(model: Any) -> dict[str, float] | None:
+    """Each column's share of what the model's trees gain by their splits; None for a rule."""
+    if model.kind == "rule":
+        return None
+    gain = model.booster.feature_importance("gain")
+    total = float(gain.sum()) or 1.0
+    return {name: float(part) / total for name, part in zip(model.columns, gain, strict=True)}
 
 
 def _subject_of(model: Any, logged: Mapping[str, str]) -> dict[str, str]:
@@ -138,18 +187,12 @@ def groups_file(city: Path) -> Path:
     raise BadInput(Fault(str(city), "has no groups.parquet or groups.csv", mend))
 
 
-def _previous(home: Home, need_id: str) -> str | None:
-    """Digest of what the latest verdict of the need says, which the next one names."""
-    chain = verdict_chain(home, need_id)
-    return chain[-1] if chain else None
-
-
 def train_and_judge(
-    home: Home, city_folder: str | Path, need: Path, seed: int = 0, step: Step = silent
+    home: Home, city_folder: str | Path, need: Path, seed: int = 0, step: Step = silent, *, rehearse: bool = False
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Train a need and let the gate judge the run: what :func:`train_need` and :func:`judge_run` give."""
     trained = train_need(home, city_folder, need, seed, step)
-    return trained, judge_run(home, trained["run_id"], step=step)
+    return trained, judge_run(home, trained["run_id"], step=step, rehearse=rehearse)
 
 
 # ---- score, list, serve ----------------------------------------------------------------------------------------

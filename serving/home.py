@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from ethics.audit_log import AuditLog
-    from ethics.gate import Policy
     from ethics.keys import KeyRing
     from ethics.objections import ObjectionRegister
+    from ethics.policy import Policy
     from ethics.stop_switch import StopSwitch
     from models.benefit import EvidenceTable, KeptTrial
     from models.tracking import Registry
@@ -56,7 +57,9 @@ class Home:
         self.mlflow_artefacts = self.root / "mlartifacts"
         self.trials = self.root / "trials"
         self.effects_path = self.root / "effects.toml"
-        self.policy_path = settings.policy or DEFAULT_POLICY
+        self.signed_policy_path = self.root / "policy" / "policy.json"
+        own = self.signed_policy_path if self.signed_policy_path.exists() else DEFAULT_POLICY
+        self.policy_path = settings.policy or own
         self.trust_path = self.root / "keys" / "trust.json"
         try:
             self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -71,10 +74,15 @@ class Home:
 
     @cached_property
     def policy(self) -> Policy:
-        """The policy this home obeys."""
-        from ethics.gate import Policy
+        """The policy this home obeys: an envelope that its officers have signed, or a TOML that is no looser."""
+        from ethics.policy import Policy
+        from ethics.policy_envelope import is_envelope, read_policy
 
-        return Policy.load(self.policy_path)
+        path = self.policy_path
+        content = path.read_bytes() if path.is_file() else b""
+        if not is_envelope(content):
+            return Policy.load(path)
+        return read_policy(content, str(path), self.key_ring.trust(), datetime.now(UTC))
 
     @cached_property
     def effects(self) -> EvidenceTable | None:

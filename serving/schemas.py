@@ -176,7 +176,7 @@ class Problem(BaseModel):
     @classmethod
     def of(cls, status: int, title: str, *faults: Fault) -> Problem:
         """Problem details of some faults."""
-        return cls(title=title, status=status, errors=tuple(fault._asdict() for fault in faults))
+        return cls(title=title, status=status, errors=tuple(fault.facts() for fault in faults))
 
 
 def parse_request(body: bytes) -> ScoreRequest:

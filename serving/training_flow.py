@@ -82,7 +82,7 @@ def train_need(
         experiment, further = _learn(home, laid, city, step, trials, workers, thorough)
         step(f"{opened.id}: gathering evidence")
         recorded = {"policy": home.policy.digest, "code": code_digest(), "environment": environment_digest()}
-        gathered = _gather(home, city, experiment, recorded, seed, by)
+        gathered = _gather(home, city, experiment, recorded, seed, by, step)
         step(f"{opened.id}: drawing and logging the run")
         contents = run_contents(experiment, further, extract_date=city.extract_date, invented=city.invented, seed=seed)
         with whole_folder(home.runs / run_id) as folder:
@@ -164,10 +164,16 @@ def _search(home: Home, laid: Layout, trials: int, workers: int, step: Step) -> 
 
 
 def _gather(
-    home: Home, city: City, experiment: Experiment, recorded: dict[str, str], seed: int, by: str
+    home: Home, city: City, experiment: Experiment, recorded: dict[str, str], seed: int, by: str, step: Step
 ) -> GatheredEvidence:
+    from ethics.label_audit import FROM_CONTACT, VALUE
+    from features.label import label_values, produced_by_contacts
     from models.evidence import gather_evidence
 
+    label, keys = experiment.need.label, experiment.judged.keys
+    found = {}
+    if label is not None:
+        found = {FROM_CONTACT: produced_by_contacts(city, keys, label), VALUE: label_values(city, keys, label)}
     return gather_evidence(
         experiment.model,
         experiment.judged,
@@ -181,6 +187,10 @@ def _gather(
         orders=experiment.orders,
         weight=experiment.weight,
         k=experiment.k,
+        train_weights=experiment.train_weights,
+        policy=home.policy,
+        step=step,
+        of_label={name: values for name, values in found.items() if values is not None},
     )
 
 

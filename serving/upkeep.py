@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ethics.refusal_ids import CHAIN
 from ethics.refusals import BadInput, Fault, NotTrusted, did_you_mean
 from ethics.whole_file import write_whole
 from serving import approval, flows
-from serving.home import CELLS, REPORT, Home
+from serving.home import CELLS, REPORT, VERDICT, Home
 from serving.progress import Step, silent
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def invent_city(folder: Path, n_persons: int, seed: int, step: Step = silent) ->
 def make_demonstration_keys(home: Home, now: datetime) -> dict[str, Any]:
     """A key for every role, for seven days and loopback only; and the stop switch, tested once."""
     # A run that was cut short may have left some of them: only what is missing is made.
-    there = {key.role for key in home.key_ring.trust().values() if key.valid_to > now}
+    there = {key.role for key in home.key_ring.trust().values() if key.state(now) == "in date"}
     missing = {role: name for role, name in DEMONSTRATION_NAMES.items() if role not in there}
     if not missing:
         wrong = "has a key in date for every role"
@@ -139,21 +140,6 @@ def make_demonstration_keys(home: Home, now: datetime) -> dict[str, Any]:
     valid_to = home.key_ring.trust()[made[0]].valid_to
     home.audit_log.append("keys", "system", made=len(made), demonstration=1)
     return {"roles": list(missing), "keyids": made, "valid_to": valid_to.isoformat(timespec="minutes")}
-
-
-def trusted_keys(home: Home) -> list[dict[str, Any]]:
-    """The keys this home trusts, without what is private."""
-    return [
-        {
-            "keyid": keyid,
-            "role": key.role,
-            "name": key.name,
-            "valid_from": key.valid_from.isoformat(timespec="minutes"),
-            "valid_to": key.valid_to.isoformat(timespec="minutes"),
-            "demonstration": key.demonstration,
-        }
-        for keyid, key in home.key_ring.trust().items()
-    ]
 
 
 def use_stop_switch(home: Home, action: str, reason: str, now: datetime) -> dict[str, Any]:
@@ -208,7 +194,7 @@ def _known_needs(home: Home) -> list[str]:
 
 
 def verify_records(home: Home, verdict_path: Path | None) -> dict[str, Any]:
-    """Verify a verdict against the bytes in use, or the chain of the audit log.
+    """Verify a verdict against the bytes in use, or the chains of the audit log and of every need's verdicts.
 
     Raises
     ------
@@ -217,14 +203,20 @@ def verify_records(home: Home, verdict_path: Path | None) -> dict[str, Any]:
     """
     if verdict_path is None:
         faults = home.audit_log.verify()
+        needs = sorted({path.parent.parent.name for path in home.verdicts.glob(f"*/[!.]*/{VERDICT}")})
+        chains = {need_id: approval.chain_of(home, need_id) for need_id in needs}
+        faults += [fault for _, broken in chains.values() for fault in broken]
         if faults:
             raise NotTrusted(*faults)
-        return {"what": f"audit log, {len(home.audit_log.rows())} rows"}
+        n = {need_id: len(links) for need_id, (links, _) in chains.items()}
+        chained = "".join(f"; {need_id}, {length} verdicts" for need_id, length in n.items())
+        return {"what": f"audit log, {len(home.audit_log.rows())} rows{chained}", "verdicts": n}
     verified = approval.verify_verdict(home, verdict_path)
     before = verified.verdict.previous_sha256
-    if before is not None and before not in approval.verdict_chain(home, verified.verdict.need_id):
+    kept = {link.payload_sha256 for link in approval.chain_of(home, verified.verdict.need_id)[0]}
+    if before is not None and before not in kept:
         wrong = f"names {before[:12]}… as the verdict before it, and no such verdict is kept here"
-        raise NotTrusted(Fault("verdict chain", wrong, "Restore the verdicts of this need from the backup"))
+        raise NotTrusted(Fault("verdict chain", wrong, "Restore the verdicts of this need from the backup", CHAIN))
     return {"what": f"{verified.verdict.verdict_id}, {verified.verdict.state}", "state": verified.verdict.state}
 
 

@@ -3,12 +3,15 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
 
 import numpy as np
 import polars as pl
 
 from ethics import Cuts, Evidence, KeyRing, ListEvidence, Policy, StopSwitch, measure
-from ethics.attestation import Attestation
+from ethics.attestation import Attestation, read_attestation, sign_attestation
+from ethics.register_record import ANSWERED, register_record
 
 NOW = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
 POLICY = Policy.load()
@@ -53,6 +56,49 @@ def feature(column="absence.count.90d", **changes):
     }
 
 
+def register(digests=DIGESTS, **changes):
+    """A register record in which nothing is missing."""
+    named = {
+        "need_id": "youth_exclusion",
+        "kind": "model",
+        "service": "outreach-youth-work",
+        "texts": texts(),
+        "owner": {"name": "Service owner", "email": "owner@example.org", "phone": "09 000 0000"},
+        "notice_phone": "09 000 0004",
+        "capacity_k": 60,
+        "period_days": 7,
+        "features": [{"source": "school register", "plain": dict.fromkeys(LANGUAGES, "absences")}],
+    }
+    answers = {name: {language: f"We help. {language}." for language in LANGUAGES} for name in ANSWERED}
+    answers |= {"domain": "family, youth and households", "status": "pilot", "risk_category": "high risk"}
+    answers["sources"] = {"school register": {"fi": "koulut", "sv": "skolor", "en": "school register"}}
+    revision = changes.pop("revision_date", "2027-06-30")
+    return register_record(need=named, answers={**answers, **changes}, digests=digests, revision_date=revision)
+
+
+def responsible(**changes):
+    people = {
+        role: {"name": f"Demonstration {role}", "email": f"{role}@example.org", "phone": "09 000 0000"}
+        for role in ("owner", "deputy", "dpo")
+    }
+    return {**people, "review_by": "2027-06-30", **changes}
+
+
+def proxy_row(group="language=fi", **changes):
+    row = {"group": group, "n": 4000, "features": 0.6, "features_low": 0.58, "features_high": 0.62, "score": 0.52}
+    return row | {"score_low": 0.5, "score_high": 0.54, "score_implied": 0.5} | changes
+
+
+def gap_row(feature="absence", gap=0.02, group="language=other", kind="missing"):
+    return {"feature": feature, "kind": kind, "group": group, "value": gap, "low": gap - 0.01, "high": gap + 0.01}
+
+
+def shift_row(indicator, value=1.0, need=1.0, group="language=other", compared=True):
+    ratios = {"value": value, "low": 0.9 * value, "high": 1.1 * value}
+    needs = {"need": need, "need_low": 0.9 * need, "need_high": 1.1 * need}
+    return {"group": group, "indicator": indicator, "compared": compared, **ratios, **needs}
+
+
 PASSING = Evidence(
     need_id="youth_exclusion",
     kind="model",
@@ -84,6 +130,53 @@ PASSING = Evidence(
     signing_keys=(key_facts("gate"), key_facts("auditor")),
     seed=7,
     trained_by="Demonstration data scientist",
+    reason_stability={"overlap": 0.82, "low": 0.76, "high": 0.88, "refits": 5, "people": 100},
+    monotone=(
+        {
+            "column": "absence.count.90d",
+            "direction": 1,
+            "probes": 3000,
+            "violations": 0,
+            "largest": 0.0,
+            "proved": True,
+        },
+    ),
+    flips=(),
+    forbidden=(
+        {
+            "feature": "absence",
+            "names": ["school.absence.*"],
+            "source": "school register",
+            "special_category": False,
+        },
+    ),
+    feature_value=({"feature": "absence", "columns": 1, "used": True, "worth": 0.1, "low": 0.06, "high": 0.14},),
+    membership=({"group": "everyone", "members": 4000, "held_out": 2000, "auc": 0.52, "low": 0.50, "high": 0.54},),
+    leaves={"smallest_leaf": 40, "trees": 100, "levels": []},
+    determinism={"rows": 1000, "different": 0},
+    robustness={"overlap": 0.95, "low": 0.93, "high": 0.97, "draws": 10, "rows": 20_000, "cut": 2600},
+    register=register(),
+    responsible=responsible(),
+    impact={},
+    group_proxies=tuple(proxy_row(f"language={group}") for group in ("fi", "other")),
+    column_proxies=(
+        {"column": "absence.count.90d", "group": "sex=f", "auc": 0.6, "auc_low": 0.5, "auc_high": 0.7, "gain": 1.0},
+    ),
+    missingness=(gap_row("absence", 0.02),),
+    observability={
+        "groups": ({"group": "language=fi", "value": 1.0, "low": 0.98, "high": 1.02},),
+        "untested": (),
+        "labels": 900,
+        "from_contacts": {"value": 0.1, "low": 0.08, "high": 0.12},
+    },
+    label_choice={
+        "kind": "need",
+        "k": 5200,
+        "compared": ("psychiatric care", "child welfare"),
+        "lists": (),
+        "shifts": tuple(shift_row(name) for name in ("psychiatric care", "child welfare")),
+        "concentration": (),
+    },
 )
 
 LIST = ListEvidence(
@@ -102,6 +195,12 @@ LIST = ListEvidence(
     stop_switch_set=False,
     stop_switch_tested_at=NOW - timedelta(days=3),
     moment=NOW,
+    determinism={"rows": 1000, "different": 0},
+    register=register(),
+    attestations=[
+        {"id": id, "check": "C502", "given_at": NOW - timedelta(hours=1), "expires_at": NOW + timedelta(days=60)}
+        for id in POLICY.required_attestations
+    ],
 )
 
 
@@ -167,3 +266,17 @@ def key_ring(folder, roles=("gate", "auditor"), *, demonstration=True, now=NOW):
 
 def stop_switch(folder):
     return StopSwitch(folder)
+
+
+@cache
+def vouched(need_id=PASSING.need_id, model_digest=PASSING.model_digest, policy_digest=POLICY.digest, now=NOW):
+    """What the policy demands of every need (C502), signed by those who may give it."""
+    ring = key_ring(Path(mkdtemp()) / "keys", ("dpo", "lawyer", "service_owner"), now=now)
+    names = {"need_id": need_id, "model_digest": model_digest, "policy_digest": policy_digest}
+    names |= {"given_at": now - timedelta(hours=1), "expires_at": now + timedelta(days=5)}
+    signed = []
+    for id in POLICY.required_attestations:
+        roles = POLICY.attestations[id].roles
+        content = sign_attestation(attestation("C502", id, roles[0], **names), *map(ring.signer, roles))
+        signed.append(read_attestation(content, id, ring.trust(), now))
+    return tuple(signed)

@@ -110,7 +110,7 @@ def test_need_is_never_read_from_cost_or_visits_but_in_the_cautionary_twin():
         assert any(code.startswith(("care.cost", "care.visit")) for code in measured) == (name == "health_by_cost")
     by_cost, benefit = (tomllib.loads((NEEDS / f"{n}.toml").read_text()) for n in ("health_by_cost", "health_benefit"))
     assert {key for key in benefit if by_cost[key] != benefit[key]} == {
-        "label", "title", "question", "action", "benefit", "alternative",
+        "label", "title", "question", "action", "benefit", "alternative", "register",
     }  # fmt: skip
 
 

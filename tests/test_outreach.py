@@ -252,7 +252,7 @@ def test_a_list_in_another_order_is_blocked(world):
 
 def ask(world, **changes):
     asked = {"n_objectors": 0, "columns": world.need.columns, "sort_key": SORT_KEY, "max_error": 0.0}
-    asked |= {"moment": world.now, **changes}
+    asked |= {"moment": world.now, "determinism": {"rows": 1, "different": 0}, **changes}
     return ask_gate(world.scorer, world.policy, world.stop_switch, **asked)
 
 

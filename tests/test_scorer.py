@@ -32,7 +32,7 @@ def objection(world):
 
 
 def test_the_verdict_of_the_world_is_a_real_pass(world):
-    assert world.verified.verdict.state == "PASS"
+    assert world.verified.verdict.state == "PASS_ATTESTED"
 
 
 @pytest.mark.parametrize("pretender", [None, object(), SimpleNamespace(verdict=SimpleNamespace(subject={}))])

@@ -9,7 +9,7 @@ from datetime import timedelta
 from functools import cache
 
 import pytest
-from ethics_cases import DIGESTS, NOW, PASSING, POLICY, evidence, fair_table, key_ring
+from ethics_cases import DIGESTS, NOW, PASSING, POLICY, evidence, fair_table, key_ring, vouched
 
 from ethics import (
     BadInput,
@@ -22,6 +22,7 @@ from ethics import (
     VerifiedVerdict,
     countersign,
     judge,
+    refusal_ids,
     seal,
     verify,
 )
@@ -34,7 +35,11 @@ EXPECTED = {name: DIGESTS[name] for name in ("model", "need", "policy", "code", 
 def verdict_of(**changes):
     options = {name: changes.pop(name) for name in ("issued_at", "demonstration") if name in changes}
     return judge(
-        evidence(**changes), fair_table(small=0.0), POLICY, **{"issued_at": NOW, "demonstration": True, **options}
+        evidence(**changes),
+        fair_table(small=0.0),
+        POLICY,
+        vouched(),
+        **{"issued_at": NOW, "demonstration": True, **options},
     )
 
 
@@ -73,7 +78,7 @@ def test_a_signed_verdict_is_verified(ring, tmp_path):
     assert found.verdict.to_json() == verdict_of().to_json()
     assert found.envelope_sha256 == sha256(envelope)
     assert sorted(signed.key.role for signed in found.signed_by) == ["auditor", "gate"]
-    assert repr(found) == f"VerifiedVerdict({found.verdict.verdict_id}, PASS)"
+    assert repr(found) == f"VerifiedVerdict({found.verdict.verdict_id}, PASS_ATTESTED)"
 
 
 def test_a_verified_verdict_has_no_other_door(ring, tmp_path):
@@ -113,7 +118,7 @@ def test_one_byte_changed_in_the_cells_is_named(ring, tmp_path):
     judged = fair_table(small=0.0).cells_digest[:12]
     assert fault == (
         f"subject cells: is {sha256(bytes(cells))[:12]} in use, but {judged} was judged. "
-        "Use what was judged, or judge what is used"
+        "Use what was judged, or judge what is used [V38]"
     )
 
 
@@ -124,7 +129,7 @@ def test_a_subject_that_differs_is_named(ring, tmp_path, name):
     assert fault.startswith(f"subject {name}: is {changed[:12]} in use, but {DIGESTS[name][:12]} was judged")
     left = {other: digest for other, digest in EXPECTED.items() if other != name}
     assert faults(NotTrusted, signed(ring), ring, tmp_path, expected=left) == [
-        f"subject {name}: was not recomputed. Hash the bytes that will be used"
+        f"subject {name}: was not recomputed. Hash the bytes that will be used [{refusal_ids.SUBJECT[name]}]"
     ]
 
 
@@ -163,11 +168,11 @@ def test_dates_are_kept_to_the_second(ring, tmp_path):
     verified(envelope, ring, tmp_path, now=NOW)
     verified(envelope, ring, tmp_path, now=NOW + timedelta(days=5, seconds=-1))
     assert faults(NotTrusted, envelope, ring, tmp_path, now=NOW + timedelta(days=5)) == [
-        "verdict: expired at 2026-11-07T09:00:00+00:00. Judge again: ennakko judge"
+        "verdict: expired at 2026-11-07T09:00:00+00:00. Judge again: ennakko judge [V07]"
     ]
     assert faults(NotTrusted, envelope, ring, tmp_path, now=NOW - timedelta(seconds=1)) == [
         "verdict: is not valid before 2026-11-02T09:00:00+00:00, and it is 2026-11-02T08:59:59+00:00. "
-        "Set the clock right, here or where it was judged"
+        "Set the clock right, here or where it was judged [V08]"
     ]
 
 
@@ -181,7 +186,7 @@ def test_a_verdict_that_claims_too_long_a_life_is_not_trusted(ring, tmp_path):
 def test_one_signature_is_not_two(ring, tmp_path):
     assert faults(NotTrusted, seal(verdict_of(), ring.signer("gate")), ring, tmp_path) == [
         "verdict: has no valid signature by a key of role auditor (valid: gate). "
-        "Have a trusted auditor key sign it: ennakko sign"
+        "Have a trusted auditor key sign it: ennakko sign [V04]"
     ]
 
 
@@ -196,14 +201,14 @@ def test_the_same_key_under_two_roles_and_the_same_person_twice_do_not_count(rin
     auditor_id = next(id for id, key in trust.items() if key.role == "auditor")
     one_name = {**trust, auditor_id: trust[auditor_id].model_copy(update={"name": gate.name})}
     (fault,) = faults(NotTrusted, signed(ring), ring, tmp_path, trust=one_name)
-    assert fault == "verdict: is signed twice by the same person. Two different holders must sign"
+    assert fault == "verdict: is signed twice by the same person. Two different holders must sign [V06]"
     # A second id for the same public key: the signature is copied under it.
     data = json.loads(seal(verdict_of(), ring.signer("gate")))
     data["signatures"].append({**data["signatures"][0], "keyid": "f" * 64})
     data["signatures"].sort(key=lambda signature: signature["keyid"])
     twin = {**trust, "f" * 64: gate.model_copy(update={"role": "auditor", "name": "Another"})}
     (fault,) = faults(NotTrusted, canonical_json(data), ring, tmp_path, trust=twin)
-    assert fault == "verdict: is signed twice by the same key. Two different holders must sign"
+    assert fault == "verdict: is signed twice by the same key. Two different holders must sign [V05]"
     assert gate_id in trust
 
 
@@ -220,7 +225,7 @@ def test_an_unknown_key_is_named(ring, tmp_path):
     keyid = stranger.signer("auditor").public_key.keyid
     assert faults(NotTrusted, envelope, ring, tmp_path)[0] == (
         f"verdict: is signed by the unknown key {keyid[:12]}. "
-        "Add it to trust.json, if its holder is known, or have a trusted key sign"
+        "Add it to trust.json, if its holder is known, or have a trusted key sign [V03]"
     )
 
 
@@ -243,7 +248,7 @@ def test_the_author_does_not_audit(ring, tmp_path):
 def test_a_demonstration_key_cannot_sign_a_real_verdict(ring, tmp_path):
     real = verdict_of(demonstration=False)
     found = faults(NotTrusted, signed(ring, real), ring, tmp_path)
-    assert "verdict: is signed by a demonstration key but not marked so. Judge again" in found
+    assert "verdict: is signed by a demonstration key but not marked so. Judge again [V18]" in found
     assert any("claims to hold for 90 days; 7 is the most" in fault for fault in found)
 
 
@@ -253,7 +258,7 @@ def test_real_keys_sign_for_ninety_days(tmp_path):
         ring.make(role, f"The {role}", demonstration=False, days=365, now=NOW - timedelta(days=1))
     real = verdict_of(demonstration=False)
     found = verified(signed(ring, real), ring, tmp_path, allow_demonstration=False, now=NOW + timedelta(days=89))
-    assert found.verdict.state == "PASS"
+    assert found.verdict.state == "PASS_ATTESTED"
 
 
 def test_a_blocked_an_inconclusive_and_an_erroneous_verdict_say_why(ring, tmp_path):
@@ -405,7 +410,7 @@ def test_the_stop_switch_stops_and_clears(ring, tmp_path):
     verified(signed(ring), ring, tmp_path, stop_switch=switch)
     switch.set("a wrong list")
     (fault,) = faults(NotTrusted, signed(ring), ring, tmp_path, stop_switch=switch)
-    assert fault == "stop switch: is set (a wrong list). Whoever set it must clear it"
+    assert fault == "stop switch: is set (a wrong list). Whoever set it must clear it [V14]"
     switch.clear()
     verified(signed(ring), ring, tmp_path, stop_switch=switch)
 

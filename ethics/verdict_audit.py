@@ -1,0 +1,275 @@
+"""Everything that can be verified of a verdict from files alone: verdict, cells, public keys, report, neighbours.
+
+No home, no city, no model, no network. What these files cannot show is named too, so that VERIFIED says no more than
+it should.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from ethics import refusal_ids as ids
+from ethics.cells import cells_from_bytes
+from ethics.digests import canonical_json, code_digest, environment, sha256
+from ethics.recomputation import recomputed_ids, statistics_faults
+from ethics.refusals import Fault, NotTrusted, Refusal
+from ethics.signing import (
+    SIGN_ROLES,
+    VERDICT_TYPE,
+    SignedBy,
+    check_signatures,
+    error_faults,
+    holder_faults,
+    open_envelope,
+    retired_faults,
+)
+from ethics.verdict import Verdict
+from ethics.verdict_chain import read_chain
+
+if TYPE_CHECKING:
+    from securesystemslib.dsse import Envelope
+
+    from ethics.keys import TrustedKey
+
+_AS_SIGNED = "Take the file as it was signed"
+_PASSED = ("PASS", "PASS_ATTESTED")
+_SUBJECTS = ("model", "need", "policy", "code", "training_matrix", "test_matrix")
+_LANGUAGE = re.compile(rb'<html[^>]*\blang="([a-z]{2})"')
+
+
+@dataclass
+class Audit:
+    """What was verified, what was touched, and what these files cannot show; each as text to read."""
+
+    verdict: Verdict | None = None
+    checked: list[str] = field(default_factory=list)
+    touched: list[Fault] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    versions: list[dict[str, str | None]] = field(default_factory=list)
+
+    @property
+    def verified(self) -> bool:
+        """Whether nothing was touched."""
+        return self.verdict is not None and not self.touched
+
+    def facts(self) -> dict[str, Any]:
+        """As ``--json`` prints it."""
+        return {
+            "verified": self.verified,
+            "verdict_id": self.verdict and self.verdict.verdict_id,
+            "need": self.verdict and self.verdict.need_id,
+            "state": self.verdict and self.verdict.state,
+            "checked": self.checked,
+            "errors": [fault.facts() for fault in self.touched],
+            "unchecked": self.unchecked,
+            "notes": self.notes,
+            "versions": self.versions,
+        }
+
+    def found(self, what: str, faults: Sequence[Fault]) -> None:
+        """Keep what a part of the audit came to."""
+        self.touched += faults
+        if not faults:
+            self.checked.append(what)
+
+
+def audit_verdict(
+    envelope: bytes,
+    *,
+    trust: Mapping[str, TrustedKey],
+    now: datetime,
+    cells: bytes | None = None,
+    reports: Mapping[str, bytes] | None = None,
+    neighbours: Mapping[str, bytes] | None = None,
+    revoked: Sequence[str] | None = None,
+) -> Audit:
+    """Verify a verdict from files alone.
+
+    Parameters
+    ----------
+    envelope : bytes
+        The signed verdict.
+    trust : mapping of key id to TrustedKey
+        Public keys (``ennakko keys export``), which the auditor got from the city, not from beside the verdict.
+    cells, reports, neighbours : optional
+        The file of cells; reports by file name; the need's other verdicts by folder name. What is not given is named
+        among the unchecked.
+    revoked : sequence of str, optional
+        Ids that no longer hold; None where no list is there.
+
+    Returns
+    -------
+    Audit
+        Never raises for what is wrong with the files: each fault is in ``touched``, with its id.
+    """
+    audit = Audit()
+    try:
+        opened = open_envelope(envelope, "verdict")
+    except NotTrusted as refusal:
+        audit.touched += refusal.faults
+        return audit
+    audit.verdict = _read_payload(audit, opened)
+    signed_by = _audit_signatures(audit, opened, trust, now)
+    if audit.verdict is None:
+        return audit
+    _audit_dates(audit, audit.verdict, now, revoked)
+    _audit_signers(audit, audit.verdict, signed_by)
+    _audit_cells(audit, audit.verdict, cells, reports or {})
+    _audit_chain(audit, audit.verdict, envelope, neighbours or {}, trust)
+    _name_the_rest(audit, audit.verdict)
+    return audit
+
+
+def _read_payload(audit: Audit, opened: Envelope) -> Verdict | None:
+    if opened.payload_type != VERDICT_TYPE:
+        wrong = f"holds a payload of type {opened.payload_type!r}"
+        audit.touched.append(Fault("verdict", wrong, "Give a verdict", ids.ENVELOPE))
+        return None
+    try:
+        verdict = Verdict.from_json(json.loads(opened.payload))
+    except NotTrusted as refusal:
+        audit.touched += [fault._replace(code=ids.CONTRADICTION) for fault in refusal.faults]
+        return None
+    except (ValueError, TypeError, AttributeError):
+        audit.touched.append(Fault("verdict", "holds no readable verdict", _AS_SIGNED, ids.CONTRADICTION))
+        return None
+    audit.checked.append("self-consistency: state and id follow from the checks and the content")
+    return verdict
+
+
+def _audit_signatures(audit: Audit, opened: Envelope, trust: Mapping[str, TrustedKey], now: datetime) -> list[SignedBy]:
+    """Signatures by keys that were in date when the verdict was issued, whatever has expired since."""
+    at = audit.verdict.issued_at if audit.verdict else now
+    # Keys are dated to the microsecond, verdicts to the second: a key made in that second is old enough.
+    signed_by, faults = check_signatures(opened, trust, at + timedelta(seconds=1), "verdict")
+    faults += retired_faults(signed_by, at)
+    audit.found(f"signatures: {', '.join(sorted(signed.key.role for signed in signed_by))}", faults)
+    return signed_by
+
+
+def _audit_dates(audit: Audit, verdict: Verdict, now: datetime, revoked: Sequence[str] | None) -> None:
+    from ethics.keys import SIGNED_DAYS
+
+    faults = []
+    life = verdict.expires_at - verdict.issued_at
+    if not timedelta(0) < life <= timedelta(days=SIGNED_DAYS[verdict.demonstration]):
+        wrong = f"holds from {verdict.issued_at.isoformat()} to {verdict.expires_at.isoformat()}"
+        faults.append(Fault("verdict", wrong, "No verdict holds so long", ids.TOO_LONG))
+    if now < verdict.issued_at:
+        wrong = f"is not valid before {verdict.issued_at.isoformat()}, and it is {now.isoformat()}"
+        faults.append(Fault("verdict", wrong, "Set the clock right, here or where it was judged", ids.NOT_YET_VALID))
+    audit.found("dates", faults)
+    if now >= verdict.expires_at:
+        audit.notes.append(f"It expired at {verdict.expires_at.isoformat()}: it lets no score leave any more.")
+    if revoked is None:
+        audit.unchecked.append("revocation since it was issued (revoked.json is not here)")
+    elif verdict.verdict_id in revoked:
+        audit.touched.append(Fault("verdict", f"{verdict.verdict_id} has been revoked", "Judge again", ids.REVOKED))
+    else:
+        audit.checked.append("revocation: not in the list here")
+
+
+def _audit_signers(audit: Audit, verdict: Verdict, signed_by: list[SignedBy]) -> None:
+    faults = holder_faults(signed_by, verdict)
+    missing = [role for role in SIGN_ROLES if all(signed.key.role != role for signed in signed_by)]
+    if "gate" in missing or (missing and verdict.state in _PASSED):
+        wrong = f"has no valid signature by a key of role {' and '.join(missing)}"
+        faults.append(Fault("verdict", wrong, "Take the file as both have signed it", ids.ROLE_MISSING))
+    elif missing:
+        audit.notes.append("The auditor has not signed it; it says no, and another signature would change nothing.")
+    if any(signed.key.demonstration for signed in signed_by) and not verdict.demonstration:
+        wrong = "is signed by a demonstration key but not marked so"
+        faults.append(Fault("verdict", wrong, "Judge again", ids.DEMONSTRATION))
+    if verdict.demonstration:
+        audit.notes.append("It is a DEMONSTRATION: signed by keys that anybody can make.")
+    if verdict.state == "ERROR":
+        audit.notes += [f"ERROR: {fault}" for fault in error_faults(verdict)]
+    audit.found("roles: two holders, neither the author of the model", faults)
+
+
+def _audit_cells(audit: Audit, verdict: Verdict, cells: bytes | None, reports: Mapping[str, bytes]) -> None:
+    judged = verdict.subject.get("cells")
+    if judged is None:
+        audit.notes.append("It was judged without any group, so there are no cells.")
+        return
+    if cells is None:
+        audit.unchecked.append("cells, and all statistics that follow from them (no file of cells was given)")
+        return
+    if sha256(cells) != judged:
+        wrong = f"have SHA-256 {sha256(cells)[:12]}…, and {str(judged)[:12]}… were judged"
+        fault = Fault("subject cells", wrong, "Give the file of cells written with the verdict", ids.SUBJECT["cells"])
+        audit.touched.append(fault)
+        return
+    audit.checked.append("cells: the digest is the verdict's")
+    frame = cells_from_bytes(cells)
+    try:
+        faults = statistics_faults(verdict, frame)
+    except Refusal as refusal:
+        faults = [fault._replace(code=fault.code or ids.STATISTICS) for fault in refusal.faults]
+    except (KeyError, TypeError, ValueError) as error:
+        wrong = f"cannot be computed again from what it holds ({type(error).__name__})"
+        faults = [Fault("verdict", wrong, _AS_SIGNED, ids.STATISTICS)]
+    audit.found(f"statistics computed again from the cells: {', '.join(recomputed_ids(verdict))}", faults)
+    for name, content in reports.items():
+        _audit_report(audit, verdict, frame, name, content)
+
+
+def _audit_report(audit: Audit, verdict: Verdict, cells: Any, name: str, content: bytes) -> None:
+    """The report must be the bytes that verdict and cells give, where this is the code that wrote it."""
+    from ethics.report import render_report
+
+    language = _LANGUAGE.search(content[:2000])
+    try:
+        again = render_report(verdict, cells, language=language.group(1).decode() if language else "en").encode("utf-8")
+    except (Refusal, KeyError, ValueError) as error:
+        audit.unchecked.append(f"{name} (it cannot be rendered here: {type(error).__name__})")
+        return
+    if again == content:
+        audit.checked.append(f"{name}: the bytes that verdict and cells give")
+    elif verdict.subject.get("code") == code_digest():
+        wrong = "is not what verdict and cells give"
+        audit.touched.append(Fault(name, wrong, "Render it again: ennakko report", ids.REPORT))
+    else:
+        audit.unchecked.append(f"{name} (written by another version of the code than this one)")
+
+
+def _audit_chain(
+    audit: Audit, verdict: Verdict, envelope: bytes, neighbours: Mapping[str, bytes], trust: Mapping[str, TrustedKey]
+) -> None:
+    if not neighbours:
+        if verdict.previous_sha256 is not None:
+            before = verdict.previous_sha256[:12]
+            audit.unchecked.append(f"the chain (the verdict before it, {before}…, is not beside it)")
+        return
+    links, faults = read_chain({**neighbours, verdict.verdict_id: envelope}.items(), trust)
+    audit.found(f"chain: {len(links)} verdicts of {verdict.need_id}", faults)
+
+
+def _name_the_rest(audit: Audit, verdict: Verdict) -> None:
+    """What needs more than these files, by name; and the versions here beside those recorded."""
+    derived = set(recomputed_ids(verdict)) if audit.verified else set()
+    others: dict[str, str] = {}
+    for check in verdict.checks:
+        if check.id not in derived:
+            others.setdefault(check.id, check.statistic.replace("_", " "))
+    audit.unchecked += [f"{id} ({statistic})" for id, statistic in others.items()]
+    audit.unchecked.append(f"the digests of {', '.join(_SUBJECTS).replace('_', ' ')}")
+    audit.unchecked += [f"attestation {row['id']} for {row['check']}" for row in verdict.attestations]
+    recorded = verdict.record.get("environment")
+    if not isinstance(recorded, Mapping):
+        audit.unchecked.append("the versions it was computed with (not recorded)")
+        return
+    if sha256(canonical_json(dict(recorded))) != verdict.subject.get("environment"):
+        wrong = "lists versions whose digest is not the one signed as its subject"
+        audit.touched.append(Fault("record: environment", wrong, _AS_SIGNED, ids.SUBJECT["environment"]))
+    here = environment()
+    audit.versions = [
+        {"package": name, "recorded": recorded.get(name), "here": here.get(name)}
+        for name in dict.fromkeys((*recorded, *here))
+    ]

@@ -1,0 +1,168 @@
+"""The auditor's commands: a verdict verified from files alone, and the access log read and verified."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import re
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ethics.refusals import BadInput, Fault, NotTrusted
+from serving.approval import bytes_of
+from serving.home import CELLS, VERDICT, Home
+from serving.saying import Result, table
+
+if TYPE_CHECKING:
+    from ethics.verdict_audit import Audit
+
+_HMAC = re.compile(r"[0-9a-f]{64}")
+_UNSAID = ("person",)
+
+
+def audit_files(verdict: Path, *, trust: Path | None, cells: Path | None, home: Path | None, now: datetime) -> Audit:
+    """Verify a verdict from its file, and from what lies beside it unless it is named.
+
+    Parameters
+    ----------
+    trust : Path or None
+        Public keys; those of the home, if one is there, when None. Keys that merely lie beside the verdict are not
+        taken unasked: whoever edits the one can edit the other.
+
+    Raises
+    ------
+    BadInput
+        No such file, or no public keys.
+    """
+    from ethics.keys import read_trust
+    from ethics.verdict_audit import audit_verdict
+
+    folder, needs_folder = verdict.parent, verdict.parent.parent
+    known = home / "keys" / "trust.json" if home else None
+    trust = trust or (known if known and known.is_file() else None)
+    faults = [
+        Fault(str(path), "is not a file", "Give the path of a file")
+        for path in (verdict, cells, trust)
+        if path is not None and not path.is_file()
+    ]
+    if trust is None:
+        mend = "Give the city's public keys, as ennakko keys export wrote them"
+        faults.append(Fault("--trust", "is missing, and there is no home with keys", mend))
+    if faults or trust is None:
+        raise BadInput(*faults)
+    beside = folder / CELLS
+    cells = cells or (beside if beside.is_file() else None)
+    lies_in_chain = verdict.name == VERDICT and folder.name.startswith("v-")
+    neighbours = {
+        path.parent.name: bytes_of(path)
+        for path in (sorted(needs_folder.glob(f"v-*/{VERDICT}")) if lies_in_chain else ())
+        if path.resolve() != verdict.resolve()
+    }
+    return audit_verdict(
+        bytes_of(verdict),
+        trust=read_trust(trust),
+        now=now,
+        cells=None if cells is None else bytes_of(cells),
+        reports={path.name: bytes_of(path) for path in sorted(folder.glob("report*.html"))},
+        neighbours=neighbours,
+        revoked=_revoked_beside(needs_folder.parent / "revoked.json") if lies_in_chain else None,
+    )
+
+
+def _revoked_beside(path: Path) -> list[str] | None:
+    """The list of revoked verdicts where a home keeps it; a home without one has revoked nothing by list."""
+    if not path.is_file():
+        return None
+    try:
+        ids = json.loads(path.read_bytes())
+    except ValueError:
+        ids = None
+    if not isinstance(ids, list) or not all(isinstance(id, str) for id in ids):
+        raise NotTrusted(Fault(str(path), "is not a list of verdict ids", "Restore it from the backup"))
+    return ids
+
+
+def say_audited(result: Result) -> None:
+    """What was verified, what was touched, what could not be checked, in that order of weight."""
+    named = f"{result['verdict_id']} ({result['need']}), {result['state']}" if result["verdict_id"] else "no verdict"
+    if result["verified"]:
+        print(f"VERIFIED: {named}")
+    else:
+        print(f"NOT VERIFIED: {named}")
+        for fault in result["errors"]:
+            code = f" [{fault['code']}]" if "code" in fault else ""
+            print(f"touched: {fault['where']}: {fault['wrong']}{code}")
+    for title, lines in (
+        ("Checked", result["checked"]),
+        ("Note", result["notes"]),
+        ("Could not be checked from these files", result["unchecked"]),
+    ):
+        if lines:
+            print(f"{title}:")
+            for line in lines:
+                print(f"- {line}")
+    other = [row for row in result["versions"] if row["recorded"] != row["here"]]
+    if other:
+        print("Versions that differ from those it was computed with:")
+        rows = [(str(row["package"]), str(row["recorded"] or "–"), str(row["here"] or "–")) for row in other]
+        table(rows, ("package", "recorded", "here"))
+
+
+def read_log(home: Home, *, need: str | None, person: str | None, since: date | None) -> dict[str, Any]:
+    """The access log, oldest first, and whether its chain holds.
+
+    Parameters
+    ----------
+    person : str or None
+        A pseudonym, or the keyed hash of one as the log holds it: only acts upon that person. Neither is ever printed.
+    since : date or None
+        Only acts on that day (UTC) or later.
+
+    Raises
+    ------
+    NotTrusted
+        The chain does not hold: each place where it does not.
+    """
+    faults = home.audit_log.verify()
+    if faults:
+        raise NotTrusted(*faults)
+    wanted = None if person is None else _hashes_of(home, person.strip())
+    rows = []
+    everything = home.audit_log.rows()
+    for row in everything:
+        facts = json.loads(row["facts"])
+        if need is not None and facts.get("need") != need:
+            continue
+        if wanted is not None and facts.get("person") not in wanted:
+            continue
+        if since is not None and row["at"][:10] < since.isoformat():
+            continue
+        told = {name: value for name, value in facts.items() if name not in _UNSAID}
+        about = "one person" if "person" in facts else None
+        columns = {name: row[name] for name in ("number", "at", "action", "actor")}
+        rows.append({**columns, "about": about, "facts": told, "hash": row["hash"]})
+    return {"rows": rows, "total": len(everything), "verified": True}
+
+
+def _hashes_of(home: Home, person: str) -> set[str]:
+    if not person:
+        raise BadInput(Fault("--person", "is empty", "Give the pseudonym, e.g. 000123"))
+    if _HMAC.fullmatch(person):
+        return {person}
+    secret = home.settings.secret("audit-persons")
+    return {hmac.digest(secret, person.encode("utf-8", "surrogatepass"), "sha256").hex()}
+
+
+def say_log(result: Result) -> None:
+    """The log as a table."""
+    rows = [
+        (
+            *(str(row["number"]), row["at"][:19], row["action"], row["actor"], row["about"] or ""),
+            ", ".join(f"{name} {value}" for name, value in row["facts"].items()),
+        )
+        for row in result["rows"]
+    ]
+    if rows:
+        table(rows, ("number", "at (UTC)", "act", "by", "about", "facts"), unbroken=(0, 1))
+    print(f"{len(rows)} of {result['total']} acts; the chain holds.")

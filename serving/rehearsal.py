@@ -1,0 +1,202 @@
+"""The rehearsal of a judging: what the gate would say, in aggregates, without a key, a signature or a verdict.
+
+It shows no person and leaves nothing that could be signed or approved: no envelope, no verdict id, no cells.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from ethics.verdict import verdict_state
+from ethics.whole_file import write_whole
+from serving.home import Home
+from serving.opening import open_city_for
+from serving.progress import Step
+from serving.saying import Result, interval, number, table
+from serving.training_result import number_or_null
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    import polars as pl
+
+    from ethics.fairness import FairnessTable
+    from ethics.policy import Policy
+    from ethics.verdict import Check, Verdict
+    from models.need import Need
+
+REHEARSAL = "REHEARSAL"
+NOT_ASKED = {"C702": "not asked in a rehearsal: nobody signs"}
+
+
+@dataclass(frozen=True)
+class _Ranked:
+    """The judged people of one day in rank order, as units are told from."""
+
+    frame: pl.DataFrame
+    as_of_date: date
+
+
+def rehearsed(
+    home: Home,
+    run_id: str,
+    verdict: Verdict,
+    fairness: FairnessTable,
+    rows: pl.DataFrame,
+    need: Need,
+    city_folder: Path,
+    step: Step,
+    now: datetime,
+) -> dict[str, Any]:
+    """What a rehearsal tells, and a record of it in the home, marked as one.
+
+    Parameters
+    ----------
+    verdict : Verdict
+        As the gate gave it; it is neither sealed nor kept.
+    rows : polars.DataFrame
+        The judged rows; only counts of them leave.
+
+    Returns
+    -------
+    dict
+        ``state`` is always "REHEARSAL"; ``would_be`` the word a verdict would have, were all signatures there.
+        ``groups`` and ``list_by_unit`` withhold what counts too few people (null).
+    """
+    asked = [check for check in verdict.checks if check.id not in NOT_ASKED]
+    step(f"{need.id}: counting the list by unit")
+    result: dict[str, Any] = {
+        "rehearsal": True,
+        "state": REHEARSAL,
+        "would_be": verdict_state(asked, [id for id in verdict.required if id not in NOT_ASKED]),
+        "need": need.id,
+        "run_id": run_id,
+        "checks": [_check(check) for check in asked],
+        "not_asked": [{"id": id, "why": why} for id, why in NOT_ASKED.items()],
+        "groups": _groups(fairness, home.policy.min_persons_public),
+        "list_by_unit": _list_by_unit(home, rows, need, city_folder, step),
+        "still_needed": _still_needed(home, asked, home.policy, now),
+    }
+    path = home.root / "rehearsals" / need.id / f"{run_id}.json"
+    write_whole(path, json.dumps(result, ensure_ascii=False, indent=1, sort_keys=True).encode("utf-8"))
+    home.audit_log.append("rehearse", "data scientist", need=need.id, run=run_id, would_be=result["would_be"])
+    return {**result, "path": str(path)}
+
+
+def _check(check: Check) -> dict[str, Any]:
+    words = {name: getattr(check, name) for name in ("id", "severity", "state", "statistic", "group", "needs")}
+    return {
+        **words,
+        "attested_by": check.attested_by,
+        **{name: number_or_null(getattr(check, name)) for name in ("value", "low", "high", "threshold")},
+    }
+
+
+def _groups(fairness: FairnessTable, least: int) -> list[dict[str, Any]]:
+    """Per group: persons, share on the list, recall ratio at k*; null where fewer than ``least`` could be told."""
+    from ethics.fairness import AT_AUDIT, AT_K
+    from ethics.report_page import hidden
+
+    rows = []
+    for (attribute,), part in fairness.groups.group_by("attribute", maintain_order=True):
+        withheld = hidden(part["n"].to_list(), least)
+        for position, row in enumerate(part.iter_rows(named=True)):
+            shown = position not in withheld
+            tested = shown and bool(row["testable"])  # a rate of a handful in need would tell of each
+            recall = fairness.get(str(attribute), row["group"], "recall_ratio", AT_AUDIT)
+            share = fairness.get(str(attribute), row["group"], "selection_rate", AT_K)
+            rows.append(
+                {
+                    "attribute": attribute,
+                    "group": row["group"],
+                    "n": int(row["n"]) if shown else None,
+                    "share_listed": number_or_null(share.value) if tested else None,
+                    "recall_ratio": number_or_null(recall.value) if tested else None,
+                    "low": number_or_null(recall.low) if tested else None,
+                    "high": number_or_null(recall.high) if tested else None,
+                    "testable": bool(row["testable"]),
+                }
+            )
+    return rows
+
+
+def _list_by_unit(
+    home: Home, rows: pl.DataFrame, need: Need, city_folder: Path, step: Step
+) -> list[dict[str, str | int | None]]:
+    """How many each unit would have listed of the people judged last; null where that is too few to be told."""
+    import polars as pl
+
+    from ethics.report_page import hidden
+    from scoring.units import split_capacity, unit_of_persons, units_of
+
+    city = open_city_for(home, city_folder, need, step)
+    units = units_of(city, need)
+    day = cast("date", rows["as_of_date"].max())
+    last = rows.filter(pl.col("as_of_date") == day).sort(["rank_score", "tie_key"], descending=[True, False])
+    served = unit_of_persons(city, units, cast(Any, _Ranked(last, day))).drop_nulls("unit_id")
+    people = dict(served.group_by("unit_id").len().iter_rows())
+    capacity = dict(units.select("unit_id", "capacity").iter_rows())
+    shares = split_capacity(need.capacity.k, units["unit_id"].to_list(), people, capacity)
+    withheld = hidden(list(shares.values()), home.policy.min_persons_public)
+    names = dict(units.select("unit_id", "name").iter_rows())
+    return [
+        {"unit": names[unit] or unit, "listed": None if position in withheld else n}
+        for position, (unit, n) in enumerate(shares.items())
+    ]
+
+
+def _still_needed(home: Home, checks: Sequence[Check], policy: Policy, now: datetime) -> list[str]:
+    """What a real judging and an approval would still ask for, in the order it is done."""
+    from ethics.verdict import OPEN_STATES
+
+    keys = home.key_ring.trust().values()
+    needed = [
+        f"a {role} key in date: ennakko keys make --role {role}"
+        for role in policy.sign_roles
+        if not any(key.role == role and key.state(now) == "in date" for key in keys)
+    ]
+    blocked = sorted({check.id for check in checks if check.state in ("block", "error")})
+    if blocked:
+        needed.append(f"an answer to {', '.join(blocked)}, which nothing lifts")
+    wanted: dict[str, set[str]] = {}
+    for check in checks:
+        if check.state in OPEN_STATES and not check.attested_by and check.needs:
+            wanted.setdefault(check.needs, set()).add(check.id)
+    for statement, ids in sorted(wanted.items()):
+        rule = policy.attestations.get(statement)
+        roles = ", ".join(rule.roles) if rule else "nobody named"
+        needed.append(f"{statement} by {roles}, for {', '.join(sorted(ids))}: ennakko attest")
+    needed += ["the gate's verdict: ennakko judge", "the auditor's signature on it: ennakko sign"]
+    return needed
+
+
+def say_rehearsed(result: Result) -> None:
+    """The rehearsal in words and tables."""
+    print(f"{result['need']}: REHEARSAL. A verdict would be {result['would_be']}; this is none.")
+    open_checks = [check for check in result["checks"] if check["state"] not in ("pass", "warn")]
+    if open_checks:
+        rows = [(c["id"], c["state"].replace("_", " "), c["group"] or "", c["needs"] or "nothing") for c in open_checks]
+        table(rows, ("check", "state", "group", "lifted by"))
+    table(
+        [
+            (
+                f"{r['attribute']}: {r['group']}",
+                number(r["n"]),
+                number(r["share_listed"]),
+                number(r["recall_ratio"]),
+                interval(r),
+            )
+            for r in result["groups"]
+        ],
+        ("group", "persons", "share listed", "recall ratio at k*", "interval"),
+    )
+    table([(row["unit"], number(row["listed"])) for row in result["list_by_unit"]], ("unit", "would be listed"))
+    print("A dash stands where too few people are counted.")
+    print("A real judging still needs:")
+    for needed in result["still_needed"]:
+        print(f"- {needed}")
