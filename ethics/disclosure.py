@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 from ethics.published_figures import (
+    ABOUT,
     BY_POSITION,
     CROSSED,
     Counts,
@@ -200,6 +201,10 @@ class _Suppression:
 
     def _widen(self, key: Key, touched: set[int]) -> bool:
         """Withhold the cheapest figure near a count that is given away; False when none is left."""
+        if self._hide(self.exact.get(key, ())):
+            return True
+        if 2 * ABOUT * self.counts.people[key] < self.least and self._hide(self.loose.get(key, ())):
+            return True
         level, seen = [key], {key}
         while level:
             sums = [each for member in level for each in self.of.get(member, ())]
