@@ -113,6 +113,8 @@ class GroupRegister:
             Columns missing, a person twice, a probability for some rows only, or fewer than half of the persons in
             the register: what would be measured are then strangers.
         """
+        import polars as pl
+
         self._refuse(rows)
         joined = self._joined(rows)
         has_probability = rows["probability"].null_count() == 0
