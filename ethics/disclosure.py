@@ -1,0 +1,250 @@
+"""Disclosure control: which figures of a report are withheld, so that no small number of people can be worked out.
+
+Withheld are
+
+1. every count of a group below ``least`` and every rate that rests on one, or leaves one as its remainder (numerator
+   and denominator with it). A zero is a small count too: it says of everybody in a group that none is in need, or
+   none was selected, and a zero that is printed tells that every withheld cell holds somebody (UK LLC withholds zeros
+   and the percentages derived from them for the same reason). One word stands for every withheld figure: "fewer than
+   five" would itself narrow a count below five.
+2. further figures, until the attacker of :mod:`ethics.suppression_attack` can narrow no withheld and no small count
+   below ``least`` values, from all tables of the report together. The smallest numbers of people go first, counts
+   and plain rates before the ratios that a verdict decides by.
+
+Everyone's figures stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from ethics.published_figures import (
+    ABOUT,
+    BY_POSITION,
+    CROSSED,
+    Counts,
+    Key,
+    Sum,
+    counts_of,
+    figures_of,
+    is_loose,
+    is_silent,
+    is_total,
+    place_of,
+)
+from ethics.report_tables import CountTable
+from ethics.suppression_attack import Program, attack, targets_of
+
+MOST_GROUPS = 400  # a larger table is not printed at all: most of its groups are too small, and nobody reads it
+_TESTED = 1e6  # what withholding a ratio that is decided by costs, beside the people it hides
+
+
+def suppress(tables: Sequence[CountTable], *, least: int, earlier: Sequence[CountTable] = ()) -> list[CountTable]:
+    """The same tables with what must be withheld named in ``hidden``.
+
+    Parameters
+    ----------
+    tables : sequence of CountTable
+        All tables of a report. Groups of a crossing are named "a × b", like its attribute; they add up to the groups
+        of the attributes crossed, where those are in the report.
+    least : int
+        The policy's ``min_persons_public`` or ``min_persons_shown``.
+    earlier : sequence of CountTable
+        Tables about the same people that are already out.
+
+    Returns
+    -------
+    list of CountTable
+        In the same order. Everyone's figures are never withheld. A table of which nothing is left is not to be printed.
+
+    >>> table = CountTable("groups", "g", ("a", "b", "c"), {"n": (3, 90, 40)}, totals={"n": 133}, shown=("n",))
+    >>> sorted(suppress([table], least=5)[0].hidden)
+    [('n', 'a'), ('n', 'c')]
+    """
+    done: list[CountTable | None] = [None] * len(tables)
+    out = [*earlier]
+    for numbers in _stages(tables):
+        work = _Suppression([tables[number] for number in numbers], least, out)
+        for number, table in zip(numbers, work.tables(), strict=True):
+            done[number] = table
+            if not is_silent(table):
+                out.append(table)
+    answer = [table for table in done if table is not None]
+    return _without_what_gives_away(answer, least, earlier)
+
+
+def _stages(tables: Sequence[CountTable]) -> list[list[int]]:
+    """Tables in the order in which they are let out: groups first, then each crossing, then the finer tables.
+
+    What comes later may cost nothing that is out already; a crossing is never bought with a group of one attribute.
+    """
+    order: dict[tuple[int, int, int], list[int]] = {}
+    for number, table in enumerate(tables):
+        crossed = table.attribute.count(CROSSED)
+        finer = list(BY_POSITION).index(table.name) + 1 if table.name in BY_POSITION else 0
+        order.setdefault((finer, crossed, number if crossed else 0), []).append(number)
+    return [order[key] for key in sorted(order)]
+
+
+def _without_what_gives_away(tables: list[CountTable], least: int, earlier: Sequence[CountTable]) -> list[CountTable]:
+    """The tables once more, all together: the last of them is silenced for as long as anything is given away."""
+    for numbers in reversed(_stages(tables)[1:]):
+        if not attack(tables, least, earlier=earlier):
+            break
+        for number in numbers:
+            tables[number] = silenced(tables[number])
+    return tables
+
+
+def silenced(table: CountTable) -> CountTable:
+    """The table with every figure withheld."""
+    names = (*table.shown, *table.rates)
+    return table.hiding(frozenset((name, group) for name in names for group in table.groups))
+
+
+class _Suppression:
+    """The figures withheld so far, and what they leave open."""
+
+    def __init__(self, tables: Sequence[CountTable], least: int, earlier: Sequence[CountTable]) -> None:
+        self.least, self.earlier = least, earlier
+        self.given = [silenced(table) if len(table.groups) > MOST_GROUPS else table for table in tables]
+        tables = [table for table in self.given if not is_silent(table)]
+        self.hidden = [set(table.hidden) for table in self.given]
+        self.counts: Counts = counts_of([*tables, *earlier])
+        self.of: dict[Key, list[Sum]] = {}
+        for each in self.counts.sums:
+            for key in (each.whole, *each.parts):
+                self.of.setdefault(key, []).append(each)
+        self.small = targets_of(tables, self.counts, least)
+        self.is_later = any(CROSSED in table.attribute or table.name in BY_POSITION for table in tables)
+        self.hopeless: set[Key] = set()
+        self._index()
+        self._withhold_small()
+        self._withhold_sparse()
+        self._withhold_more()
+
+    def tables(self) -> list[CountTable]:
+        """The tables with everything withheld that must be."""
+        return [table.hiding(frozenset(cells)) for table, cells in zip(self.given, self.hidden, strict=True)]
+
+    def _index(self) -> None:
+        """Where each count is printed: as itself, in rates that tell it exactly, in ratios that tell it about."""
+        self.exact: dict[Key, list[tuple[int, str, str]]] = {}
+        self.loose: dict[Key, list[tuple[int, str, str]]] = {}
+        self.tested: set[tuple[str, str]] = set()
+        for number, table in enumerate(self.given):
+            for position, group in enumerate(table.groups):
+                if table.tested and table.tested[position]:
+                    self.tested.add((table.attribute, group))
+                for name in table.shown:
+                    self.exact.setdefault(place_of(table, group, name), []).append((number, name, group))
+                for rate, columns in table.rates.items():
+                    told = self.loose if is_loose(rate) else self.exact
+                    for name in columns:
+                        told.setdefault(place_of(table, group, name), []).append((number, rate, group))
+
+    def _open(self, places: Iterable[tuple[int, str, str]]) -> list[tuple[int, str, str]]:
+        return [(number, name, group) for number, name, group in places if (name, group) not in self.hidden[number]]
+
+    def _hide(self, places: Iterable[tuple[int, str, str]]) -> bool:
+        here = self._open(places)
+        for number, name, group in here:
+            self.hidden[number].add((name, group))
+        return bool(here)
+
+    def _withhold_small(self) -> None:
+        """Small counts, and of a whole and its part that leave a small rest, the part."""
+        for key in self.small:
+            self._hide(self.exact.get(key, ()))
+            self._hide(self.loose.get(key, ()))
+        for each in self.counts.sums:
+            if is_total(each.whole) or len(each.parts) != 2 or each.parts[1][:2] != each.whole[:2]:
+                continue
+            for part, rest in (each.parts, each.parts[::-1]):
+                if rest in self.small and part not in self.small and self._is_printed(each.whole):
+                    self._hide(self.exact.get(part, ()))
+                    self._hide(self.loose.get(part, ()))
+
+    def _withhold_sparse(self) -> None:
+        """Columns of a crossing in which most groups are small: what is left of them would tell little, at risk."""
+        for number, table in enumerate(self.given):
+            if CROSSED not in table.attribute:
+                continue
+            for name, people in table.counts.items():
+                if 2 * sum(count < self.least for count in people) > len(people):
+                    rates = [rate for rate, columns in table.rates.items() if name in columns]
+                    shown = [name] if name in table.shown else []
+                    self._hide((number, each, group) for each in [*shown, *rates] for group in table.groups)
+
+    def _is_printed(self, key: Key) -> bool:
+        return bool(self._open(self.exact.get(key, ())))
+
+    def _withhold_more(self) -> None:
+        while narrow := self._narrow():
+            touched: set[int] = set()
+            for key in narrow:
+                if self._widen(key, touched):
+                    continue
+                self.hopeless.add(key)
+                if self.is_later:
+                    for number, table in enumerate(self.given):
+                        self.hidden[number] |= silenced(table).hidden
+
+    def _narrow(self) -> dict[Key, tuple[int, int]]:
+        """The counts that the figures give away now: by single sums where there are any, else by the whole system."""
+        tables = [table for table in (*self.earlier, *self.tables()) if not is_silent(table)]
+        targets = targets_of(tables, self.counts, self.least) - self.hopeless
+        self.program = program = Program(self.counts, figures_of(tables))
+        plain = {key: program.bounds(key) for key in sorted(targets)}
+        found = {key: (low, high) for key, (low, high) in plain.items() if high - low < self.least}
+        return found or program.narrow(targets, self.least)
+
+    def _widen(self, key: Key, touched: set[int]) -> bool:
+        """Withhold the cheapest figure near a count that is given away; False when none is left."""
+        if self._hide(self.exact.get(key, ())):
+            return True
+        if 2 * ABOUT * self.counts.people[key] < self.least and self._hide(self.loose.get(key, ())):
+            return True
+        level, seen = [key], {key}
+        while level:
+            sums = [each for member in level for each in self.of.get(member, ())]
+            if level == [key]:
+                narrow = [each for each in sums if self._width(each, key) < self.least]
+                over_groups = [each for each in narrow if each.parts[0][2] == each.whole[2]]
+                sums = over_groups or narrow or sums
+            if any(id(each) in touched for each in sums):
+                return True  # another count of the same sum was given room in this round
+            members = dict.fromkeys(one for each in sums for one in (each.whole, *each.parts) if one not in seen)
+            printed = [one for one in members if self._is_printed(one) or self._open(self.loose.get(one, ()))]
+            if printed:
+                chosen = min(printed, key=lambda one: (self._cost(one), one))
+                self._hide(self.exact.get(chosen, ())) or self._hide(self.loose.get(chosen, ()))
+                touched |= {id(each) for each in sums if chosen == each.whole or chosen in each.parts}
+                return True
+            seen |= members.keys()
+            level = list(members)
+        return False
+
+    def _width(self, each: Sum, key: Key) -> float:
+        """How narrowly one sum alone holds a count."""
+        others = [one for one in (each.whole, *each.parts) if one != key]
+        return float(sum(high - low for low, high in map(self.program.bounds, others)))
+
+    def _cost(self, key: Key) -> float:
+        people = float(self.counts.people[key])
+        decided = key[:2] in self.tested and (not self._is_printed(key) or people < 5 * self.least)
+        wanted = (4.0 if key[2] == "n" else 1.0) / (1 + 3 * key[0].count(CROSSED))
+        return wanted * people + (_TESTED if decided else 0.0)
+
+
+def published(tables: Sequence[CountTable], attribute: str, group: str, name: str) -> bool:
+    """Whether a count or a rate may be printed, in every table that has it.
+
+    A rate that rests on a withheld figure of the same name in another table is withheld there as well.
+    """
+    return not any(table.is_hidden(name, group) for table in tables if table.attribute == attribute)
+
+
+def withheld(tables: Sequence[CountTable]) -> Collection[tuple[str, str, str]]:
+    """Every withheld figure as (attribute, group, column or rate)."""
+    return {(table.attribute, group, name) for table in tables for name, group in table.hidden}

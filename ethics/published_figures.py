@@ -1,0 +1,222 @@
+"""What printed tables of people tell: which counts hang together, and how narrowly each printed figure names them.
+
+An outsider needs no more than this to work back from a page to a count that was withheld. A count and a rate with
+Wilson's interval are taken to tell their counts exactly, whatever they are rounded to: numerator, denominator and
+interval together leave one pair of whole numbers for any small group. A ratio with an interval from replicates tells
+its counts only about: it is taken to tell them within :data:`ABOUT`, and itself to the last digit printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from ethics.report_tables import CountTable
+
+CROSSED = " × "
+BY_POSITION = {"curve": "above", "ventiles": "in ventile"}
+ABOUT = 0.10
+LOOSE = ("recall_ratio", "omission_ratio", "observed_to_expected", "missed_residents", "calibration_slope")
+"""Measures whose intervals come from replicates. A bound of 1000 replicates is itself uncertain by some 4 % of the
+interval's half-width, and two printed decimals add as much, so the number of people behind it is known to 10 %."""
+WITHIN = (
+    ("selected_k_audit", "selected_k"),
+    ("found_k_audit", "found_k"),
+    ("selected_k_audit", "found_k_audit"),
+    ("selected_k", "found_k"),
+    ("need", "found_k_audit"),
+    ("need", "found_k"),
+)
+"""Pairs of columns of which the second counts some of the people of the first, whatever a table says of sums."""
+
+Key = tuple[str, str, str]
+"""Attribute, group and column: one number of people. Everyone's have no attribute (see :func:`is_total`)."""
+
+
+class Figure(NamedTuple):
+    """One printed figure, as what it tells: ``low`` ≤ Σ factor · people ≤ ``high``."""
+
+    terms: tuple[tuple[Key, float], ...]
+    low: float
+    high: float
+
+
+class Sum(NamedTuple):
+    """A number of people that is the sum of others."""
+
+    whole: Key
+    parts: tuple[Key, ...]
+
+
+class Counts(NamedTuple):
+    """Every number of people that the tables speak of, printed or not, and how they add up."""
+
+    people: dict[Key, int]
+    sums: list[Sum]
+
+
+def place_of(table: CountTable, group: str, column: str) -> Key:
+    """The number of people that a cell of a table holds: the same key wherever the same people are counted.
+
+    Tables by cut (``curve``) and by ventile (``ventiles``) have a column ``what:group`` for each group of their
+    attribute; they count people of the same groups.
+
+    >>> place_of(CountTable("curve", "sex", ("0.05",), {"found:f": (7,), "need:f": (90,)}), "0.05", "found:f")
+    ('sex', 'f', 'found above 0.05')
+    """
+    if table.name not in BY_POSITION:
+        return table.attribute, group, column
+    attribute, _, topic = table.attribute.partition(" / ")
+    what, _, name = column.partition(":")
+    if what == "need":
+        return attribute, name, what
+    return attribute, name, f"{what} {BY_POSITION[table.name]} {group}" + (f": {topic}" if what == "events" else "")
+
+
+def is_silent(table: CountTable) -> bool:
+    """Whether a table tells nothing of any group: it is not printed, so that not even its groups are known."""
+    return all(table.is_hidden(name, group) for name in (*table.shown, *table.rates) for group in table.groups)
+
+
+def counts_of(tables: Sequence[CountTable]) -> Counts:
+    """All counts of the tables and the sums between them: within a group, over groups, and over crossings."""
+    people: dict[Key, int] = {}
+    sums: dict[tuple[Key, Key], Sum] = {}
+    for table in tables:
+        for position, group in enumerate(table.groups):
+            for name, counts in table.counts.items():
+                people[place_of(table, group, name)] = counts[position]
+    for table in tables:
+        for group in table.groups:
+            for whole, parts in table.sums:
+                each = Sum(place_of(table, group, whole), tuple(place_of(table, group, part) for part in parts))
+                sums[each.whole, each.parts[0]] = each
+    complete = {(each.whole, part) for each in sums.values() if len(each.parts) == 2 for part in each.parts}
+    for of, part in dict.fromkeys(_nested(tables)):
+        if (of, part) not in complete and people[of] >= people[part]:
+            rest = (of[0], of[1], f"{of[2]} - {part[2]}")
+            people[rest] = people[of] - people[part]
+            sums[of, part] = Sum(of, (part, rest))
+    for each in (*_totals(people), *_crossings(people)):
+        sums[each.whole, each.parts[0]] = each
+    return Counts(people, list(sums.values()))
+
+
+def _nested(tables: Sequence[CountTable]) -> Iterable[tuple[Key, Key]]:
+    """Pairs of counts of which the second counts some of the first: the rest follows as soon as both are known."""
+    for table in tables:
+        pairs = [("n", name) for name in table.shown if name != "n"]
+        pairs += [(columns[1], columns[0]) for columns in table.rates.values() if len(columns) >= 2]
+        pairs += WITHIN
+        here = [(whole, part) for whole, part in pairs if {whole, part} <= set(table.counts) and whole != part]
+        for group in table.groups:
+            for whole, part in here:
+                yield place_of(table, group, whole), place_of(table, group, part)
+        if table.name == "curve":  # more are found above a later cut
+            for name in table.counts:
+                if name.startswith("found:"):
+                    for before, after in pairwise(table.groups):
+                        yield place_of(table, after, name), place_of(table, before, name)
+
+
+def _totals(people: dict[Key, int]) -> Iterable[Sum]:
+    """Everyone as the sum of an attribute's groups; one total for all attributes that count the same people."""
+    members: dict[tuple[str, str], list[Key]] = {}
+    for key in people:
+        members.setdefault((key[0], key[2]), []).append(key)
+    for (attribute, name), parts in members.items():
+        total, whole = sum(people[part] for part in parts), ("", "", name)
+        if people.setdefault(whole, total) != total:
+            whole = ("", attribute, name)
+            people[whole] = total
+        yield Sum(whole, tuple(parts))
+
+
+def _crossings(people: Mapping[Key, int]) -> Iterable[Sum]:
+    """A crossing's groups add up to the groups of the attributes, and of the smaller crossings, that it crosses."""
+    groups: dict[str, dict[str, None]] = {}
+    columns: dict[str, dict[str, None]] = {}
+    for attribute, group, name in people:
+        if attribute:
+            groups.setdefault(attribute, {})[group] = None
+            columns.setdefault(attribute, {})[name] = None
+    for fine in groups:
+        for coarse in groups:
+            for whole, inner in _coarser(fine, coarse, groups):
+                for name in columns[coarse]:
+                    parts = tuple((fine, member, name) for member in inner)
+                    if people.get((coarse, whole, name)) == sum(people.get(part, -1) for part in parts):
+                        yield Sum((coarse, whole, name), parts)
+
+
+def _coarser(fine: str, coarse: str, groups: Mapping[str, Iterable[str]]) -> Iterable[tuple[str, list[str]]]:
+    crossed, wanted = fine.split(CROSSED), coarse.split(CROSSED)
+    if len(wanted) >= len(crossed) or not set(wanted) <= set(crossed):
+        return
+    places = [crossed.index(part) for part in wanted]
+    members: dict[str, list[str]] = {}
+    for group in groups[fine]:
+        names = group.split(CROSSED)
+        if len(names) == len(crossed):
+            members.setdefault(CROSSED.join(names[place] for place in places), []).append(group)
+    yield from members.items()
+
+
+def is_total(key: Key) -> bool:
+    """Whether a number of people is everyone's and no group's."""
+    return not key[0]
+
+
+def is_loose(rate: str) -> bool:
+    """Whether a rate's interval comes from replicates, so that it tells its counts about and not exactly.
+
+    >>> is_loose("recall_ratio@k_audit"), is_loose("recall@k_audit")
+    (True, False)
+    """
+    return rate.partition("@")[0].partition(":")[0] in LOOSE
+
+
+def totals_of(tables: Sequence[CountTable]) -> list[Figure]:
+    """Everyone's figures, as far as the report tells them."""
+    told = {}
+    for table in tables:
+        for name, total in table.totals.items():
+            told[name] = int(total)
+    return [Figure(((("", "", name), 1.0),), total, total) for name, total in told.items()]
+
+
+def figures_of(tables: Sequence[CountTable]) -> list[Figure]:
+    """What the tables tell about people: totals, counts and rates that are not withheld."""
+    figures = totals_of(tables)
+    for table in tables:
+        for position, group in enumerate(table.groups):
+            exact: dict[str, None] = dict.fromkeys(name for name in table.shown if not table.is_hidden(name, group))
+            for rate, columns in table.rates.items():
+                if table.is_hidden(rate, group):
+                    continue
+                known = [name for name in columns if name in table.counts]
+                if is_loose(rate):
+                    figures += _about(table, position, group, known)
+                else:
+                    exact |= dict.fromkeys(known)
+            for name in exact:
+                people = table.counts[name][position]
+                figures.append(Figure(((place_of(table, group, name), 1.0),), people, people))
+    return figures
+
+
+def _about(table: CountTable, position: int, group: str, columns: Sequence[str]) -> Iterable[Figure]:
+    """A ratio to everyone with an interval: its counts about, and the ratio to two decimals."""
+    for name in columns:
+        people = table.counts[name][position]
+        yield Figure(((place_of(table, group, name), 1.0),), (1 - ABOUT) * people, (1 + ABOUT) * people)
+    if len(columns) < 2:
+        return
+    some, of = (table.counts[name] for name in columns[:2])
+    if of[position] and sum(some):
+        overall = sum(some) / sum(of)
+        ratio = round(some[position] / of[position] / overall, 2)
+        one, other = (place_of(table, group, name) for name in columns[:2])
+        yield Figure(((one, 1.0), (other, -(ratio - 0.005) * overall)), 0.0, float("inf"))
+        yield Figure(((one, 1.0), (other, -(ratio + 0.005) * overall)), float("-inf"), 0.0)
