@@ -145,6 +145,7 @@ def _scope(evidence: Evidence, fairness: FairnessTable | None, policy: Policy) -
         "units": list(evidence.units),
         "invented": evidence.invented,
         "min_persons_shown": policy.min_persons_shown,
+        "sign_roles": list(policy.sign_roles),
         "thresholds": {name: decimal(value) for name, value in limits.model_dump().items()},
         "group_attributes": [],
         "households": NOT_KNOWN,
