@@ -60,8 +60,11 @@ class Chapters:
         if table is not None and table.has_label:
             share = table.get(EVERYONE, EVERYONE, "attainable_recall", AT_K).value
             attainable = t("purpose.attainable", share=t.percent(share))
-        k, days, n = t.count(scope["capacity_k"]), t.count(scope["period_days"]), t.count(scope["eligible_n"])
-        capacity = t("purpose.capacity_text", k=k, days=days, n=n, attainable=attainable).strip()
+        numbers = {"k": t.count(scope["capacity_k"]), "n": t.count(scope["eligible_n"]), "attainable": attainable}
+        if scope["period_days"]:
+            capacity = t("purpose.capacity_text", days=t.count(scope["period_days"]), **numbers).strip()
+        else:
+            capacity = t("purpose.capacity_of_scores", **numbers).strip()
         facts.append(("capacity", t("purpose.capacity"), capacity))
         if table is not None:
             where = {"k": t.count(scope["measured_k_audit"]), "n": t.count(scope["measured_n"])}
@@ -204,6 +207,4 @@ class Chapters:
 
 
 def _day(moment: str, t: Language) -> str:
-    from datetime import date
-
     return t.day(date.fromisoformat(moment[:10]))

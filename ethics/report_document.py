@@ -135,6 +135,7 @@ class Document:
     verdict_id: str
     demonstration: bool
     invented: bool
+    meaning: Sequence[str]
     facts: Sequence[tuple[str, str, str]]
     missed: Section
     untested: Section
@@ -166,9 +167,10 @@ def number_cell(
         return Cell(t("page.missing"), is_number=True)
     show = show or t.number
     interval = t.interval(low, high, show)
-    bounds = (machine(low), machine(high)) if interval and low is not None and high is not None else (None, None)
-    text = f"{show(value)} ({interval})" if interval else show(value)
-    return Cell(text, machine(value), *bounds, n=None if n is None else str(n), is_number=True)
+    size = None if n is None else str(n)
+    if not interval or low is None or high is None:
+        return Cell(show(value), machine(value), n=size, is_number=True)
+    return Cell(f"{show(value)} ({interval})", machine(value), machine(low), machine(high), size, is_number=True)
 
 
 def estimate_cell(found: Estimate, t: Language, show: Any = None) -> Cell:

@@ -1,7 +1,7 @@
 """The figures of the report by group, worked out from the verdict's cells, with small cells marked as withheld.
 
 Here is everything that the report publishes of people, as :class:`ethics.report_tables.CountTable`, so that small
-cells are withheld over all tables at once. The tables of the auditor (:class:`ethics.fairness.FairnessTable`) are whole.
+cells are withheld over all tables at once. The auditor's tables (:class:`ethics.fairness.FairnessTable`) are whole.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 
 from ethics.checks import BUILT
 from ethics.principles import PRINCIPLES, Principle
-from ethics.report_document import Cell, Column, Row, Section, Table, ToDo, words
+from ethics.report_document import Cell, Column, Row, Section, Table, ToDo, number_cell, words
 from ethics.report_text import Language, machine
 from ethics.verdict import Check, Verdict
 
@@ -132,10 +132,7 @@ def _row(check: Check, t: Language, together: str = "") -> Row:
     attribute, sign, group = (check.group or "").partition("=")
     value = threshold = Cell("", is_number=True)
     if check.value is not None and not together:
-        interval = t.interval(check.low, check.high)
-        bounds = (machine(check.low), machine(check.high)) if check.low is not None and check.high is not None else ()
-        text = f"{t.number(check.value)}{f' ({interval})' if interval else ''}"
-        value = Cell(text, machine(check.value), *bounds, is_number=True)
+        value = number_cell(check.value, t, check.low, check.high)
     if check.threshold is not None and not together:
         threshold = Cell(t.number(check.threshold), machine(check.threshold), is_number=True)
     word = t(f"states.{check.state}")

@@ -150,7 +150,7 @@ class GroupPages:
 
     @staticmethod
     def _mark(name: str, found: Estimate, threshold: float) -> str:
-        """How an interval lies to the threshold: this mark is about the ratio alone, the table's word about the group."""
+        """How an interval lies to the threshold: the mark is the ratio's alone, the word the group's."""
         beyond, within = (found.high < threshold, found.low >= threshold)
         if name != "recall":
             beyond, within = (found.low > threshold, found.high <= threshold)

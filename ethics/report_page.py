@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from ethics.checks import BUILT
 from ethics.fairness import AT_AUDIT, EVERYONE, FairnessTable
 from ethics.report_chapters import Chapters
 from ethics.report_document import Cell, Column, Document, Row, Section, Table, words
@@ -48,12 +49,36 @@ class Page:
             verdict_id=verdict.verdict_id,
             demonstration=verdict.demonstration,
             invented=bool(verdict.scope["invented"]),
+            meaning=self._meaning(),
             facts=self._facts(),
             missed=self._missed(),
             untested=self._untested(),
             todo=to_do(verdict, t, self.owner),
             chapters=[chapter for chapter in chapters if not chapter.is_empty],
         )
+
+    def _meaning(self) -> list[str]:
+        """What the verdict means for the list; of scores without a model, that it can never be used for one."""
+        t, verdict = self.t, self.verdict
+        stated = verdict.record.get("stated")
+        if stated is None:
+            return [t(f"meaning.{verdict.state}")]
+        asked = {check.id for check in verdict.checks}
+        read = t(
+            "scores.read",
+            periods=t.count(int(stated["periods"])),
+            known=t.percent(float(stated["share_with_groups"])),
+            labels=t.count(int(stated["labels_known"])),
+            n=t.count(verdict.scope["eligible_n"]),
+            tie_break=stated["tie_break"],
+        )
+        use = t(f"scores.use_{stated['use']}", use=self._use())
+        not_asked = t("scores.not_asked", ids=", ".join(id for id in BUILT if id not in asked))
+        return [f"{t('scores.never')} {t(f'scores.meaning_{verdict.state}')}", f"{use} {read}", not_asked]
+
+    def _use(self) -> str:
+        t, use = self.t, self.verdict.use
+        return t(f"uses.{use}") if t.has(f"uses.{use}") else use
 
     def _facts(self) -> list[tuple[str, str, str]]:
         verdict, t = self.verdict, self.t
@@ -71,7 +96,7 @@ class Page:
             "service": verdict.service,
             "need": verdict.need_id,
             "model": verdict.model_id,
-            "use": t(f"uses.{verdict.use}") if t.has(f"uses.{verdict.use}") else verdict.use,
+            "use": self._use(),
             "issued": t.moment(verdict.issued_at),
             "expires": t.moment(verdict.expires_at),
             "counts": ", ".join(counts),
@@ -106,8 +131,8 @@ class Page:
             return Section("missed", t("missed.heading"), [everyone, t("missed.nobody")])
         columns = [Column("group", t("missed.group")), Column("missed_residents", t("missed.at_audit"), True, AT_AUDIT)]
         ordered = [row for _, row in sorted(rows, key=lambda pair: pair[0])]
-        shown = Table("missed-table", t("missed.caption"), columns, ordered)
-        return Section("missed", t("missed.heading"), [everyone, t("missed.intro")], tables=[shown])
+        missed = Table("missed-table", t("missed.caption"), columns, ordered)
+        return Section("missed", t("missed.heading"), [everyone, t("missed.intro")], tables=[missed])
 
     def _everyone(self, table: FairnessTable) -> str:
         recall = table.get(EVERYONE, EVERYONE, "recall", AT_AUDIT)

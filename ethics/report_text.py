@@ -1,4 +1,4 @@
-"""The words and numbers of the report in one language: texts by key, and figures and dates as its readers write them."""
+"""The words and numbers of the report in one language: texts by key, figures and dates as its readers write them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Language:
         A language the report is not written in.
 
     >>> fi, en = Language("fi"), Language("en")
-    >>> fi.number(1234.5), en.number(1234.5), fi.percent(0.2945)
+    >>> fi.number(1234.5), en.number(1234.5), fi.percent(0.295)
     ('1\\xa0234,50', '1,234.50', '29,5\\xa0%')
     """
 

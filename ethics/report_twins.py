@@ -2,7 +2,7 @@
 
 JSON, schema ``ennakko-report/1``::
 
-    {"schema", "verdict_id", "state", "demonstration", "invented", "title",
+    {"schema", "verdict_id", "state", "demonstration", "invented", "title", "meaning": [words],
      "facts":    [{"id", "name", "value"}],
      "sections": [{"id", "heading", "paragraphs", "items",
                    "facts":  [{"id", "name", "value"}],
@@ -12,9 +12,10 @@ JSON, schema ``ennakko-report/1``::
                    "parts":  [section …]}],
      "todo":     [{"id", "state", "what", "wrong", "lines", "do", "lifted", "owner"}]}
 
-Words are ``{"fi", "sv", "en"}``, or one text where all three are the same. A cell is ``{"withheld": true}``,
-``{"value", "low"?, "high"?}`` with decimals as strings, ``{"state"}``, or ``{"text", "value"}``; null where nothing was
-measured. Numbers are as precise as the page shows them.
+Words are ``{"fi", "sv", "en"}``, or one text where all three are the same. A row's cells are named by column, with
+``@cut`` where the column is measured at a cut of the ranking. A cell is ``{"withheld": true}``, ``{"value", "low"?,
+"high"?}`` with decimals as strings, ``{"state"}``, or ``{"text", "value"}``; null where nothing was measured. Numbers
+are as precise as the page shows them.
 
 CSV: ``section, attribute, group, measure, cut, value, low, high, n``; a row of a table that is about no group has its
 first cell as ``group``. A value that is withheld is the word ``withheld``.
@@ -28,7 +29,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ethics.report_document import Cell, Chart, Document, Row, Section, Table, ToDo
+from ethics.report_document import Cell, Chart, Column, Document, Row, Section, Table, ToDo
 
 SCHEMA = "ennakko-report/1"
 CSV_COLUMNS = ("section", "attribute", "group", "measure", "cut", "value", "low", "high", "n")
@@ -47,6 +48,7 @@ def json_twin(documents: Mapping[str, Document]) -> str:
         "demonstration": first.demonstration,
         "invented": first.invented,
         "title": _words([document.title for document in all_of], names),
+        "meaning": [_words(texts, names) for texts in zip(*(document.meaning for document in all_of), strict=True)],
         "facts": _facts([document.facts for document in all_of], names),
         "sections": sections,
         "todo": [_to_do(items, names) for items in zip(*(document.todo for document in all_of), strict=True)],
@@ -151,10 +153,14 @@ def _table(tables: Sequence[Table], names: Sequence[str]) -> dict[str, Any]:
         "caption": _words([table.caption for table in tables], names),
         "columns": columns,
         "rows": [
-            _row(rows, [column["id"] for column in columns], names)
+            _row(rows, [_key(column) for column in tables[0].columns], names)
             for rows in zip(*(table.rows for table in tables), strict=True)
         ],
     }
+
+
+def _key(column: Column) -> str:
+    return f"{column.id}@{column.cut}" if column.cut else column.id
 
 
 def _row(rows: Sequence[Row], columns: Sequence[str], names: Sequence[str]) -> dict[str, Any]:

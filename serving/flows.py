@@ -14,6 +14,7 @@ from serving.approval import open_champion, verdict_chain
 from serving.home import CELLS, REPORT, VERDICT, Home, whole_folder
 from serving.opening import folder_of, need_path, open_city_for, refuse_unfounded
 from serving.progress import Step, silent
+from serving.report_work import write_beside_verdict
 from serving.training_flow import number_or_null, train_need
 
 if TYPE_CHECKING:
@@ -24,14 +25,18 @@ if TYPE_CHECKING:
 
 
 def judge_run(
-    home: Home, run_id: str, city_folder: Path | None = None, step: Step = silent, now: datetime | None = None
+    home: Home,
+    run_id: str,
+    city_folder: Path | None = None,
+    step: Step = silent,
+    now: datetime | None = None,
+    language: str = "en",
 ) -> dict[str, Any]:
     """Let the gate judge a run: verdict, cells and report, in a folder that is there whole or not at all."""
     from ethics.attestation import read_attestations
     from ethics.cells import Cuts, cells_as_bytes
     from ethics.gate import judge
     from ethics.groups import GroupRegister
-    from ethics.report import render_report
     from ethics.signing import seal
     from models.evidence import audit_cut_of, load_evidence
     from models.registry import logged_digests, refuse_person_split, run_model
@@ -80,7 +85,7 @@ def judge_run(
     with whole_folder(target) as draft:
         write_whole(draft / VERDICT, seal(verdict, signer))
         write_whole(draft / CELLS, cells_as_bytes(fairness.cells))
-        (draft / REPORT).write_text(render_report(verdict, fairness.cells), "utf-8")
+        write_beside_verdict(verdict, fairness.cells, draft, language)
     home.audit_log.append("judge", "gate", need=need.id, verdict=verdict.verdict_id, state=verdict.state)
     return {
         "need": need.id,
