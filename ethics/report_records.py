@@ -134,8 +134,7 @@ class RecordPages:
         if kind == "attribute":
             return words(t.attribute(str(value)), str(value))
         if kind == "group":
-            text = t.group(str(row["attribute"]), str(value)) if "attribute" in row else t.group_of(str(value))
-            return words(text, str(value))
+            return words(t.group_of(f"{row['attribute']}={value}" if "attribute" in row else str(value)), str(value))
         if kind == "plain":
             return words(t.of(value), t.of(value))
         if isinstance(value, Sequence) and not isinstance(value, str):
