@@ -153,6 +153,7 @@ def _scope(evidence: Evidence, fairness: FairnessTable | None, policy: Policy) -
         "strict": evidence.service in policy.strict_services,
         "policy_signed_by": [dict(signer) for signer in policy.signed_by],
         "looser_than_template": policy.looser_than_template(),
+        "sign_roles": list(policy.sign_roles),
         "thresholds": {name: decimal(value) for name, value in limits.model_dump().items()},
         "group_attributes": [],
         "households": NOT_KNOWN,

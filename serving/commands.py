@@ -266,7 +266,8 @@ def judge(options: argparse.Namespace) -> int:
         mend = "Give the path of the city folder, in which the groups of the gate lie"
         raise BadInput(Fault("--city", "names a database, which has no place for the groups of the gate", mend))
     with steps(options) as step:
-        result = flows.judge_run(home_of(options), options.run_id, options.city, step, rehearse=options.rehearse)
+        asked = {"rehearse": options.rehearse, "language": options.lang}
+        result = flows.judge_run(home_of(options), options.run_id, options.city, step, **asked)
     return _say_rehearsal(options, result) if options.rehearse else _say_verdict(options, result)
 
 
@@ -401,11 +402,11 @@ def approve(options: argparse.Namespace) -> int:
 
 
 def report(options: argparse.Namespace) -> int:
-    """Render the report again."""
-    from serving import upkeep
+    """Render every form of the report again."""
+    from serving.report_work import report_verdict
 
-    result = upkeep.render_again(home_of(options), options.verdict, options.to)
-    return say(options, result, lambda: print(result["report_path"]))
+    result = report_verdict(home_of(options), options.verdict, options.lang, options.out)
+    return say(options, result, lambda: print("\n".join(result["files"])))
 
 
 def audit_verify(options: argparse.Namespace) -> int:

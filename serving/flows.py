@@ -16,6 +16,7 @@ from serving.home import CELLS, REPORT, VERDICT, Home, locked, whole_folder
 from serving.opening import folder_of, need_path, open_city_for, refuse_unfounded
 from serving.progress import Step, silent
 from serving.rehearsal import rehearsed
+from serving.report_work import write_beside_verdict
 from serving.training_flow import number_or_null, train_need
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def judge_run(
     now: datetime | None = None,
     *,
     rehearse: bool = False,
+    language: str = "en",
 ) -> dict[str, Any]:
     """Let the gate judge a run: verdict, cells and report, in a folder that is there whole or not at all.
 
@@ -41,17 +43,23 @@ def judge_run(
     """
     need_id = home.run_record(run_id)["need_id"]
     with locked(home.verdicts / f".{need_id}.lock"):
-        return _judge_run(home, run_id, city_folder, step, now, rehearse=rehearse)
+        return _judge_run(home, run_id, city_folder, step, now, rehearse=rehearse, language=language)
 
 
 def _judge_run(
-    home: Home, run_id: str, city_folder: Path | None, step: Step, now: datetime | None, *, rehearse: bool
+    home: Home,
+    run_id: str,
+    city_folder: Path | None,
+    step: Step,
+    now: datetime | None,
+    *,
+    rehearse: bool,
+    language: str,
 ) -> dict[str, Any]:
     from ethics.attestation import read_attestations
     from ethics.cells import Cuts, cells_as_bytes
     from ethics.gate import judge
     from ethics.groups import GroupRegister
-    from ethics.report import render_report
     from ethics.signing import seal
     from ethics.verdict_chain import latest
     from ethics.verdict_changes import with_changes
@@ -118,7 +126,7 @@ def _judge_run(
     with whole_folder(target) as draft:
         write_whole(draft / VERDICT, seal(verdict, signer))
         write_whole(draft / CELLS, cells_as_bytes(fairness.cells))
-        (draft / REPORT).write_text(render_report(verdict, fairness.cells), "utf-8")
+        write_beside_verdict(verdict, fairness.cells, draft, language)
     kept = {name: str(verdict.subject[name]) for name in RECORDED if name in verdict.subject}
     home.audit_log.append("judge", "gate", need=need.id, verdict=verdict.verdict_id, state=verdict.state, **kept)
     return {
