@@ -104,7 +104,7 @@ def _check(check: Check) -> dict[str, Any]:
 def _groups(fairness: FairnessTable, least: int) -> list[dict[str, Any]]:
     """Per group: persons, share on the list, recall ratio at k*; null where fewer than ``least`` could be told."""
     from ethics.fairness import AT_AUDIT, AT_K
-    from ethics.report_page import hidden
+    from ethics.report_figures import hidden
 
     rows = []
     for (attribute,), part in fairness.groups.group_by("attribute", maintain_order=True):
@@ -135,7 +135,7 @@ def _list_by_unit(
     """How many each unit would have listed of the people judged last; null where that is too few to be told."""
     import polars as pl
 
-    from ethics.report_page import hidden
+    from ethics.report_figures import hidden
     from scoring.units import split_capacity, unit_of_persons, units_of
 
     city = open_city_for(home, city_folder, need, step)
