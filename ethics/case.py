@@ -43,8 +43,9 @@ class Evidence:
 
     Parameters
     ----------
-    kind : "model" or "rule"
-        A rule has no probabilities and no trees; checks that need them do not apply.
+    kind : "model", "rule" or "scores"
+        A rule has no probabilities and no trees; checks that need them do not apply. Scores alone have neither city
+        nor model: only what scores and groups can show is asked, and nothing can be approved on their strength.
     texts : mapping
         ``title``, ``question``, ``action``, ``benefit``, ``alternative``, each in fi, sv and en.
     owner : mapping
@@ -71,10 +72,13 @@ class Evidence:
         True when the city is invented; every page then says so.
 
     What follows is None where it was not gathered; a check that asks for it then is an error, never a pass.
+
+    stated : mapping of str
+        Of scores alone: how they were read, and what was assumed. The report tells it; nothing decides by it.
     """
 
     need_id: str
-    kind: Literal["model", "rule"]
+    kind: Literal["model", "rule", "scores"]
     service: str
     use: str
     texts: Texts
@@ -128,6 +132,8 @@ class Evidence:
     robustness: Mapping[str, Any] | None = None
     # P8
     override: Mapping[str, Any] | None = None
+    # of scores alone
+    stated: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,6 +45,7 @@ class BuiltCheck:
     for_lists: bool
     for_scores: bool = False
     core: bool = False
+    for_models: bool = True
     version: int = 1
 
     def run(self, case: Case, context: Context) -> list[Check]:
@@ -74,7 +75,13 @@ BUILT: dict[str, BuiltCheck] = {}
 
 
 def check(
-    id: str, severity: str, *cases: str, lists: bool = False, scores: bool = False, core: bool = False
+    id: str,
+    severity: str,
+    *cases: str,
+    lists: bool = False,
+    scores: bool = False,
+    core: bool = False,
+    models: bool = True,
 ) -> Callable[[Callable[[Any, Context], Iterable[Finding]]], Callable[[Any, Context], Iterable[Finding]]]:
     """Register a check of the table.
 
@@ -92,10 +99,12 @@ def check(
         Whether it can be asked of scores alone, without a city or a model.
     core : bool
         Whether it stands in the report's first table.
+    models : bool
+        Whether it is asked of a model (G1); False for what only a list can answer.
     """
 
     def register(answer: Callable[[Any, Context], Iterable[Finding]]) -> Callable[[Any, Context], Iterable[Finding]]:
-        BUILT[id] = BuiltCheck(id, severity, cases, answer, lists, scores, core)
+        BUILT[id] = BuiltCheck(id, severity, cases, answer, lists, scores, core, models)
         return answer
 
     return register

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 __all__ = [
     "BUILT",
     "LIST_CHECKS",
+    "MODEL_CHECKS",
     "ONLINE_CHECKS",
+    "SCORE_CHECKS",
     "Check",
     "Evidence",
     "ListEvidence",
@@ -35,6 +37,8 @@ __all__ = [
     "judge_list",
 ]
 
+MODEL_CHECKS = tuple(id for id, check in BUILT.items() if check.for_models)
+SCORE_CHECKS = tuple(id for id, check in BUILT.items() if check.for_scores)
 LIST_CHECKS = tuple(id for id, check in BUILT.items() if check.for_lists)
 ONLINE_CHECKS = ("C102", "C103", "C301", "C701", "C702", "C801")
 
@@ -49,7 +53,7 @@ def judge(
     previous_sha256: str | None = None,
     demonstration: bool = False,
 ) -> Verdict:
-    """Judge a model or a rule (G1).
+    """Judge a model or a rule (G1), or scores alone, of which only :data:`SCORE_CHECKS` can be asked.
 
     Parameters
     ----------
@@ -66,7 +70,9 @@ def judge(
         Whatever a check cannot answer makes it an ERROR; an exception there is never one here.
     """
     context = Context(policy, issued_at, fairness)
-    checks = [check for built in BUILT.values() for check in built.run(evidence, context)]
+    asked = SCORE_CHECKS if evidence.kind == "scores" else MODEL_CHECKS
+    required = tuple(id for id in policy.required if id in asked or id not in BUILT)
+    checks = [check for id in asked for check in BUILT[id].run(evidence, context)]
     checks += [_unknown(id) for id in policy.required if id not in BUILT]
     checks = [_lift(check, attestations, evidence, policy, issued_at) for check in checks]
     used = {check.attested_by for check in checks}
@@ -84,7 +90,7 @@ def judge(
         purpose={name: dict(text) for name, text in evidence.texts.items()},
         record=_record(evidence, fairness),
         checks=tuple(checks),
-        required=policy.required,
+        required=required,
         attestations=tuple(signed.summary() for signed in attestations if signed.sha256 in used),
         previous_sha256=previous_sha256,
     )
@@ -93,10 +99,10 @@ def judge(
 def judge_list(evidence: ListEvidence, policy: Policy, checks: Collection[str] = LIST_CHECKS) -> tuple[Check, ...]:
     """Judge one list before it leaves memory (G2); with ``checks=ONLINE_CHECKS``, one online score.
 
-    The list may leave only when every check is ``pass``: nothing lifts a check of a list.
+    The list may leave only when every check is ``pass`` or ``warn``: nothing lifts a check of a list.
 
-    >>> [id for id in LIST_CHECKS]
-    ['C102', 'C103', 'C301', 'C409', 'C601', 'C701', 'C702', 'C801']
+    >>> [id for id in ONLINE_CHECKS if id not in LIST_CHECKS]
+    []
     """
     context = Context(policy, evidence.moment)
     known = [BUILT[id] for id in checks if id in BUILT and BUILT[id].for_lists]
@@ -178,6 +184,7 @@ def _record(evidence: Evidence, fairness: FairnessTable | None) -> dict[str, Any
         "auc": None if evidence.auc is None else _as_written(evidence.auc),
         "duel": [_as_written(row) for row in evidence.duel],
         "fair_worlds_pass": None if fairness is None else decimal(fairness.fair_worlds_pass),
+        **({} if evidence.stated is None else {"stated": dict(evidence.stated)}),
     }
 
 

@@ -87,6 +87,7 @@ class Page:
             "checks": self._checks(),
             "not_built": ", ".join(sorted(built)),
             "is_rule": verdict.scope["kind"] == "rule",
+            "scores_alone": self._scores_alone(),
             "auc": self._auc(),
             "duel": self._duel(),
             "overall": self._overall(),
@@ -94,6 +95,25 @@ class Page:
             "small_tables": self._small_tables(),
             "method": t.all("method.items"),
             "thresholds": sorted(verdict.scope["thresholds"].items()),
+        }
+
+    def _scores_alone(self) -> dict[str, str] | None:
+        """What is said of a verdict on scores alone: how they were read, and what could not be asked."""
+        t, stated = self.t, self.verdict.record.get("stated")
+        if stated is None:
+            return None
+        asked = {check.id for check in self.verdict.checks}
+        return {
+            "not_asked": ", ".join(id for id in BUILT if id not in asked),
+            "use": t(f"scores.use_{stated['use']}", use=self.verdict.use),
+            "read": t(
+                "scores.read",
+                periods=stated["periods"],
+                known=_percent(float(stated["share_with_groups"])),
+                labels=_count(int(stated["labels_known"])),
+                n=_count(self.verdict.scope["eligible_n"]),
+                tie_break=stated["tie_break"],
+            ),
         }
 
     def _text(self, name: str) -> str:
@@ -174,7 +194,8 @@ class Page:
             share = self.table.get(EVERYONE, EVERYONE, "attainable_recall", AT_K).value
             attainable = t("purpose.attainable", share=_percent(share))
         k, days, n = _count(scope["capacity_k"]), scope["period_days"], _count(scope["eligible_n"])
-        rows.append((t("purpose.capacity"), t("purpose.capacity_text", k=k, days=days, n=n, attainable=attainable)))
+        key = "purpose.capacity_text" if days else "purpose.capacity_of_scores"
+        rows.append((t("purpose.capacity"), t(key, k=k, days=days, n=n, attainable=attainable)))
         if self.table is not None:
             where = {"k": _count(scope["measured_k_audit"]), "n": _count(scope["measured_n"])}
             rows.append((t("purpose.audit_cut"), t("purpose.audit_cut_text", **where)))

@@ -17,6 +17,7 @@ from ethics.case import COMPARED, names_holder
 from ethics.digests import canonical_json, sha256
 from ethics.keys import TrustedKey
 from ethics.refusals import Blocked, Fault, Inconclusive, NotTrusted, Refusal
+from ethics.score_case import judges_scores_alone, no_model_fault
 from ethics.stop_switch import StopSwitch
 from ethics.verdict import Verdict
 
@@ -161,6 +162,8 @@ def verify(
         mend = "Use the scores for nothing else than what was judged"
         faults.append(Fault("use", f"is {use!r} where the verdict allows {verdict.use!r}", mend))
     faults += _digest_faults(verdict, {**expected, "cells": sha256(cells)})
+    if judges_scores_alone({"scope": verdict.scope}):
+        faults.append(no_model_fault())
     if verdict.state == "ERROR":
         faults += _check_faults(verdict, "error") or [
             Fault("verdict", "did not run every required check", "Judge again")
@@ -208,10 +211,14 @@ def open_envelope(content: bytes, where: str) -> Envelope:
     from securesystemslib.dsse import Envelope
 
     mend = "Take the file as it was signed"
+    written: Any = None
     try:
-        envelope = Envelope.from_dict(json.loads(content))
+        written = json.loads(content)
+        envelope = Envelope.from_dict(written)
         again = _written(envelope)
     except Exception as error:  # whatever a damaged file makes the parsers raise
+        if judges_scores_alone(written):
+            raise NotTrusted(no_model_fault(where)) from None
         raise NotTrusted(Fault(where, f"is not a readable envelope ({type(error).__name__})", mend)) from None
     if again != content:
         raise NotTrusted(Fault(where, "is not written in canonical form, so it was changed after signing", mend))

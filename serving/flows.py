@@ -89,11 +89,12 @@ def judge_run(
         "verdict_id": verdict.verdict_id,
         "verdict_path": str(target / VERDICT),
         "report_path": str(target / REPORT),
-        "checks": [_check(check) for check in verdict.checks],
+        "checks": [check_as_json(check) for check in verdict.checks],
     }
 
 
-def _check(check: Any) -> dict[str, Any]:
+def check_as_json(check: Any) -> dict[str, Any]:
+    """A check as ``--json`` says it."""
     words = ("id", "version", "severity", "state", "statistic", "group", "needs", "attested_by")
     numbers = {name: getattr(check, name) for name in ("value", "low", "high", "threshold")}
     return {**{name: getattr(check, name) for name in words}, **{k: number_or_null(v) for k, v in numbers.items()}}
