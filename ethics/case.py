@@ -7,7 +7,7 @@ vendor's scores are judged alike.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -132,6 +132,8 @@ class Evidence:
     robustness: Mapping[str, Any] | None = None
     # P8
     override: Mapping[str, Any] | None = None
+    # what later lists are compared with, from ethics.population_stability
+    reference: Mapping[str, Any] | None = None
     # of scores alone
     stated: Mapping[str, str] | None = None
 
@@ -151,6 +153,35 @@ class ListEvidence:
     signing_keys : sequence as in :class:`Evidence`
         The keys that did sign the verdict.
     verdict_expires_at : datetime
+
+    What follows is asked of lists only, and None where it was not gathered: an error then, never a pass.
+
+    notice : mapping of contact channel to str or None
+        The text by which a person reached that way is told, for each channel the list uses; None: there is none.
+    reasons : sequence of {unit, text, source, feature}
+        Each different reason shown to a unit; ``feature`` is null for what names no source.
+    reason_words : collection of str
+        Casefolded words that templates, plain names and declared categories are made of.
+    declared_attributes : collection of str
+        Attributes that the need declares as features (dual-use), and so may name.
+    shown_columns, list_columns : sequence of str
+        Columns the list has, and those the need's ``[list] columns`` name.
+    visible_to : mapping of feature to readers
+        Who may read reasons from it; nobody named means everybody who works the list. Features not judged are absent.
+    service : str
+    week, ties : from :func:`ethics.list_composition.week_columns`, added up by :meth:`GroupRegister.sums`
+    audited : polars.DataFrame
+        From :func:`ethics.list_composition.audited_composition`, of the verdict's own cells.
+    design_effect : float
+        The verdict's.
+    reference, today : mapping
+        What :mod:`ethics.population_stability` kept of the judged rows, and today's people in the same bins.
+    stored : sequence of {kind, where, n, oldest_days}
+        Per kind of stored personal data (keys of the policy's ``[retention]``, without ``_days``), the oldest.
+    purposes : sequence of {source, allowed}
+        Per source register of the need: the purposes the city declares for it; None where it declares none.
+    run_purposes : sequence of str
+        Names any of which a register may allow: the service and the need.
     """
 
     kind: Literal["model", "rule"]
@@ -168,3 +199,20 @@ class ListEvidence:
     stop_switch_set: bool
     stop_switch_tested_at: datetime | None
     moment: datetime
+    notice: Mapping[str, str | None] | None = None
+    reasons: Sequence[Mapping[str, Any]] | None = None
+    reason_words: Collection[str] | None = None
+    declared_attributes: Collection[str] = ()
+    shown_columns: Sequence[str] | None = None
+    list_columns: Sequence[str] | None = None
+    visible_to: Mapping[str, Sequence[str]] | None = None
+    service: str = ""
+    week: pl.DataFrame | None = field(default=None, repr=False)
+    ties: Mapping[str, tuple[int, int]] | None = None
+    audited: pl.DataFrame | None = field(default=None, repr=False)
+    design_effect: float = 1.0
+    reference: Mapping[str, Any] | None = None
+    today: Mapping[str, Any] | None = None
+    stored: Sequence[Mapping[str, Any]] | None = None
+    purposes: Sequence[Mapping[str, Any]] | None = None
+    run_purposes: Sequence[str] = ()

@@ -7,6 +7,7 @@ from ethics import (
     equality_checks,
     explanation_checks,
     group_checks,
+    list_checks,
     people_checks,
     privacy_checks,
     security_checks,
@@ -22,6 +23,7 @@ MODULES = (
     privacy_checks,
     security_checks,
     control_checks,
+    list_checks,
 )
 """In the order of the principles they answer to."""
 

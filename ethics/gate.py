@@ -184,6 +184,7 @@ def _record(evidence: Evidence, fairness: FairnessTable | None) -> dict[str, Any
         "auc": None if evidence.auc is None else _as_written(evidence.auc),
         "duel": [_as_written(row) for row in evidence.duel],
         "fair_worlds_pass": None if fairness is None else decimal(fairness.fair_worlds_pass),
+        "reference": None if evidence.reference is None else dict(evidence.reference),
         **({} if evidence.stated is None else {"stated": dict(evidence.stated)}),
     }
 

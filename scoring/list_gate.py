@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ethics.digests import code_digest, environment_digest
 from ethics.gate import LIST_CHECKS, ListEvidence, judge_list
@@ -38,6 +38,7 @@ def ask_gate(
     max_error: float,
     moment: datetime,
     checks: Collection[str] = LIST_CHECKS,
+    about_the_list: Mapping[str, Any] | None = None,
 ) -> tuple[Check, ...]:
     """Let the gate judge what is about to leave.
 
@@ -55,11 +56,13 @@ def ask_gate(
         Now, with a timezone.
     checks : collection of str
         All list checks, or those of one online score.
+    about_the_list : mapping, optional
+        What only a list has (:func:`scoring.list_evidence.list_facts`); without it, the checks of lists are errors.
 
     Returns
     -------
     tuple of Check
-        All of them ``pass``.
+        All of them ``pass`` or ``warn``: a warning goes with the list.
 
     Raises
     ------
@@ -86,9 +89,10 @@ def ask_gate(
         stop_switch_set=stop_switch.is_set(),
         stop_switch_tested_at=stop_switch.tested_at(),
         moment=moment,
+        **(about_the_list or {}),
     )
     answers = judge_list(evidence, policy, checks)
-    failed = [check for check in answers if check.state != "pass"]
+    failed = [check for check in answers if check.state not in ("pass", "warn")]
     if any(check.state != "block" or check.id in _TRUST for check in failed):
         raise NotTrusted(*map(_fault, failed))
     if failed:
@@ -103,11 +107,18 @@ def _fault(check: Check) -> Fault:
     number = "" if check.value is None else f" {check.value:g}"
     limit = "" if check.threshold is None else f" (limit {check.threshold:g})"
     wrong = f"{check.state}: {check.statistic.replace('_', ' ')}{number}{limit}{': ' + said if said else ''}"
-    return Fault(f"check {check.id}", wrong, _MEND.get(check.id, "Mend what it names, judge and approve again"))
+    group = f" {check.group}" if check.group else ""
+    return Fault(f"check {check.id}{group}", wrong, _MEND.get(check.id, "Mend what it names, judge and approve again"))
 
 
 _MEND = {
     "C103": "Make the scores again: somebody has objected since",
+    "C204": "Say in the need's [notice] how people are told, then judge and approve again",
+    "C408": "Find who is missing from the city's data or was taken off the ranking; judge again if the city has changed",
+    "C411": "Complete the missing districts, and reach those left out as the need's alternative describes",
+    "C610": "Delete what is named; where judged rows are overdue, train and judge again",
+    "C611": "Take the features out of the need, or record the basis in city.toml [purposes]",
+    "C703": "Find what happened to the data; if the change is real, train and judge again",
     "C701": "Use what was judged, or judge and approve what is used now",
     "C702": "Judge, sign and approve again with keys that are in date",
     "C801": "Clear the stop switch when its reason is gone, and test it: ennakko stop test",

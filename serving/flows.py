@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ethics.digests import code_digest, environment_digest, sha256
 from ethics.refusals import BadInput, Fault, NotTrusted
 from ethics.whole_file import write_whole
-from serving.approval import open_champion, verdict_chain
+from serving.approval import bytes_of, open_champion, verdict_chain, verdict_place
 from serving.home import CELLS, REPORT, VERDICT, Home, whole_folder
 from serving.opening import folder_of, need_path, open_city_for, refuse_unfounded
 from serving.progress import Step, silent
@@ -18,6 +18,8 @@ from serving.training_flow import number_or_null, train_need
 
 if TYPE_CHECKING:
     from features.city import City
+    from scoring.list_evidence import Surroundings
+    from scoring.scorer import Scorer
 
 
 # ---- judge -----------------------------------------------------------------------------------------------------
@@ -197,6 +199,7 @@ def list_need(
     from scoring.outreach import outreach_list, recently_listed
 
     champion, scorer, city, scores = _scored(home, city_folder, need, as_of, step)
+    now = datetime.now(UTC)
     step(f"{champion.need.id}: writing the list")
     listed = outreach_list(
         scores,
@@ -206,8 +209,9 @@ def list_need(
         policy=home.policy,
         stop_switch=home.stop_switch,
         resting=recently_listed(home.lists / champion.need.id, champion.need, as_of),
+        surroundings=_surroundings(home, scorer, folder_of(city_folder), now),
         secret=home.settings.secret("lists"),
-        issued_at=datetime.now(UTC),
+        issued_at=now,
     )
     files = listed.write(home.lists / champion.need.id, unit)
     home.audit_log.append(
@@ -215,6 +219,18 @@ def list_need(
     )
     expected = champion.need.capacity.reached_in(listed.listed)
     return {**listed.facts(), "expected_reached": expected, "files": [str(path) for path in files]}
+
+
+def _surroundings(home: Home, scorer: Scorer, city_folder: Path, now: datetime) -> Surroundings:
+    """What the gate compares a list with; the groups are opened for it alone."""
+    from ethics.groups import GroupRegister
+    from scoring.list_evidence import Surroundings
+    from serving.retention import stored_ages
+
+    verdict = scorer.verified.verdict
+    cells = bytes_of(verdict_place(home, verdict.need_id, verdict.verdict_id).with_name(CELLS))
+    path = groups_file(city_folder)
+    return Surroundings(GroupRegister.open(path), cells, stored_ages(home, path, now))
 
 
 def _scored(home: Home, city_folder: str | Path, need: Path, as_of: date, step: Step) -> Any:

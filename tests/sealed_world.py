@@ -20,6 +20,7 @@ from ethics.groups import GroupRegister
 from ethics.keys import KeyRing
 from ethics.objections import ObjectionRegister
 from ethics.policy import Policy
+from ethics.population_stability import reference_of
 from ethics.signing import countersign, seal, verify
 from ethics.stop_switch import StopSwitch
 from ethics.whole_file import write_whole
@@ -31,6 +32,7 @@ from models.registry import approve
 from models.rule import RuleModel
 from models.tracking import log_run
 from models.training import train
+from scoring.list_evidence import Surroundings
 from scoring.outreach import outreach_list
 from scoring.scorer import Scorer
 from serving.home import CELLS, VERDICT, Home
@@ -72,6 +74,9 @@ workers = 2
 attempts_per_worker_per_period = 10
 contact_success = 0.5
 period_days = 7
+[notice]
+phone = "+358 9 003"
+letter = "youth-work/a-meeting"
 [[features]]
 name = "absence"
 codes = ["school.absence.*"]
@@ -288,8 +293,30 @@ class World:
             seed=0,
             trained_by="Demonstration data scientist",
             invented=True,
+            reference=self.reference,
         )
         return judge(evidence, table, self.policy, issued_at=self.now, demonstration=self.demonstration)
+
+    @cached_property
+    def reference(self):
+        """What lists are compared with: the people of the day for which lists are made."""
+        keys = build_cohort(self.city, self.need.cohort, [AS_OF])
+        matrix = build_matrix(
+            self.city, self.need.features, keys, objections=self.objections, need_id=self.need.id
+        )
+        raw = None if self.need.kind == "rule" else self.model.raw(matrix.X)
+        return reference_of(raw, matrix.names, matrix.X)
+
+    @cached_property
+    def groups(self) -> GroupRegister:
+        """The sex of the city's people, which nothing here depends on."""
+        ids = self.city.persons["person_id"]
+        sex = np.random.default_rng(3).choice(["f", "m"], len(ids))
+        return GroupRegister(pl.DataFrame({"person_id": ids, "sex": sex}), "groups")
+
+    @property
+    def surroundings(self) -> Surroundings:
+        return Surroundings(self.groups, self.cells, ())
 
     @cached_property
     def envelope(self) -> bytes:
@@ -328,6 +355,7 @@ class World:
             "policy": self.policy,
             "stop_switch": self.stop_switch,
             "resting": (),
+            "surroundings": self.surroundings,
             "secret": SECRET,
             "issued_at": self.now,
         }

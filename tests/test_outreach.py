@@ -99,6 +99,7 @@ def outreach(world, scores, city):
         policy=world.policy,
         stop_switch=world.stop_switch,
         resting=(),
+        surroundings=world.surroundings,
         secret=SECRET,
         issued_at=world.now,
     )
@@ -252,7 +253,7 @@ def test_a_list_in_another_order_is_blocked(world):
 
 def ask(world, **changes):
     asked = {"n_objectors": 0, "columns": world.need.columns, "sort_key": SORT_KEY, "max_error": 0.0}
-    asked |= {"moment": world.now, **changes}
+    asked |= {"moment": world.now, "checks": (*ONLINE_CHECKS, "C601"), **changes}
     return ask_gate(world.scorer, world.policy, world.stop_switch, **asked)
 
 
