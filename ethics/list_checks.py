@@ -11,6 +11,7 @@ from typing import Any
 
 from ethics.case import ListEvidence
 from ethics.check_register import Context, Finding, Unanswerable, check, none_wrong
+from ethics.count_bounds import share_bounds
 from ethics.group_checks import bucket
 from ethics.list_composition import Departure, departures, holm
 from ethics.population_stability import Drift, drift_between
@@ -26,7 +27,8 @@ def people_are_told(case: ListEvidence, context: Context) -> Iterable[Finding]:
     """For each channel the list uses there is a text that tells the person."""
     if not case.notice:
         raise Unanswerable("the list uses no contact channel")
-    yield none_wrong("channels_without_notice", [name for name, text in case.notice.items() if not (text or "").strip()])
+    untold = [name for name, text in case.notice.items() if not (text or "").strip()]
+    yield none_wrong("channels_without_notice", untold)
 
 
 @check("C305", "B", "pass", "block", lists=True, models=False)
@@ -81,7 +83,8 @@ def the_list_is_the_models(case: ListEvidence, context: Context) -> Iterable[Fin
             "facts": {"case": case_of},
         }
     if not wrong:
-        shown = [part for part in found if n_of.get((part.attribute, part.group), 0) >= context.policy.min_persons_shown]
+        many = context.policy.min_persons_shown
+        shown = [part for part in found if n_of.get((part.attribute, part.group), 0) >= many]
         least = min(shown or found, key=lambda departure: departure.ratio)
         yield {
             "state": "pass",
@@ -110,7 +113,7 @@ def nobody_is_invisible(case: ListEvidence, context: Context) -> Iterable[Findin
     findings = []
     for row in case.week.iter_rows(named=True):
         n, covered = int(row["n"]), int(row["covered"])
-        low, high = _share_bounds(covered, n)
+        low, high = share_bounds(covered, n)
         ratio = covered / n / overall
         state = "block" if high / overall < limit else "warn" if ratio < limit else "pass"
         finding: Finding = {"state": state, "statistic": "coverage_ratio", "threshold": limit}
@@ -204,8 +207,8 @@ def people_look_as_they_did(case: ListEvidence, context: Context) -> Iterable[Fi
         yield none_wrong("columns_that_differ", differing, case="schema")
         return
     score = _score_drift(case.reference, case.today, limits.max_drift_of_score)
-    if score is not None and score.index > limits.max_drift_of_score and score.p_chance <= limits.list_error:
-        yield _drifted("drift_of_score", score.index, limits.max_drift_of_score, "block", {"case": "score"})
+    if score is not None and score.stability > limits.max_drift_of_score and score.p_chance <= limits.list_error:
+        yield _drifted("drift_of_score", score.stability, limits.max_drift_of_score, "block", {"case": "score"})
         return
     columns = [
         drift_between(name, _whole(binned["counts"]), case.today["columns"][name], limits.max_drift_of_feature)
@@ -213,11 +216,11 @@ def people_look_as_they_did(case: ListEvidence, context: Context) -> Iterable[Fi
     ]
     moved = [part for part in columns if part.p_chance <= limits.list_error]
     if moved:
-        names = none_wrong("", [part.column for part in sorted(moved, key=lambda part: -part.index)])["facts"]
-        worst = max(part.index for part in moved)
+        names = none_wrong("", [part.column for part in sorted(moved, key=lambda part: -part.stability)])["facts"]
+        worst = max(part.stability for part in moved)
         yield _drifted("drift_of_feature", worst, limits.max_drift_of_feature, "warn", {**names, "case": "warn"})
         return
-    value = max((part.index for part in columns), default=0.0) if score is None else score.index
+    value = max((part.stability for part in columns), default=0.0) if score is None else score.stability
     name = "drift_of_feature" if score is None else "drift_of_score"
     limit = limits.max_drift_of_feature if score is None else limits.max_drift_of_score
     beyond = len(case.reference["schema"]) - len(case.reference["columns"])
@@ -252,15 +255,6 @@ def _departed(departure: Departure, threshold: float, n: int, least: int) -> Fin
         "group": f"{departure.attribute}={departure.group}",
         "n_bucket": bucket(n),
     }
-
-
-def _share_bounds(found: int, n: int) -> tuple[float, float]:
-    """One-sided 95 % bounds of a share (Clopper-Pearson 1934)."""
-    from scipy.stats import beta
-
-    low = float(beta.ppf(0.05, found, n - found + 1)) if found else 0.0
-    high = float(beta.ppf(0.95, found + 1, n - found)) if found < n else 1.0
-    return low, high
 
 
 def _score_drift(reference: Mapping[str, Any], today: Mapping[str, Any], limit: float) -> Drift | None:

@@ -11,8 +11,8 @@ its share when the model was judged. Cities change a little between two weeks; a
 change. The comparison is of two counts, conditional on their sum (exact for Poisson counts, and conservative for
 shares), with both counts divided by the design effect.
 
-*Expected recall.* The share of a group's expected need that stands above the audit cut, against everyone's, is not below
-``tolerance`` times what it was at G1: by probabilities, so no outcome is needed.
+*Expected recall.* The share of a group's expected need that stands above the audit cut, against everyone's, is not
+below ``tolerance`` times what it was at G1: by probabilities, so no outcome is needed.
 
 Holm's procedure (1979) over all groups and questions keeps the probability of refusing an honest list below one bound.
 """
@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -182,7 +182,7 @@ def holm(p_values: Sequence[float], alpha: float) -> list[bool]:
     return rejected
 
 
-def _process(row: dict[str, float], ties: dict[str, tuple[int, int]]) -> tuple[float, float]:
+def _process(row: dict[str, Any], ties: dict[str, tuple[int, int]]) -> tuple[float, float]:
     """Listed against what the ranking gives, and the exact two-sided probability under neutral ties."""
     from scipy.stats import hypergeom
 
@@ -201,8 +201,8 @@ def _process(row: dict[str, float], ties: dict[str, tuple[int, int]]) -> tuple[f
 
 def _against_audit(
     group: str,
-    now: Sequence[dict[str, float]],
-    then: Sequence[dict[str, float]],
+    now: Sequence[dict[str, Any]],
+    then: Sequence[dict[str, Any]],
     tolerance: float,
     design_effect: float,
 ) -> Iterator[tuple[str, float, float]]:
@@ -225,14 +225,14 @@ def _against_audit(
         yield "expected_recall", math.exp(gap), _normal((gap - math.log(tolerance)) / spread)
 
 
-def _added(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+def _added(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     names = ("need", "need_above", "squares", "squares_above")
     if any(row[name] is None for row in rows for name in names):
         return {}
     return {name: sum(row[name] for row in rows) for name in names}
 
 
-def _variance(row: dict[str, float]) -> float:
+def _variance(row: dict[str, Any]) -> float:
     """Of the logarithm of need above ÷ need, both sums over people who come by chance."""
     above, below = row["need_above"], row["need"] - row["need_above"]
     squares_below = max(row["squares"] - row["squares_above"], 0.0)

@@ -83,7 +83,7 @@ FLOOR: dict[str, tuple[str, float]] = {
     "retention.lists_days": (AT_MOST, 730),
     "retention.judged_rows_days": (AT_MOST, 400),
     "retention.groups_days": (AT_MOST, 400),
-    "retention.log_days": (AT_LEAST, 183),
+    "retention.log_days": (AT_MOST, 1830),
 }
 """Per key of a policy: the direction that is not looser, and the number."""
 FLOOR_USES = ("outreach_ranking",)
@@ -164,7 +164,7 @@ class Limits(_Frozen):
 
 
 class Retention(_Frozen):
-    """How many days personal data may lie before it must be deleted; the log, how long it must be kept at least."""
+    """How many days what is stored of persons may lie before it must be deleted (or, the log, archived)."""
 
     scores_days: Annotated[int, Field(ge=1)]
     lists_days: Annotated[int, Field(ge=1)]

@@ -1,8 +1,8 @@
 """Whether today's people look like those a model was judged on: binned references and the population stability index.
 
-A reference is a handful of counts per column, so it can be signed with the verdict and tells of nobody. The index of few
-people is large by chance (about (bins - 1)(1/n + 1/m) where nothing has changed), so an alarm needs both: an index above
-the limit, and one that people drawn from one and the same population would hardly ever show.
+A reference is a handful of counts per column, so it can be signed with the verdict and tells of nobody. The index of
+few people is large by chance (about (bins - 1)(1/n + 1/m) where nothing has changed), so an alarm needs both: an index
+above the limit, and one that people drawn from one and the same population would hardly ever show.
 
 Source: the index is the symmetric Kullback-Leibler divergence of two binned distributions (Jeffreys 1946).
 """
@@ -32,7 +32,7 @@ class Drift(NamedTuple):
     """How far a column has moved, and how often chance alone would move it so far."""
 
     column: str
-    index: float
+    stability: float
     p_chance: float
 
 
@@ -84,7 +84,7 @@ def drift_between(column: str, before: Sequence[int], now: Sequence[int], limit:
     where the index is above ``limit``; below, it is 1.
 
     >>> drift_between("x", [500, 500], [50, 50], limit=0.2)
-    Drift(column='x', index=0.0, p_chance=1.0)
+    Drift(column='x', stability=0.0, p_chance=1.0)
     """
     old, new = (np.asarray(counts, dtype=np.float64) for counts in (before, now))
     if old.shape != new.shape or not old.sum() or not new.sum() or not np.isfinite(old + new).all():
@@ -124,4 +124,4 @@ def _counts(values: Floats, edges: Sequence[float]) -> list[int]:
     values = np.asarray(values, dtype=np.float64)
     bins = np.searchsorted(np.asarray(edges), values, side="left")
     bins[np.isnan(values)] = len(edges) + 1
-    return np.bincount(bins, minlength=len(edges) + 2).tolist()
+    return [int(n) for n in np.bincount(bins, minlength=len(edges) + 2)]

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from ethics.checks import BUILT
 from ethics.fairness import AT_AUDIT, AT_K, BELOW_AUDIT, EVERYONE, KNOWN, NO_CUT, NOT_KNOWN, FairnessTable
+from ethics.outcome_checks import OUTCOME_CHECKS
 from ethics.principles import PRINCIPLES
 from ethics.verdict import Check, Verdict
 
@@ -66,7 +67,7 @@ class Page:
     def context(self) -> dict[str, Any]:
         """What the template asks for."""
         verdict, t = self.verdict, self.t
-        built = {id for principle in PRINCIPLES for id in principle.checks} - set(BUILT)
+        built = {id for principle in PRINCIPLES for id in principle.checks} - {*BUILT, *OUTCOME_CHECKS}
         return {
             "title": self._text("title"),
             "state": verdict.state,

@@ -120,8 +120,8 @@ class SqlSection(_Section):
 
 
 class CityFile(_Section):
-    """``city.toml``; every key is optional. ``[columns.<table>]`` says ours = theirs; ``[purposes]`` says which services
-    or needs a source register may serve, by its name as need files write it."""
+    """``city.toml``; every key is optional. ``[columns.<table>]`` says ours = theirs; ``[purposes]`` says which
+    services or needs a source register may serve, by its name as need files write it."""
 
     extract_date: Day | None = None
     timezone: StrictStr = "Europe/Helsinki"

@@ -114,7 +114,7 @@ def _fault(check: Check) -> Fault:
 _MEND = {
     "C103": "Make the scores again: somebody has objected since",
     "C204": "Say in the need's [notice] how people are told, then judge and approve again",
-    "C408": "Find who is missing from the city's data or was taken off the ranking; judge again if the city has changed",
+    "C408": "Find who is missing from the data or was taken off the ranking; judge again if the city has changed",
     "C411": "Complete the missing districts, and reach those left out as the need's alternative describes",
     "C610": "Delete what is named; where judged rows are overdue, train and judge again",
     "C611": "Take the features out of the need, or record the basis in city.toml [purposes]",

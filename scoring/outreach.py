@@ -266,7 +266,9 @@ def outreach_list(
             placed=ranked,
             out={*resting, *ranked.filter(objecting)["person_id"]},
             listed=listed["person_id"].to_list(),
-            reasons=((str(unit), reasons[person]) for unit, person in listed.select("unit_id", "person_id").iter_rows()),
+            reasons=(
+                (str(unit), reasons[person]) for unit, person in listed.select("unit_id", "person_id").iter_rows()
+            ),
             language=language,
         ),
     )

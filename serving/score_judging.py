@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     import polars as pl
 
     from ethics.fairness import FairnessTable
-    from ethics.policy import Policy
     from ethics.verdict import Verdict
 
 NOT_STATED = "not stated"

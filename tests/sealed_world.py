@@ -301,9 +301,7 @@ class World:
     def reference(self):
         """What lists are compared with: the people of the day for which lists are made."""
         keys = build_cohort(self.city, self.need.cohort, [AS_OF])
-        matrix = build_matrix(
-            self.city, self.need.features, keys, objections=self.objections, need_id=self.need.id
-        )
+        matrix = build_matrix(self.city, self.need.features, keys, objections=self.objections, need_id=self.need.id)
         raw = None if self.need.kind == "rule" else self.model.raw(matrix.X)
         return reference_of(raw, matrix.names, matrix.X)
 

@@ -259,7 +259,7 @@ def test_the_published_compas_figures_come_out_and_the_use_is_refused(tmp_path):
     question = asked(tmp_path, capacity_k=3317, use="pre-trial detention")  # High and Medium: decile 5 and above
     result = judge_scores(question, tmp_path / "out", now=NOW)
     assert result["state"] == "BLOCK"
-    assert [check.id for check in result["checks"] if check.state == "block"][0] == "C102"
+    assert next(check.id for check in result["checks"] if check.state == "block") == "C102"
     folder = Path(result["verdict_path"]).parent
     cells = cells_from_bytes((folder / "cells.parquet").read_bytes())
     verdict = Verdict.from_json(json.loads((folder / "verdict.json").read_bytes()))
