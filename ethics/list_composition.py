@@ -236,7 +236,7 @@ def _variance(row: dict[str, Any]) -> float:
     """Of the logarithm of need above ÷ need, both sums over people who come by chance."""
     above, below = row["need_above"], row["need"] - row["need_above"]
     squares_below = max(row["squares"] - row["squares_above"], 0.0)
-    return (below / row["need"]) ** 2 * (row["squares_above"] / above**2 + squares_below / below**2)
+    return float((below / row["need"]) ** 2 * (row["squares_above"] / above**2 + squares_below / below**2))
 
 
 def _fewer(x: float, total_x: float, y: float, total_y: float, ratio: float, design_effect: float) -> float:
