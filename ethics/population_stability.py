@@ -121,7 +121,8 @@ def _edges(binned: Mapping[str, Sequence[str]]) -> list[float]:
 
 
 def _counts(values: Floats, edges: Sequence[float]) -> list[int]:
-    values = np.asarray(values, dtype=np.float64)
-    bins = np.searchsorted(np.asarray(edges), values, side="left")
+    values = np.ascontiguousarray(values)
+    # Edges are values of the column, so they are exact in its own type, and nothing is copied into a wider one.
+    bins = np.searchsorted(np.asarray(edges, dtype=values.dtype), values, side="left")
     bins[np.isnan(values)] = len(edges) + 1
     return [int(n) for n in np.bincount(bins, minlength=len(edges) + 2)]

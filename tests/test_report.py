@@ -127,7 +127,7 @@ def test_an_open_check_names_who_may_lift_it():
 
 
 def test_checks_not_built_yet_are_named(page):
-    assert "Checks of the table that are not built yet: C104, C201," in page.text()
+    assert "Checks of the table that are not built yet: C201," in page.text()
 
 
 def test_what_people_wrote_is_escaped(blocked):
