@@ -277,9 +277,21 @@ def _add_models(commands: Any) -> None:
     what = "show what the gate would say, in aggregates: no key, no verdict, no person"
     judge.add_argument("--rehearse", action="store_true", help=what)
     judge.add_argument("--lang", choices=_LANGUAGES, default="en", help="the language of report.html (default en)")
-    judge.add_argument("--scores", type=Path, help="(not built yet) anybody's scores")
-    judge.add_argument("--groups", type=Path, help="(not built yet) the groups for --scores")
-    judge.add_argument("--capacity", type=_positive, help="(not built yet) the capacity for --scores")
+    _add_judged_scores(judge)
+
+
+def _add_judged_scores(judge: argparse.ArgumentParser) -> None:
+    alone = judge.add_argument_group("anybody's scores", "two files and a capacity; no city, no model, no keys")
+    what = "CSV or Parquet: person_id, score; label, probability, rule_score, household, indicator:<name> if known"
+    alone.add_argument("--scores", type=Path, help=what)
+    alone.add_argument("--groups", type=Path, help="CSV or Parquet: person_id and a column per attribute")
+    alone.add_argument("--capacity", type=_positive, help="people contacted in a period")
+    alone.add_argument("--periods", type=_positive, help="periods the answer is to hold for (default 1)")
+    alone.add_argument("--use", help="what the scores are for (default: outreach_ranking, and the report says assumed)")
+    alone.add_argument("--service", help="whose scores they are")
+    alone.add_argument("--title", help="what the report calls them")
+    alone.add_argument("--seed", type=_not_negative, help="of the intervals and of the order of equals (default 0)")
+    alone.add_argument("--out", type=Path, help="folder for the verdict's folder (default: judged-scores)")
 
 
 def _add_gate(commands: Any) -> None:

@@ -410,6 +410,17 @@ def every_case():
     yield verdict_of(table=fair_table(small=0.0))
     yield verdict_of(table=replace(fair_table(small=0.0), households="known"))
     yield judge(PASSING, None, POLICY, issued_at=NOW), None
+    stated = {"use": "stated", "periods": "1", "share_with_groups": "1", "labels_known": "9", "tie_break": "hash"}
+    scores = evidence(kind="scores", period_days=0, owner={}, stated=stated)
+    fair = fair_table(small=0.0)
+    yield verdict_of(scores, fair)
+    yield verdict_of(replace(scores, use="sanction", stated={**stated, "use": "assumed"}), fair)
+    yield judge(scores, None, POLICY, issued_at=NOW), None
+    one_indicator = replace(scores, indicator_names=("one",))
+    asking, fair = verdict_of(one_indicator, fair)
+    yield asking, fair
+    lifted = tuple(check.lifted("x") if check.is_open else check for check in asking.checks)
+    yield replace(asking, checks=lifted), fair
     tiny = measure(
         label=[1, 0, 0, 0],
         groups={"g": list("aabb")},
