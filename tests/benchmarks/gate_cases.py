@@ -1,4 +1,4 @@
-"""Models of known worlds put before the gate, honest ones and some with one fault, each table by the code that makes it.
+"""Models of known worlds before the gate, honest ones and some with one fault; each table by the code that makes it.
 
 A case is trained, looked into, joined to groups and judged as any model is; a list is made of later people of the same
 world. What a city states about itself (register, people responsible, keys) is that of ``tests/ethics_cases.py``.
@@ -45,7 +45,7 @@ SIGNS = ("sign one", "sign two")
 PROXY = 7
 """The column that carries nothing in an honest world, and the group in a faulted one."""
 RARE, COMMON = "sv", "other"
-MORE_NEED = 0.45
+MORE_NEED = 0.25
 """Share of the rare group's other people who are in need too, for a cause that only the proxy shows."""
 _RECORDED = {"policy": POLICY.digest, "code": "4" * 64, "environment": "5" * 64}
 _KEY = b"a key for one trial only"
@@ -137,7 +137,7 @@ def leak(seed: int) -> Plant:
         if kind != "running number":
             return plant_leak(rows, kind, seed)
         X = rows.X.copy()
-        X[:, -1] = np.argsort(np.argsort(rows.label + rng.random(len(X)) * 1.05))
+        X[:, -1] = np.argsort(np.argsort(rows.label + 1.05 * rng.random(len(X)))) * 1000 // len(X)
         return dataclasses.replace(rows, X=X)
 
     return plant
@@ -157,7 +157,7 @@ def idle_proxy(rows: Rows, groups: Mapping[str, np.ndarray], rng: np.random.Gene
 
 def _with_proxy(rows: Rows, member: np.ndarray) -> Rows:
     X = rows.X.copy()
-    X[:, PROXY] += 3.0 * member
+    X[:, PROXY] += 6.0 * member  # told without a doubt: else the people mistaken for others would be under-predicted
     return dataclasses.replace(rows, X=X)
 
 
@@ -200,7 +200,11 @@ def model_case(seed: int, plant: Plant | None = None, *, tiny_leaves: bool = Fal
         )
         features = read_evidence(Path(folder)).features
     evidence = replace(
-        evidence, owner=PASSING.owner, texts=PASSING.texts, register=register(evidence.subject), responsible=responsible()
+        evidence,
+        owner=PASSING.owner,
+        texts=PASSING.texts,
+        register=register(evidence.subject),
+        responsible=responsible(),
     )
     groups = GroupRegister(
         pl.DataFrame({"person_id": evidence.rows["person_id"], **judged.groups}), "groups of an invented world"

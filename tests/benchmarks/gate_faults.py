@@ -53,15 +53,19 @@ class Fault:
     name, own : str
     kin : tuple of str
         Checks that see the same fault another way.
+    warns : bool
+        Whether the own check is to warn, and need not hold anything up.
     """
 
     name: str
     own: str
     kin: tuple[str, ...] = ()
+    warns: bool = False
 
 
-def outcome(found: frozenset[tuple[str, str]], own: str, states: tuple[str, ...] = HOLDS_UP) -> Outcome:
+def outcome(found: frozenset[tuple[str, str]], fault: Fault) -> Outcome:
     """What a fault's own check and the others say."""
+    own, states = fault.own, ("warn", *HOLDS_UP) if fault.warns else HOLDS_UP
     return Outcome(
         own=any(id == own and state in states for id, state in found),
         others=frozenset(id for id, state in found if id != own and state in HOLDS_UP),
@@ -108,7 +112,7 @@ def score_fault(seed: int) -> dict[str, Outcome]:
         without = dataclasses.replace(world, unseen={}, unlabelled={}, shift={})
         for name, drawn in ((title, world), (_null_of(title), without)):
             checks = checks_of(drawn, seed, capacity, periods, replicates=FEW, ids=None)
-            found[name] = outcome(frozenset((check.id, check.state) for check in checks), fault.own)
+            found[name] = outcome(frozenset((check.id, check.state) for check in checks), fault)
     return found
 
 
@@ -121,23 +125,21 @@ def _null_of(title: str) -> str:
 MODELS = {
     "the outcome in a column, five ways": Fault("leak", "C106"),
     "the score rests on a proxy of a group": Fault("used_proxy", "C603"),
-    "a proxy of a group without worth": Fault("idle_proxy", "C604"),
+    "a proxy of a group without worth": Fault("idle_proxy", "C604", warns=True),
     "leaves of a few people": Fault("tiny_leaves", "C607"),
 }
 CHEAP = {
     "an objector among the scored": Fault("objector", "C103"),
     "ties broken by another key": Fault("ties", "C409"),
-    "inputs drift": Fault("drift", "C703"),
+    "six columns are no longer fed": Fault("drift", "C703"),
+    "one column counts twice, or is in another unit": Fault("one_drifts", "C703", warns=True),
     "the register describes another model, or is overdue": Fault("stale", "C202"),
     "a text of the need has no Swedish": Fault("need_text", "C101"),
-    "a text of the register has no Swedish": Fault("register_text", "C203"),
+    "a text of the register has no Swedish": Fault("register_text", "C203", warns=True),
     "a person twice": Fault("twice", REFUSED),
     "NaN among the rows": Fault("nan_rows", REFUSED),
     "NaN among the evidence": Fault("nan_evidence", "error"),
 }
-WARNINGS = ("warn", *HOLDS_UP)
-_OF_WARNINGS = ("C203", "C604")
-"""Checks that only ever warn."""
 _HONEST = "an honest model"
 
 
@@ -147,7 +149,7 @@ def model_fault(seed: int) -> dict[str, Outcome]:
 
     honest = model_case(seed)
     base = honest.found()
-    outcomes = {_HONEST: outcome(base, "")}
+    outcomes = {_HONEST: outcome(base, Fault(_HONEST, ""))}
     outcomes |= {title: _cheap(fault, honest, seed) for title, fault in CHEAP.items()}
     cases = {
         "leak": lambda: model_case(seed, leak(seed)),
@@ -156,8 +158,7 @@ def model_fault(seed: int) -> dict[str, Outcome]:
         "tiny_leaves": lambda: model_case(seed, tiny_leaves=True),
     }
     for title, fault in MODELS.items():
-        states = WARNINGS if fault.own in _OF_WARNINGS else HOLDS_UP
-        outcomes[title] = outcome(cases[fault.name]().found(), fault.own, states)
+        outcomes[title] = outcome(cases[fault.name]().found(), fault)
     return outcomes
 
 
@@ -168,8 +169,7 @@ def _cheap(fault: Fault, case: Any, seed: int) -> Outcome:
         return _refused(fault, case, rng)
     if fault.name == "nan_evidence":
         return _nan_in_evidence(case, seed)
-    faulted = _PLANTS[fault.name](case, rng)
-    return outcome(faulted.found(), fault.own, WARNINGS if fault.own in _OF_WARNINGS else HOLDS_UP)
+    return outcome(_PLANTS[fault.name](case, rng).found(), fault)
 
 
 def _objector(case: Any, rng: np.random.Generator) -> Any:
@@ -205,12 +205,21 @@ def _ties(case: Any, rng: np.random.Generator) -> Any:
 
 
 def _drift(case: Any, rng: np.random.Generator) -> Any:
-    """Registers record everything twice, or values in another unit, or nothing any more."""
+    """The registers behind six columns stop: nothing is counted any more, or nothing is known."""
     from gate_cases import list_of
 
     X = case.later.X.copy()
-    X[:, :4] = X[:, :4] * 2 if rng.random() < 0.5 else 0
-    X[:, 4:6] += 1.0
+    X[:, :6] = 0.0 if rng.random() < 0.5 else np.nan
+    return replace(case, listed=list_of(case.evidence, case.model, X))
+
+
+def _one_drifts(case: Any, rng: np.random.Generator) -> Any:
+    """One register counts everything twice, or one value comes in another unit."""
+    from gate_cases import list_of
+
+    X = case.later.X.copy()
+    column = int(rng.integers(6))
+    X[:, column] = X[:, column] * 2 if column < 4 else X[:, column] + 1.0
     return replace(case, listed=list_of(case.evidence, case.model, X))
 
 
@@ -251,6 +260,7 @@ _PLANTS: Mapping[str, Callable[[Any, np.random.Generator], Any]] = {
     "objector": _objector,
     "ties": _ties,
     "drift": _drift,
+    "one_drifts": _one_drifts,
     "stale": _stale,
     "need_text": _need_text,
     "register_text": _register_text,
@@ -300,7 +310,7 @@ def _nan_in_evidence(case: Any, seed: int) -> Outcome:
     )
     id, changes = fields[seed % len(fields)]
     before, after = (of_model(part, case.fairness) for part in (evidence, replace(evidence, **changes)))
-    own = (id, "error") in after and all(state == "error" for check, state in after if check == id)
+    own = (id, "error") in after
     kept = frozenset(check for check, state in before if state in HOLDS_UP)
     return Outcome(own, frozenset(check for check, state in after if state in HOLDS_UP and check != id) - (kept & {id}))
 
@@ -311,7 +321,11 @@ def _nan_in_evidence(case: Any, seed: int) -> Outcome:
 def matrix(of_scores: list[dict[str, Outcome]], of_models: list[dict[str, Outcome]]) -> list[bool]:
     """Print a line for each fault; whether each is found and leaves the other checks alone."""
     print(f"{'planted fault':54} {'own':8} {'fires':>11}  {'bound':>7}  others, and chance of such a rise")
-    lines = [_line(t, f, [w[t] for w in of_scores], [w[_null_of(t)] for w in of_scores]) for t, f in SCORES.items()]
+    lines = [
+        _line(title, fault, [world[title] for world in of_scores], [world[_null_of(title)] for world in of_scores])
+        for title, fault in SCORES.items()
+        if of_scores
+    ]
     honest = [world[_HONEST] for world in of_models]
     for title, fault in (MODELS | CHEAP).items():
         lines.append(_line(title, fault, [world[title] for world in of_models], honest))

@@ -2,8 +2,8 @@
 
 Every line prints its count, its share with an exact bound (Clopper-Pearson), and the target. Sizes are those of a city:
 70 000 youths with a weekly capacity of 60, 6 500 pre-schoolers, and mixed worlds of 2 000 to 30 000 people, with one to
-four attributes and all their crossings, for the false alarms. Where states alone are counted, and no share of passes is,
-400 replicates are drawn in place of the gate's 1 000.
+four attributes and all their crossings, for the false alarms. Where only alarms are counted, and no passes, 400
+replicates are drawn in place of the gate's 1 000.
 """
 
 from __future__ import annotations
@@ -99,8 +99,6 @@ def checks_of(
     context = Context(policy, NOW, table)
     asked = (id for id in (MODEL_CHECKS if ids is None else ids) if crossed or id != "C402")
     return [check for id in asked for check in BUILT[id].run(case, context)]
-
-
 
 
 def states_of(checks: Iterable[Any]) -> Counter[tuple[str, str]]:
@@ -243,7 +241,9 @@ def youths_part(worlds: int, workers: int) -> list[bool]:
         n = sum(worst_state(one, "C402") in states for one in crossed)
         print(f"{'  crossings of six attributes (C402): ' + what:58} {n:5} of {some:5}", flush=True)
     n = sum(map(blocked, crossed))
-    lines.append(tell("  crossings of six attributes (C402): block", n, some, "0", not n, _at_most(upper_bound(n, some))))
+    lines.append(
+        tell("  crossings of six attributes (C402): block", n, some, "0", not n, _at_most(upper_bound(n, some)))
+    )
     return lines
 
 
@@ -259,7 +259,14 @@ def preschool_part(worlds: int, workers: int) -> list[bool]:
     lines = [
         tell("fair worlds of 6 500 pre-schoolers that pass C401", passed, worlds, "(printed)", True, ""),
         tell("  that are inconclusive or not testable", open_ones, worlds, "(printed)", True, ""),
-        tell("  groups of these that are told what would settle them", told, len(groups), "all", told == len(groups), middle),
+        tell(
+            "  groups of these that are told what would settle them",
+            told,
+            len(groups),
+            "all",
+            told == len(groups),
+            middle,
+        ),
     ]
     for name in sorted(_SETTLES):
         print(f"{'    ' + name:58} {sum(name in facts for facts in groups):5} of {len(groups):5}")
