@@ -6,8 +6,8 @@ of Poisson draws is a Poisson draw) except that probabilities inside such a bin 
 
 Small groups: a group that happens to show no found (or no missed) person has no spread under any bootstrap. So each
 replicate adds a Gamma(1/2) draw to a group's found and missed persons, which at a fixed cut has the mean and the
-variance of the Jeffreys Beta(found + ½, missed + ½) posterior; observed ÷ expected and need-at-score get the same
-half. Point estimates are never touched.
+variance of the Jeffreys Beta(found + ½, missed + ½) posterior; observed ÷ expected and need-at-score (its others too)
+get the same half. Point estimates are never touched.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _CELLS_AT_ONCE = 500_000  # 4 MB of weights in flight, whatever the size of the city
 _COARSE_BINS = 60
 _WINDOW_SDS = 9.0
+_NOBODY = np.zeros((1, 1, 1))
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def need_at_score(
     middle = min(int((k_audit - 0.5) * VENTILES / persons), VENTILES - 1)
     window = slice(max(0, middle - 2), middle + 3)
     people, events = block.by_ventile[:, window], block.events[:, window]
-    value, expected_events = _ratio_to_others(people[None], events[None], 0.0, 0.0)
+    value, expected_events = _ratio_to_others(people[None], events[None])
     drawn = np.empty((n, events.shape[0], events.shape[2]))
     chunk = max(1, _CELLS_AT_ONCE // max(events.size, 1))
     for first in range(0, n, chunk):
@@ -129,28 +130,36 @@ def need_at_score(
         hits = rng.poisson(events / design_effect, size=(size, *events.shape)) * design_effect
         misses = rng.poisson((people[:, :, None] - events) / design_effect, size=(size, *events.shape)) * design_effect
         for j in range(events.shape[2]):
+            halves = [jeffreys(rng, (size, events.shape[0], 1), design_effect) for _ in range(4)]
             drawn[first : first + size, :, j] = _ratio_to_others(
-                hits[..., j] + misses[..., j],
-                hits[..., j : j + 1],
-                jeffreys(rng, (size, events.shape[0], 1), design_effect),
-                jeffreys(rng, (size, events.shape[0], 1), design_effect),
+                hits[..., j] + misses[..., j], hits[..., j : j + 1], (halves[0], halves[1]), (halves[2], halves[3])
             )[0][..., 0]
     return value[0], expected_events[0], drawn
 
 
 def _ratio_to_others(
-    people: Floats, events: Floats, more_hits: Floats | float, more_misses: Floats | float
+    people: Floats,
+    events: Floats,
+    more_ours: tuple[Floats, Floats] = (_NOBODY, _NOBODY),
+    more_theirs: tuple[Floats, Floats] = (_NOBODY, _NOBODY),
 ) -> tuple[Floats, Floats]:
-    """people (r, g, v), events (r, g, v, j) → ratio and expected events (r, g, j)."""
+    """people (r, g, v), events (r, g, v, j) → ratio and expected events (r, g, j).
+
+    ``more_ours``, ``more_theirs`` are what is added to hits and misses of the group and of the others, (r, g, j); the
+    others' is spread over the ventiles as they are, for a few others with no event are not people without need.
+    """
     others = people.sum(axis=1, keepdims=True) - people
     others_events = events.sum(axis=1, keepdims=True) - events
     comparable = (others > 0) & (people > 0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        rate = np.where(comparable[..., None], others_events / others[..., None], 0.0)
+        spread = others / np.where(comparable, others, 0.0).sum(axis=2, keepdims=True)
+        their_hits, their_misses = (more[:, :, None] * spread[..., None] for more in more_theirs)
+        rate = (others_events + their_hits) / (others[..., None] + their_hits + their_misses)
+        rate = np.where(comparable[..., None], rate, 0.0)
         expected = (people[..., None] * rate).sum(axis=2)
         mine = np.where(comparable, people, 0.0).sum(axis=2)[..., None]
-        hits = np.where(comparable[..., None], events, 0.0).sum(axis=2) + more_hits
-        ratio = (hits / (mine + more_hits + more_misses)) / (expected / mine)
+        hits = np.where(comparable[..., None], events, 0.0).sum(axis=2) + more_ours[0]
+        ratio = (hits / (mine + more_ours[0] + more_ours[1])) / (expected / mine)
     return ratio, np.where(mine > 0, expected, np.nan)
 
 

@@ -371,3 +371,26 @@ def test_where_nobody_in_need_is_below_the_cut_nothing_is_compared_and_nothing_a
     found = decisions(table)
     assert {finding["state"] for finding in found.values()} == {"pass"}
     assert all(math.isfinite(finding["value"]) for finding in found.values())
+
+
+def test_a_large_group_beside_a_few_others_has_bounds_however_few_events_they_show():
+    """The rate of a few others is itself uncertain: replicates in which they show nothing are not infinite need."""
+    rng = np.random.default_rng(2)
+    n = 2000
+    truth = np.clip(np.exp(rng.normal(0, 1, n)) * 0.06, 0, 0.9)
+    group = np.where(rng.random(n) < 0.95, "most", "few")
+    label = rng.random(n) < truth
+    sign = rng.random(n) < np.where(label, 0.45, 0.06)
+    sign &= (group == "most") | (np.cumsum(sign & (group == "few")) <= 3)
+    table = measure(
+        label=label.astype(float),
+        groups={"g": group},
+        score=truth,
+        probability=truth,
+        indicators={"sign": sign},
+        cuts=Cuts(40, 400),
+        replicates=400,
+    )
+    found = table.get("g", "most", "need_at_score:sign", AT_AUDIT)
+    assert 0 < found.low < found.value < found.high < math.inf
+    assert found.p_harm < 1
