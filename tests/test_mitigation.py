@@ -401,7 +401,7 @@ def test_a_label_that_counts_events_stays_among_any_sign(place, home):
     laid = lay_out(open_city(place / "city"), parse_need(text.encode(), "by_cost.toml"), home.objections, 0, silent)
     both = label_variants(laid)[-1]
     assert both.name == "label: the label or any indicator"
-    assert both.laid.need.label.codes == ("care.cost", "emergency.ambulance", "home.fall")
+    assert both.laid.need.label.codes == ("care.cost", "emergency.ambulance", "home.fall", "home.alarm")
     signs = [laid.matrix.y == 1, *laid.matrix.indicators.values()]
     known = np.isfinite(laid.matrix.y)
     assert np.array_equal(both.laid.matrix.y[known] == 1, np.any(signs, axis=0)[known])
