@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from ethics.crossings import SIGN
 from ethics.report_tables import CountTable
 
-CROSSED = " × "
 BY_POSITION = {"curve": "above", "ventiles": "in ventile"}
+CROSSED = SIGN
 ABOUT = 0.10
 LOOSE = ("recall_ratio", "omission_ratio", "observed_to_expected", "missed_residents", "calibration_slope")
 """Measures whose intervals come from replicates. A bound of 1000 replicates is itself uncertain by some 4 % of the
@@ -98,7 +99,7 @@ def counts_of(tables: Sequence[CountTable]) -> Counts:
             rest = (of[0], of[1], f"{of[2]} - {part[2]}")
             people[rest] = people[of] - people[part]
             sums[of, part] = Sum(of, (part, rest))
-    for each in (*_totals(people), *_crossings(people)):
+    for each in [*_totals(people), *_crossings(people)]:
         sums[each.whole, each.parts[0]] = each
     return Counts(people, list(sums.values()))
 
@@ -133,7 +134,7 @@ def _totals(people: dict[Key, int]) -> Iterable[Sum]:
         yield Sum(whole, tuple(parts))
 
 
-def _crossings(people: Mapping[Key, int]) -> Iterable[Sum]:
+def _crossings(people: dict[Key, int]) -> Iterable[Sum]:
     """A crossing's groups add up to the groups of the attributes, and of the smaller crossings, that it crosses."""
     groups: dict[str, dict[str, None]] = {}
     columns: dict[str, dict[str, None]] = {}
@@ -144,10 +145,17 @@ def _crossings(people: Mapping[Key, int]) -> Iterable[Sum]:
     for fine in groups:
         for coarse in groups:
             for whole, inner in _coarser(fine, coarse, groups):
-                for name in columns[coarse]:
-                    parts = tuple((fine, member, name) for member in inner)
-                    if people.get((coarse, whole, name)) == sum(people.get(part, -1) for part in parts):
-                        yield Sum((coarse, whole, name), parts)
+                for name in list(columns[coarse]):
+                    key, parts = (coarse, whole, name), tuple((fine, member, name) for member in inner)
+                    if key not in people or not all(part in people for part in parts):
+                        continue
+                    outside = people[key] - sum(people[part] for part in parts)
+                    if outside > 0:  # in groups of the crossing that are pooled, and not printed by themselves
+                        rest = (coarse, whole, f"{name} outside {fine}")
+                        people[rest] = outside
+                        parts = (*parts, rest)
+                    if outside >= 0:
+                        yield Sum(key, parts)
 
 
 def _coarser(fine: str, coarse: str, groups: Mapping[str, Iterable[str]]) -> Iterable[tuple[str, list[str]]]:
