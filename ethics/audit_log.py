@@ -96,6 +96,13 @@ class AuditLog:
             row = connection.execute(last.limit(1)).first()
         return (0, _BEFORE_THE_FIRST) if row is None else (int(row.number), str(row.hash))
 
+    def begun_at(self) -> datetime | None:
+        """When the first row was written; None for an empty chain."""
+        query = select(_LOG.c.at).where(_LOG.c.writer == self._writer).order_by(_LOG.c.number).limit(1)
+        with self._engine.connect() as connection:
+            first = connection.execute(query).scalar()
+        return None if first is None else datetime.fromisoformat(first)
+
     def rows(self) -> list[dict[str, Any]]:
         """Every row of this writer, oldest first."""
         mine = select(_LOG).where(_LOG.c.writer == self._writer).order_by(_LOG.c.number)

@@ -7,7 +7,7 @@ vendor's scores are judged alike.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -43,8 +43,9 @@ class Evidence:
 
     Parameters
     ----------
-    kind : "model" or "rule"
-        A rule has no probabilities and no trees; checks that need them do not apply.
+    kind : "model", "rule" or "scores"
+        A rule has no probabilities and no trees; checks that need them do not apply. Scores alone have neither city
+        nor model: only what scores and groups can show is asked, and nothing can be approved on their strength.
     texts : mapping
         ``title``, ``question``, ``action``, ``benefit``, ``alternative``, each in fi, sv and en.
     owner : mapping
@@ -112,10 +113,12 @@ class Evidence:
         that earlier contacts produced, null where the need does not say (C406).
     label_choice : {kind, k, compared, lists, shifts, concentration}
         Who is listed at k* under each label, as :func:`ethics.label_audit.label_choice` gives it (C414).
+    stated : mapping of str
+        Of scores alone: how they were read, and what was assumed. The report tells it; nothing decides by it.
     """
 
     need_id: str
-    kind: Literal["model", "rule"]
+    kind: Literal["model", "rule", "scores"]
     service: str
     use: str
     texts: Texts
@@ -170,6 +173,10 @@ class Evidence:
     robustness: Mapping[str, Any] | None = None
     # P8
     override: Mapping[str, Any] | None = None
+    # what later lists are compared with, from ethics.population_stability
+    reference: Mapping[str, Any] | None = None
+    # of scores alone
+    stated: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +200,35 @@ class ListEvidence:
         The verdict's register record (C202); None is an error.
     attestations : sequence of {id, check, given_at, expires_at}
         Those by which the verdict passed (C502); None is an error.
+
+    What follows is asked of lists only, and None where it was not gathered: an error then, never a pass.
+
+    notice : mapping of contact channel to str or None
+        The text by which a person reached that way is told, for each channel the list uses; None: there is none.
+    reasons : sequence of {unit, text, source, feature}
+        Each different reason shown to a unit; ``feature`` is null for what names no source.
+    reason_words : collection of str
+        Casefolded words that templates, plain names and declared categories are made of.
+    declared_attributes : collection of str
+        Attributes that the need declares as features (dual-use), and so may name.
+    shown_columns, list_columns : sequence of str
+        Columns the list has, and those the need's ``[list] columns`` name.
+    visible_to : mapping of feature to readers
+        Who may read reasons from it; nobody named means everybody who works the list. Features not judged are absent.
+    service : str
+    week, ties : from :func:`ethics.list_composition.week_columns`, added up by :meth:`GroupRegister.sums`
+    audited : polars.DataFrame
+        From :func:`ethics.list_composition.audited_composition`, of the verdict's own cells.
+    design_effect : float
+        The verdict's.
+    reference, today : mapping
+        What :mod:`ethics.population_stability` kept of the judged rows, and today's people in the same bins.
+    stored : sequence of {kind, where, n, oldest_days}
+        Per kind of stored personal data (keys of the policy's ``[retention]``, without ``_days``), the oldest.
+    purposes : sequence of {source, allowed}
+        Per source register of the need: the purposes the city declares for it; None where it declares none.
+    run_purposes : sequence of str
+        Names any of which a register may allow: the service and the need.
     """
 
     kind: Literal["model", "rule"]
@@ -213,3 +249,20 @@ class ListEvidence:
     determinism: Mapping[str, Any] | None = None
     register: Mapping[str, Any] | None = None
     attestations: Sequence[Mapping[str, Any]] | None = None
+    notice: Mapping[str, str | None] | None = None
+    reasons: Sequence[Mapping[str, Any]] | None = None
+    reason_words: Collection[str] | None = None
+    declared_attributes: Collection[str] = ()
+    shown_columns: Sequence[str] | None = None
+    list_columns: Sequence[str] | None = None
+    visible_to: Mapping[str, Sequence[str]] | None = None
+    service: str = ""
+    week: pl.DataFrame | None = field(default=None, repr=False)
+    ties: Mapping[str, tuple[int, int]] | None = None
+    audited: pl.DataFrame | None = field(default=None, repr=False)
+    design_effect: float = 1.0
+    reference: Mapping[str, Any] | None = None
+    today: Mapping[str, Any] | None = None
+    stored: Sequence[Mapping[str, Any]] | None = None
+    purposes: Sequence[Mapping[str, Any]] | None = None
+    run_purposes: Sequence[str] = ()

@@ -88,7 +88,7 @@ def bins_of_ranks(n: int, cuts: Cuts) -> Ints:
     starts = np.unique(np.round(np.arange(BINS) * n / BINS).astype(np.int64))
     inner = [cut for cut in (cuts.k, cuts.k_audit) if cut < n]
     starts = np.unique(np.concatenate([starts, np.asarray(inner, dtype=np.int64)]))
-    return np.searchsorted(starts, np.arange(n), side="right").astype(np.int64) - 1
+    return np.repeat(np.arange(starts.size), np.diff(starts, append=n))
 
 
 class Coded(NamedTuple):
@@ -110,7 +110,7 @@ class Rows:
     label: Floats | None
     probability: Floats | None
     indicators: tuple[str, ...]
-    pattern: Ints
+    pattern: npt.NDArray[Any]
     k: int
     has_rank: bool
 
@@ -126,9 +126,9 @@ class Rows:
         has_rank: bool,
     ) -> Rows:
         """The rows, with their indicators as bits."""
-        pattern = np.zeros(bins.size, dtype=np.int64)
+        pattern = np.zeros(bins.size, dtype=np.int32)
         for position, hit in enumerate(indicators.values()):
-            pattern |= np.asarray(hit, dtype=np.int64) << position
+            pattern |= np.asarray(hit, dtype=np.int32) << position
         return cls(bins, label, probability, tuple(indicators), pattern, k, has_rank)
 
 
@@ -155,9 +155,13 @@ def count_block(rows: Rows, attribute: str, coded: Coded, *, with_ranks: bool) -
     import polars as pl
 
     n_patterns = 1 << len(rows.indicators)
-    outcome = np.int64(0) if rows.label is None else rows.label.astype(np.int64)
     n_within = (int(rows.bins.max(initial=0)) + 1) * 2 * n_patterns
-    within = coded.member.astype(np.int64) * n_within + (rows.bins * 2 + outcome) * n_patterns + rows.pattern
+    within = rows.bins * 2
+    if rows.label is not None:
+        within += rows.label.astype(np.int8)
+    within *= n_patterns
+    within += rows.pattern
+    within += coded.member.astype(np.int64) * n_within
     code, n, sums = _counted(within, len(coded.names) * n_within, rows.probability)
     ranks: list[Floats | None] = [None, None]
     if with_ranks and rows.has_rank:

@@ -45,6 +45,7 @@ class BuiltCheck:
     for_lists: bool
     for_scores: bool = False
     core: bool = False
+    for_models: bool = True
     version: int = 1
     from_cells: bool = False
 
@@ -82,6 +83,7 @@ def check(
     scores: bool = False,
     core: bool = False,
     from_cells: bool = False,
+    models: bool = True,
 ) -> Callable[[Callable[[Any, Context], Iterable[Finding]]], Callable[[Any, Context], Iterable[Finding]]]:
     """Register a check of the table.
 
@@ -102,10 +104,14 @@ def check(
     from_cells : bool
         Whether it rests on the fairness table, the thresholds and the need's name, kind, service and indicators alone,
         so that an auditor can derive it again from the cells (:mod:`ethics.recomputation`).
+    models : bool
+        Whether it is asked of a model (G1); False for what only a list can answer.
     """
 
     def register(answer: Callable[[Any, Context], Iterable[Finding]]) -> Callable[[Any, Context], Iterable[Finding]]:
-        BUILT[id] = BuiltCheck(id, severity, cases, answer, lists, scores, core, from_cells=from_cells)
+        BUILT[id] = BuiltCheck(
+            id, severity, cases, answer, lists, scores, core, for_models=models, from_cells=from_cells
+        )
         return answer
 
     return register

@@ -9,6 +9,7 @@ from ethics import (
     explanation_checks,
     group_checks,
     label_checks,
+    list_checks,
     openness_checks,
     people_checks,
     privacy_checks,
@@ -32,6 +33,7 @@ MODULES = (
     proxy_checks,
     security_checks,
     control_checks,
+    list_checks,
 )
 """In the order of the principles they answer to."""
 

@@ -56,7 +56,7 @@ def no_crossing_is_missed(evidence: Evidence, context: Context) -> Iterable[Find
         yield from _one_crossing(table, attribute, rows, discovered, strict, context.policy.min_persons_shown)
     missing = table.crossings_left_out
     if missing:
-        facts = {"names": "; ".join(missing[:_NAMED]), "n": len(missing)}
+        facts: dict[str, str | int] = {"names": "; ".join(missing[:_NAMED]), "n": len(missing)}
         yield group_finding("warn", "left_out", "crossings_tested", None, None, None, facts)
 
 
@@ -95,10 +95,10 @@ def _one_crossing(
     for row in rows:
         recall = table.get(attribute, row["group"], "recall_ratio", AT_AUDIT)
         if row["kind"] == "pooled" and row["n"] >= least and recall.p_harm >= table.thresholds.alarm:
-            missed = table.get(attribute, row["group"], "missed_residents", AT_AUDIT)
-            if matters(missed.value, table):
+            people = table.get(attribute, row["group"], "missed_residents", AT_AUDIT)
+            if matters(people.value, table):
                 numbers = ("recall_ratio_at_k_audit", recall, table.thresholds.recall)
-                yield group_finding("warn", "pooled", *numbers, None, affected(missed)) | {"group": attribute}
+                yield group_finding("warn", "pooled", *numbers, None, affected(people)) | {"group": attribute}
     if not tested:
         facts = {"n": _small(rows)}
         yield group_finding("warn", "too_few", "crossings_tested", None, None, None, facts) | {"group": attribute}

@@ -219,7 +219,10 @@ def measure(
     known = np.ones(n, dtype=bool) if y is None else np.isfinite(y)
     # The same people stay selected when a row whose label nobody knows leaves, so the cuts move with the rows.
     above = [int(known[: min(cut, n)].sum()) for cut in (cuts.k, cuts.k_audit)]
-    kept = order[known]
+    everyone = bool(known.all())
+    kept = order if everyone else order[known]
+    if not everyone:
+        bins, y = bins[known], None if y is None else y[known]
     if households is not None:
         if len(np.asarray(households)) != n:
             wrong = f"has {len(np.asarray(households))} rows where the scores have {n}"
@@ -237,8 +240,8 @@ def measure(
         design_effect = max(design_effect, measured)
     limits = thresholds or Thresholds()
     rows = Rows.of(
-        _closed_up(bins[known]) if score is not None else bins[known],
-        None if y is None else y[known],
+        bins if everyone or score is None else _closed_up(bins),
+        y,
         None if columns.probability is None else columns.probability[kept],
         {name: hit[kept] for name, hit in columns.indicators.items()},
         k=above[0],

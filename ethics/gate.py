@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 __all__ = [
     "BUILT",
     "LIST_CHECKS",
+    "MODEL_CHECKS",
     "ONLINE_CHECKS",
+    "SCORE_CHECKS",
     "Check",
     "Evidence",
     "ListEvidence",
@@ -40,6 +42,8 @@ _TOLD = 20
 """Columns that tell a group best, in a verdict's record."""
 _TOLD_GAP = 0.05
 
+MODEL_CHECKS = tuple(id for id, check in BUILT.items() if check.for_models)
+SCORE_CHECKS = tuple(id for id, check in BUILT.items() if check.for_scores)
 LIST_CHECKS = tuple(id for id, check in BUILT.items() if check.for_lists)
 ONLINE_CHECKS = ("C102", "C103", "C301", "C701", "C702", "C801")
 
@@ -54,7 +58,7 @@ def judge(
     previous_sha256: str | None = None,
     demonstration: bool = False,
 ) -> Verdict:
-    """Judge a model or a rule (G1).
+    """Judge a model or a rule (G1), or scores alone, of which only :data:`SCORE_CHECKS` can be asked.
 
     Parameters
     ----------
@@ -72,7 +76,9 @@ def judge(
     """
     context = Context(policy, issued_at, fairness)
     demonstration = demonstration or policy.demonstration
-    checks = [check for id, built in BUILT.items() if id in policy.required for check in built.run(evidence, context)]
+    asked = tuple(id for id in (SCORE_CHECKS if evidence.kind == "scores" else MODEL_CHECKS) if id in policy.required)
+    required = tuple(id for id in policy.required if id in asked or id not in BUILT)
+    checks = [check for id in asked for check in BUILT[id].run(evidence, context)]
     checks += [_unknown(id) for id in policy.required if id not in BUILT]
     checks = [_lift(check, attestations, evidence, policy, issued_at) for check in checks]
     used = {check.attested_by for check in checks}
@@ -90,7 +96,7 @@ def judge(
         purpose={name: dict(text) for name, text in evidence.texts.items()},
         record=_record(evidence, fairness) | group_record(fairness, policy.min_persons_shown),
         checks=tuple(checks),
-        required=policy.required,
+        required=required,
         attestations=tuple(signed.summary() for signed in attestations if signed.sha256 in used),
         previous_sha256=previous_sha256,
     )
@@ -99,10 +105,10 @@ def judge(
 def judge_list(evidence: ListEvidence, policy: Policy, checks: Collection[str] = LIST_CHECKS) -> tuple[Check, ...]:
     """Judge one list before it leaves memory (G2); with ``checks=ONLINE_CHECKS``, one online score.
 
-    The list may leave only when every check is ``pass``: nothing lifts a check of a list.
+    The list may leave only when every check is ``pass`` or ``warn``: nothing lifts a check of a list.
 
-    >>> [id for id in LIST_CHECKS]
-    ['C102', 'C103', 'C301', 'C409', 'C601', 'C701', 'C702', 'C704', 'C801']
+    >>> [id for id in ONLINE_CHECKS if id not in LIST_CHECKS]
+    []
     """
     context = Context(policy, evidence.moment)
     known = [BUILT[id] for id in checks if id in BUILT and BUILT[id].for_lists and id in policy.required]
@@ -154,6 +160,7 @@ def _scope(evidence: Evidence, fairness: FairnessTable | None, policy: Policy) -
         "strict": evidence.service in policy.strict_services,
         "policy_signed_by": [dict(signer) for signer in policy.signed_by],
         "looser_than_template": policy.looser_than_template(),
+        "sign_roles": list(policy.sign_roles),
         "thresholds": {name: decimal(value) for name, value in limits.model_dump().items()},
         "group_attributes": [],
         "households": NOT_KNOWN,
@@ -193,6 +200,8 @@ def _record(evidence: Evidence, fairness: FairnessTable | None) -> dict[str, Any
         "register": _copied(evidence.register),
         "impact": _copied(evidence.impact),
         **_of_groups(evidence),
+        "reference": None if evidence.reference is None else dict(evidence.reference),
+        **({} if evidence.stated is None else {"stated": dict(evidence.stated)}),
     }
 
 

@@ -44,7 +44,7 @@ def calibration_line(count: Floats, expected: Floats, design_effect: float) -> t
         Summed probabilities.
     """
     n, need = count.sum(axis=2), count[:, :, 1]
-    odds = _log_odds(n, expected.sum(axis=2))
+    odds = log_odds(n, expected.sum(axis=2))
     hopeless = (need.sum(axis=1) == 0) | (need.sum(axis=1) == n.sum(axis=1))
     level, slope = np.zeros(n.shape[0]), np.ones(n.shape[0])
     held = np.zeros(n.shape[0])
@@ -98,7 +98,8 @@ def _tenths(values: Floats, count: Floats) -> Floats:
     )
 
 
-def _log_odds(n: Floats, expected: Floats) -> Floats:
+def log_odds(n: Floats, expected: Floats) -> Floats:
+    """Log odds of the mean probability of each bin; 0 where nobody is."""
     rate = np.divide(expected, n, out=np.full(n.shape, 0.5), where=n > 0).clip(_LEAST, 1 - _LEAST)
     odds: Floats = np.log(rate / (1 - rate))
     return odds

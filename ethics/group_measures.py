@@ -17,6 +17,7 @@ from ethics.crossings import POOLED, is_crossing, parts_of
 from ethics.exposure import exposure
 from ethics.group_calibration import WithBounds, calibration_error, calibration_line
 from ethics.power import ONE_SIDED_95
+from ethics.recall_parts import DRAWS, calibrated_recall
 from ethics.resampling import Replicate, jeffreys, need_at_score, replicates, tally
 from ethics.shrinkage import shrink
 
@@ -89,13 +90,14 @@ class GroupMeasures:
         measure_rates: Callable[[Sequence[str], Replicate, int, Sequence[str]], Rates],
     ) -> None:
         self.block, self.cuts, self.thresholds, self.design_effect = block, cuts, thresholds, design_effect
-        self.has_label, self.n_replicates = has_label, n_replicates
+        self.has_label, self.n_replicates, self.fixed = has_label, n_replicates, fixed
         self.crossed = is_crossing(block.attribute)
         self.tested = np.asarray([not self.crossed or group != POOLED for group in block.groups])
         self.rng = np.random.default_rng(seed)
         n = block.count.sum()
         shares = (min(cuts.k / n, 1.0), min(cuts.k_audit / n, 1.0))
         expected = None if block.expected is None else block.expected[None]
+        self.shares = shares
         self.point = tally(block.count[None], expected, shares, fixed)
         self.drawn = _joined(
             list(replicates(block, shares, fixed=fixed, n=n_replicates, design_effect=design_effect, rng=self.rng))
@@ -118,7 +120,6 @@ class GroupMeasures:
             rows += self._need(indicators)
         if not self.crossed:
             if self.has_label and self.block.expected is not None:
-                rows += self._parts(with_everyone)
                 rows += self._meaning(with_everyone)
             if self.has_label and self.block.ranks is not None:
                 parts = exposure(self.block.ranks, self.design_effect)
@@ -260,41 +261,42 @@ class GroupMeasures:
             )
         return rows
 
-    def _parts(self, with_everyone: bool) -> list[tuple[Any, ...]]:
-        """M4: recall as calibrated scores would have it, and missed residents by base rates and by the model.
+    def _parts(self, level: WithBounds, with_everyone: bool) -> list[tuple[Any, ...]]:
+        """M4: recall as scores calibrated in every group would have it, and missed residents in two parts.
 
-        The two parts add up to ``missed_residents``: what unequal need alone would do at one common cut, and what
-        the model's error in the group (beyond its error for everyone) does.
+        They add up to ``missed_residents``: what unequal need does at one common cut (``missed_by_base_rate``), and
+        the rest, which is the model's error in the groups (``missed_by_model``).
         """
-        point, drawn = self.point, self.drawn
-        assert point.expected is not None and drawn.expected is not None
-        need = point.need[0]
+        point, drawn, need = self.point, self.drawn, self.point.need[0]
+        assert self.block.expected is not None
+        n_groups, draws = need.size, min(DRAWS, self.n_replicates)
+        centre = np.nan_to_num(level.value[:n_groups])
+        error = np.nan_to_num(level.high[:n_groups] - level.value[:n_groups]) / ONE_SIDED_95
+        shift = np.concatenate([centre[None], centre + error * self.rng.standard_normal((draws, n_groups))])
         rows: list[tuple[Any, ...]] = []
-        for position, cut in enumerate((AT_K, AT_AUDIT)):
-            parts = []
-            for found in (point, drawn):
-                at = found.at[position]
-                assert at.expected is not None and found.expected is not None
+        cuts = zip(
+            (AT_K, AT_AUDIT), calibrated_recall(self.block.count, self.block.expected, shift, self.shares), strict=True
+        )
+        for position, (cut, (implied, everyone)) in enumerate(cuts):
+            gaps = []
+            for part, size in ((point, 1), (drawn, draws)):
+                found, all_need = part.at[position].found[:size], part.need[:size]
                 with np.errstate(divide="ignore", invalid="ignore"):
-                    implied = at.expected / found.expected
-                    implied_all = at.expected.sum(axis=1, keepdims=True) / found.expected.sum(axis=1, keepdims=True)
-                    recall = at.found / found.need
-                    recall_all = at.found.sum(axis=1, keepdims=True) / found.need.sum(axis=1, keepdims=True)
-                by_rate = need * (implied_all - implied)
-                parts.append((implied, by_rate, need * (recall_all - recall) - by_rate, implied_all))
-            (implied, by_rate, by_model, everyone), spread = parts
-            rows += self._row(cut, "expected_recall", implied[0], spread[0])
-            rows += self._row(cut, "missed_by_base_rate", by_rate[0], spread[1])
-            rows += self._row(cut, "missed_by_model", by_model[0], spread[2])
+                    gap = found.sum(axis=1, keepdims=True) / all_need.sum(axis=1, keepdims=True) - found / all_need
+                gaps.append(need * gap)
+            by_rate = need * (everyone - implied)
+            rows += self._row(cut, "expected_recall", implied[0], implied[1:])
+            rows += self._row(cut, "missed_by_base_rate", by_rate[0], by_rate[1:])
+            rows += self._row(cut, "missed_by_model", gaps[0][0] - by_rate[0], gaps[1] - by_rate[1:])
             if with_everyone:
-                low, high = _bounds(spread[3])
+                low, high = _bounds(everyone[1:])
                 numbers = (float(everyone[0, 0]), float(low[0]), float(high[0]), np.nan)
                 people = (round(float(need.sum())), round(float(point.at[position].found.sum())))
                 rows.append((EVERYONE, EVERYONE, cut, "expected_recall", *numbers, *people))
         return rows
 
     def _meaning(self, with_everyone: bool) -> list[tuple[Any, ...]]:
-        """Calibration slope, intercept and error of each group, and everyone's."""
+        """Calibration slope, intercept and error of each group, and everyone's; then M4, which needs them."""
         count, expected = self.block.count, self.block.expected
         assert expected is not None
         if with_everyone:
@@ -304,7 +306,9 @@ class GroupMeasures:
             count, expected, n_replicates=self.n_replicates, design_effect=self.design_effect, rng=self.rng
         )
         named = {"calibration_slope": slope, "calibration_intercept": level, "calibration_error": error}
-        return [row for name, part in named.items() for row in self._stated(NO_CUT, name, part)]
+        rows = [row for name, part in named.items() for row in self._stated(NO_CUT, name, part)]
+        # A selection that was given has no order, so nobody can say who a calibrated score would have taken.
+        return rows if self.fixed else rows + self._parts(level, with_everyone)
 
     def _stated(self, cut: str, name: str, part: WithBounds) -> list[tuple[Any, ...]]:
         """A measure that comes with its bounds; one value more than there are groups is everyone's."""
@@ -351,7 +355,7 @@ class GroupMeasures:
             harm = (drawn > above).mean(axis=0)
         size = self.point.need[0] if n is None else n
         people = self.point.at[0 if cut == AT_K else 1].found[0] if n is None else n
-        estimates = {name: (value, low, high, harm)}
+        estimates: dict[str, tuple[Floats, ...]] = {name: (value, low, high, harm)}
         threshold = below if below is not None else above
         if self.crossed and threshold is not None and cut not in (AT_K, ABOVE_AUDIT):
             estimates[name + SHRUNK] = self._shrunk(value, drawn, threshold, below is not None)

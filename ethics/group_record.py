@@ -35,7 +35,7 @@ def group_record(table: FairnessTable | None, least: int) -> dict[str, list[Told
     return {
         "crossings": _crossings(table, least),
         "decomposition": [
-            {"attribute": attribute, "group": group, "cut": cut}
+            _place(attribute, group, cut=cut)
             | _numbers(
                 (name, table.get(attribute, group, name, cut))
                 for name in ("recall", "expected_recall", "missed_residents", "missed_by_base_rate", "missed_by_model")
@@ -44,12 +44,13 @@ def group_record(table: FairnessTable | None, least: int) -> dict[str, list[Told
             for cut in (AT_AUDIT, AT_K)
         ],
         "exposure": [
-            {"attribute": attribute, "group": group}
+            _place(attribute, group)
             | _numbers((name, table.get(attribute, group, name, AT_K)) for name in ("mean_rank", "exposure_ratio"))
             for attribute, group in (places if not table.fixed else [])
         ],
         "power": [
-            {name: str(row[name]) for name in ("attribute", "group", "testable", "never_testable")}
+            _place(*(str(row[name]) for name in ("attribute", "group")), testable=str(row["testable"]))
+            | {"never_testable": str(row["never_testable"])}
             | {name: _text(row[name]) for name in ("detectable_recall_gap", "detectable_oe", "fair_pass_share")}
             | {"periods_to_pool": None if row["periods_to_pool"] is None else str(row["periods_to_pool"])}
             for row in groups
@@ -63,7 +64,7 @@ def _crossings(table: FairnessTable, least: int) -> list[Told]:
     tested = []
     for row in table.crossings.filter(table.crossings["n"] >= least).iter_rows(named=True):
         attribute, group = str(row["attribute"]), str(row["group"])
-        told = {"attribute": attribute, "group": group, "kind": str(row["kind"])}
+        told = _place(attribute, group, kind=str(row["kind"]))
         recall = table.get(attribute, group, "recall_ratio" + SHRUNK, AT_AUDIT)
         measures: list[tuple[str, str]] = [("recall_ratio", AT_AUDIT)]
         if table.has_probability:
@@ -80,6 +81,10 @@ def _crossings(table: FairnessTable, least: int) -> list[Told]:
 
 
 _ENDS = ("", SHRUNK)
+
+
+def _place(attribute: str, group: str, **more: str) -> Told:
+    return {"attribute": attribute, "group": group, **more}
 
 
 def _numbers(estimates: Iterable[tuple[str, Estimate]]) -> Told:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ethics.cells import INDICATOR
+from ethics.cells import INDICATOR, UNKNOWN
 from ethics.digests import sha256
 from ethics.fairness import Cuts, FairnessTable, measure
 from ethics.refusals import BadInput, Fault
@@ -92,6 +92,50 @@ class GroupRegister:
                 Fault(str(path), wrong, "Give a Parquet or CSV file with person_id and attributes")
             ) from None
         return cls(frame, str(path), sha256(content))
+
+    def share_known(self, person_ids: Sequence[str]) -> float:
+        """The share of some people who are in the register; 1 for nobody."""
+        import polars as pl
+
+        if not len(person_ids):
+            return 1.0
+        known = pl.Series("person_id", person_ids, dtype=pl.String).is_in(self._frame["person_id"].implode())
+        return float(known.sum()) / len(person_ids)
+
+    def sizes(self, person_ids: Sequence[str]) -> pl.DataFrame:
+        """``attribute``, ``group``, ``n``: how many of some people each group has; see :meth:`sums`."""
+        import polars as pl
+
+        return self.sums(pl.DataFrame({"person_id": pl.Series(person_ids, dtype=pl.String)}), ())
+
+    def sums(self, people: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+        """Sums over the people of each group: only these leave the register.
+
+        Parameters
+        ----------
+        people : polars.DataFrame
+            ``person_id`` once each, and numeric columns.
+        columns : sequence of str
+            Which of them to add up.
+
+        Returns
+        -------
+        polars.DataFrame
+            ``attribute``, ``group`` (people not in the register are "unknown"), ``n``, and a float64 sum per column;
+            sorted by attribute (in the register's order) and group.
+        """
+        import polars as pl
+
+        keyed = people.select(pl.col("person_id").cast(pl.String), *(pl.col(name).cast(pl.Float64) for name in columns))
+        joined = keyed.join(self._frame, on="person_id", how="left", maintain_order="left")
+        parts = [
+            joined.group_by(pl.col(name).fill_null(UNKNOWN).alias("group"))
+            .agg(pl.len().cast(pl.Int64).alias("n"), *(pl.col(column).sum() for column in columns))
+            .sort("group")
+            .select(pl.lit(name).alias("attribute"), "group", "n", *columns)
+            for name in self.attributes
+        ]
+        return pl.concat(parts)
 
     def measure(
         self, rows: pl.DataFrame, cuts: Cuts, policy: Policy, *, seed: int, design_effect: float = 1.0

@@ -34,11 +34,14 @@ def no_objector_is_scored(case: Case, context: Context) -> Iterable[Finding]:
     yield {"state": "block" if n else "pass", "statistic": "objectors_scored", "value": whole(n), "threshold": 0}
 
 
-@check("C105", "BA", "pass", "chance", "worse", "tie", "rule", core=True, scores=True)
+@check("C105", "BA", "pass", "chance", "worse", "tie", "rule", "no_label", core=True, scores=True)
 def better_than_simpler_means(evidence: Evidence, context: Context) -> Iterable[Finding]:
     """Found needs at k*, paired: above chance, and not below what the unit does today."""
     if evidence.kind == "rule":
         yield RULE
+        return
+    if evidence.kind == "scores" and not evidence.duel:  # nobody's outcome is known; no attestation reaches scores
+        yield {"state": "not_testable", "statistic": "more_needs_found_than_rival", "facts": {"case": "no_label"}}
         return
     rivals = {str(duel["rival"]): duel for duel in evidence.duel}
     ordered = [rivals.pop("chance"), *rivals.values()]  # no duel against chance is an error

@@ -84,6 +84,11 @@ FLOOR: dict[str, tuple[str, float]] = {
     "min_persons_public": (AT_LEAST, 10),
     "limits.max_reject_share": (AT_MOST, 0.01),
     "limits.min_data_in_leaf": (AT_LEAST, 20),
+    "retention.scores_days": (AT_MOST, 183),
+    "retention.lists_days": (AT_MOST, 730),
+    "retention.judged_rows_days": (AT_MOST, 400),
+    "retention.groups_days": (AT_MOST, 400),
+    "retention.log_days": (AT_MOST, 1830),
 }
 """Per key of a policy: the direction that is not looser, and the number."""
 FLOOR_USES = ("outreach_ranking",)
@@ -167,6 +172,16 @@ class Limits(_Frozen):
     min_data_in_leaf: Annotated[int, Field(ge=1)]
 
 
+class Retention(_Frozen):
+    """How many days what is stored of persons may lie before it must be deleted (or, the log, archived)."""
+
+    scores_days: Annotated[int, Field(ge=1)]
+    lists_days: Annotated[int, Field(ge=1)]
+    judged_rows_days: Annotated[int, Field(ge=1)]
+    groups_days: Annotated[int, Field(ge=1)]
+    log_days: Annotated[int, Field(ge=1)]
+
+
 class AttestationRule(_Frozen):
     """Who signs an attestation (every role listed) and how long it may hold."""
 
@@ -204,6 +219,7 @@ class Policy(_Frozen):
     required_attestations: tuple[str, ...]
     thresholds: GateThresholds
     limits: Limits
+    retention: Retention
     attestations: dict[str, AttestationRule]
     _bytes: bytes = PrivateAttr(default=b"")
     _signed_by: tuple[dict[str, str | bool], ...] = PrivateAttr(default=())

@@ -1,4 +1,4 @@
-"""The auditor's report: one HTML file, rendered from a verdict and its cells alone.
+"""The auditor's report: one HTML file, rendered from a verdict and its cells alone, and its JSON and CSV twins.
 
 The group tables are computed again from the cells with the verdict's own cuts, thresholds, seed and replicates, so a
 report can show nothing that the signed files do not hold, and the same files give the same bytes.
@@ -6,88 +6,25 @@ report can show nothing that the signed files do not hold, and the same files gi
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Iterable, Mapping
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ethics.cells import cells_as_bytes
 from ethics.digests import sha256
 from ethics.fairness import Cuts, FairnessTable, Thresholds, tabulate
-from ethics.refusals import BadInput, Fault, NotTrusted
+from ethics.refusals import Fault, NotTrusted
+from ethics.report_document import SHAPE, TONE, Document
+from ethics.report_figures import Figures
 from ethics.report_page import Page
+from ethics.report_records import record_counts
+from ethics.report_text import LANGUAGES, Language
+from ethics.report_twins import csv_twin, json_twin
 from ethics.verdict import Verdict
 
 if TYPE_CHECKING:
     import polars as pl
 
 HERE = Path(__file__).resolve().parent
-SHAPE = {
-    "PASS": "✔",
-    "PASS_ATTESTED": "✔",
-    "INCONCLUSIVE": "▲",
-    "BLOCK": "■",
-    "ERROR": "✖",
-    "pass": "✔",
-    "warn": "!",
-    "inconclusive": "▲",
-    "needs_attestation": "▲",
-    "not_testable": "△",
-    "block": "■",
-    "error": "✖",
-}
-TONE = {
-    **dict.fromkeys(("PASS", "PASS_ATTESTED", "pass"), "good"),
-    **dict.fromkeys(("INCONCLUSIVE", "inconclusive", "needs_attestation", "not_testable"), "open"),
-    **dict.fromkeys(("BLOCK", "ERROR", "block", "error"), "bad"),
-    "warn": "warn",
-}
-
-
-class Language:
-    """The texts of one language by dotted key; remembers which were used."""
-
-    def __init__(self, language: str) -> None:
-        self._texts = _messages(language)
-        self.used: set[str] = set()
-
-    def __call__(self, key: str, /, **names: object) -> str:
-        """The text of a key, with its names filled in."""
-        self.used.add(key)
-        return self._texts[key].format(**names) if names else self._texts[key]
-
-    def all(self, key: str) -> list[str]:
-        """The texts of a list."""
-        names = [name for name in self._texts if name.startswith(f"{key}.")]
-        return [self(name) for name in names]
-
-
-@cache
-def _messages(language: str) -> dict[str, str]:
-    path = HERE / "messages" / f"{language}.toml"
-    if not path.exists():
-        known = ", ".join(sorted(file.stem for file in path.parent.glob("*.toml")))
-        raise BadInput(
-            Fault("language", f"is {language!r}, and the report is not written in it", f"Give one of: {known}")
-        )
-    texts = dict(_flat(tomllib.loads(path.read_text("utf-8"))))
-    for file in sorted((HERE / "messages" / "checks").glob("*.toml")):
-        for key, text in _flat(tomllib.loads(file.read_text("utf-8"))):
-            name, _, written_in = key.rpartition(".")
-            if written_in == language:
-                texts[f"checks.{file.stem}.{name}"] = text
-    return texts
-
-
-def _flat(table: Any, prefix: str = "") -> Iterable[tuple[str, str]]:
-    items = enumerate(table) if isinstance(table, list) else table.items()
-    for name, value in items:
-        key = f"{prefix}{name}"
-        if isinstance(value, str):
-            yield key, value
-        else:
-            yield from _flat(value, f"{key}.")
 
 
 def render_report(verdict: Verdict, cells: pl.DataFrame | None, *, language: str = "en") -> str:
@@ -97,17 +34,47 @@ def render_report(verdict: Verdict, cells: pl.DataFrame | None, *, language: str
     ----------
     cells : polars.DataFrame or None
         The verdict's own cells; None when it was judged without any group.
+    language : "fi", "sv" or "en"
+
+    Raises
+    ------
+    NotTrusted
+        The cells are not those the verdict was judged on.
+    BadInput
+        Another language.
+    """
+    return render(verdict, cells, Language(language))
+
+
+def render_all(verdict: Verdict, cells: pl.DataFrame | None) -> dict[str, str]:
+    """Every form of the report by file name: a page in each language, and the JSON and CSV twins of them all.
 
     Raises
     ------
     NotTrusted
         The cells are not those the verdict was judged on.
     """
-    return render(verdict, cells, Language(language), language)
+    figures = figures_of(verdict, cells)
+    texts = {language: Language(language) for language in LANGUAGES}
+    documents = {language: Page(verdict, figures, t).document() for language, t in texts.items()}
+    pages = {f"report.{language}.html": _as_html(documents[language], t) for language, t in texts.items()}
+    return {**pages, "report.json": json_twin(documents), "report.csv": csv_twin(documents["en"])}
 
 
-def render(verdict: Verdict, cells: pl.DataFrame | None, t: Language, language: str) -> str:
+def render(verdict: Verdict, cells: pl.DataFrame | None, t: Language) -> str:
     """As :func:`render_report`, with texts that can tell which of them were used."""
+    return _as_html(Page(verdict, figures_of(verdict, cells), t).document(), t)
+
+
+def figures_of(verdict: Verdict, cells: pl.DataFrame | None) -> Figures | None:
+    """The figures by group, small cells withheld over all tables of the report; None without groups."""
+    table = _table_of(verdict, cells)
+    if table is None:
+        return None
+    return Figures(table, int(verdict.scope["min_persons_shown"]), record_counts(verdict.record))
+
+
+def _as_html(document: Document, t: Language) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -115,12 +82,10 @@ def render(verdict: Verdict, cells: pl.DataFrame | None, t: Language, language: 
         autoescape=True,
         undefined=StrictUndefined,
         keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    table = _table_of(verdict, cells)
-    context = Page(verdict, table, t).context()
-    return environment.get_template("report.html.jinja").render(
-        context, t=t, language=language, shape=SHAPE, tone=TONE, contents=_contents(context, t)
-    )
+    return environment.get_template("report.html.jinja").render(report=document, t=t, shape=SHAPE, tone=TONE)
 
 
 def _table_of(verdict: Verdict, cells: pl.DataFrame | None) -> FairnessTable | None:
@@ -148,12 +113,3 @@ def _table_of(verdict: Verdict, cells: pl.DataFrame | None) -> FairnessTable | N
         design_effect=float(verdict.subject["design_effect"]),
         fixed=bool(scope["selection_given"]),
     )
-
-
-def _contents(context: Mapping[str, Any], t: Language) -> list[tuple[str, str]]:
-    before = [("todo", "todo"), ("purpose", "purpose"), ("checks", "checks_table"), ("quality", "quality")]
-    return [
-        *((id, t(f"{key}.heading")) for id, key in [*before, ("fairness", "fairness")]),
-        *((section["id"], section["heading"]) for section in context["small_tables"]),
-        *((id, t(f"{id}.heading")) for id in ("method", "contest")),
-    ]

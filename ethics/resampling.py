@@ -122,18 +122,19 @@ def need_at_score(
     window = slice(max(0, middle - 2), middle + 3)
     people, events = block.by_ventile[:, window], block.events[:, window]
     value, expected_events = _ratio_to_others(people[None], events[None], 0.0, 0.0)
-    hits = rng.poisson(events / design_effect, size=(n, *events.shape)) * design_effect
-    misses = rng.poisson((people[:, :, None] - events) / design_effect, size=(n, *events.shape)) * design_effect
-    half = (n, events.shape[0], events.shape[2])
-    drawn = np.empty(half)
-    for j in range(events.shape[2]):
-        weight = hits[..., j] + misses[..., j]
-        drawn[..., j] = _ratio_to_others(
-            weight,
-            hits[..., j : j + 1],
-            jeffreys(rng, (n, events.shape[0], 1), design_effect),
-            jeffreys(rng, (n, events.shape[0], 1), design_effect),
-        )[0][..., 0]
+    drawn = np.empty((n, events.shape[0], events.shape[2]))
+    chunk = max(1, _CELLS_AT_ONCE // max(events.size, 1))
+    for first in range(0, n, chunk):
+        size = min(chunk, n - first)
+        hits = rng.poisson(events / design_effect, size=(size, *events.shape)) * design_effect
+        misses = rng.poisson((people[:, :, None] - events) / design_effect, size=(size, *events.shape)) * design_effect
+        for j in range(events.shape[2]):
+            drawn[first : first + size, :, j] = _ratio_to_others(
+                hits[..., j] + misses[..., j],
+                hits[..., j : j + 1],
+                jeffreys(rng, (size, events.shape[0], 1), design_effect),
+                jeffreys(rng, (size, events.shape[0], 1), design_effect),
+            )[0][..., 0]
     return value[0], expected_events[0], drawn
 
 

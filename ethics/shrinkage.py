@@ -75,7 +75,8 @@ def shrink(
             middle = (low + high) / 2
             under = below(middle) < share
             low, high = np.where(under, middle, low), np.where(under, high, middle)
-        return np.exp((low + high) / 2)
+        found: Floats = np.exp((low + high) / 2)
+        return found
 
     harm = below(np.full(centre.size, np.log(threshold)))
     return Shrunk(

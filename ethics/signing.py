@@ -18,6 +18,7 @@ from ethics.case import COMPARED, names_holder
 from ethics.digests import canonical_json, sha256
 from ethics.keys import SIGNED_DAYS, TrustedKey
 from ethics.refusals import Blocked, Fault, Inconclusive, NotTrusted, Refusal
+from ethics.score_case import judges_scores_alone, no_model_fault
 from ethics.stop_switch import StopSwitch
 from ethics.verdict import NO_GROUP, NO_SUCH_CHECK, NOT_A_NUMBER, NOTHING_EVALUATED, Verdict
 
@@ -177,6 +178,8 @@ def verify(
         mend = "Use the scores for nothing else than what was judged"
         faults.append(Fault("use", f"is {use!r} where the verdict allows {verdict.use!r}", mend, ids.OTHER_USE))
     faults += _digest_faults(verdict.subject, expected)
+    if judges_scores_alone({"scope": verdict.scope}):
+        faults.append(no_model_fault())
     if verdict.state == "ERROR":
         faults += error_faults(verdict)
     if damaged or faults or all(signed.key.role != "gate" for signed in signed_by):
@@ -223,10 +226,14 @@ def open_envelope(content: bytes, where: str) -> Envelope:
     from securesystemslib.dsse import Envelope
 
     mend = "Take the file as it was signed"
+    written: Any = None
     try:
-        envelope = Envelope.from_dict(json.loads(content))
+        written = json.loads(content)
+        envelope = Envelope.from_dict(written)
         again = _written(envelope)
     except Exception as error:  # whatever a damaged file makes the parsers raise
+        if judges_scores_alone(written):
+            raise NotTrusted(no_model_fault(where)) from None
         wrong = f"is not a readable envelope ({type(error).__name__})"
         raise NotTrusted(Fault(where, wrong, mend, ids.ENVELOPE)) from None
     if again != content:

@@ -146,11 +146,23 @@ def _read_payload(audit: Audit, opened: Envelope) -> Verdict | None:
 def _audit_signatures(audit: Audit, opened: Envelope, trust: Mapping[str, TrustedKey], now: datetime) -> list[SignedBy]:
     """Signatures by keys that were in date when the verdict was issued, whatever has expired since."""
     at = audit.verdict.issued_at if audit.verdict else now
+    if audit.verdict is not None:
+        trust = _as_at_signing(trust, audit.verdict)
     # Keys are dated to the microsecond, verdicts to the second: a key made in that second is old enough.
     signed_by, faults = check_signatures(opened, trust, at + timedelta(seconds=1), "verdict")
     faults += retired_faults(signed_by, at)
     audit.found(f"signatures: {', '.join(sorted(signed.key.role for signed in signed_by))}", faults)
     return signed_by
+
+
+def _as_at_signing(trust: Mapping[str, TrustedKey], verdict: Verdict) -> dict[str, TrustedKey]:
+    """The gate signs when it issues; everybody else may with a key made later, while the verdict lives."""
+    return {
+        keyid: key
+        if key.role == "gate" or key.valid_from >= verdict.expires_at
+        else key.model_copy(update={"valid_from": min(key.valid_from, verdict.issued_at)})
+        for keyid, key in trust.items()
+    }
 
 
 def _audit_dates(audit: Audit, verdict: Verdict, now: datetime, revoked: Sequence[str] | None) -> None:

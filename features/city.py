@@ -36,6 +36,7 @@ class City:
     ``persons`` (person_id, birth_date?, fixed columns as text) stands in the order of ``events.person_ids``.
     ``history`` is (person_id, attribute, value, from_date, knowledge_date), local moments. ``rejects`` is (file, row,
     column, reason), where row 1 is the first row of data. ``n_event_rows`` counts event rows before rejecting;
+    ``purposes`` holds, per source register that the city declares them for, the services or needs it may serve;
     ``invented`` says that nobody in it exists; ``whole`` is the city that a part was taken from.
     """
 
@@ -53,6 +54,7 @@ class City:
     cohorts: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     ahead: tuple[str, ...] = ()
     relations: Mapping[str, str] = field(default_factory=dict)
+    purposes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     invented: bool = False
     whole: City | None = field(default=None, repr=False)
 
@@ -288,6 +290,7 @@ def _enter(
         cohorts={cohort: table for cohort, table in cohorts.items() if table is not None},
         ahead=door.settings.events.ahead,
         relations=door.settings.relations.model_dump(exclude_none=True),
+        purposes=door.settings.purposes,
         invented=door.settings.invented,
     )
 

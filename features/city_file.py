@@ -120,7 +120,8 @@ class SqlSection(_Section):
 
 
 class CityFile(_Section):
-    """``city.toml``; every key is optional. ``[columns.<table>]`` says ours = theirs."""
+    """``city.toml``; every key is optional. ``[columns.<table>]`` says ours = theirs; ``[purposes]`` says which
+    services or needs a source register may serve, by its name as need files write it."""
 
     extract_date: Day | None = None
     timezone: StrictStr = "Europe/Helsinki"
@@ -130,6 +131,7 @@ class CityFile(_Section):
     relations: RelationsSection = RelationsSection()
     sql: SqlSection | None = None
     columns: dict[str, dict[str, StrictStr]] = {}
+    purposes: dict[str, tuple[StrictStr, ...]] = {}
 
     @field_validator("timezone")
     @classmethod

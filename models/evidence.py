@@ -20,6 +20,7 @@ from ethics.cells import INDICATOR
 from ethics.digests import sha256
 from ethics.groups import HOUSEHOLD
 from ethics.policy import Policy
+from ethics.population_stability import reference_of
 from ethics.refusals import BadInput, Fault, NotTrusted
 from models.baselines import SIMPLE, Duel, duel_cut, enough_replicates, floats, weight_of
 from models.baselines import audit_cut_of as audit_cut_of
@@ -419,7 +420,17 @@ def load_evidence(
         register=register_of(model.need, {**facts["recorded"], "policy": policy.digest}),
         responsible=responsible_of(model.need),
         impact=impact_answers(model.need),
+        reference=reference_for_lists(gathered, model),
     )
+
+
+def reference_for_lists(gathered: GatheredEvidence, model: NeedModel | RuleModel) -> dict[str, Any] | None:
+    """What later lists are compared with (check C703); None where the judged rows' features were not kept."""
+    if gathered.features is None:
+        return None
+    names = list(gathered.features.columns)[2:]
+    raw = None if isinstance(model, RuleModel) else floats(gathered.rows["rank_score"])
+    return reference_of(raw, names, gathered.features.select(names).to_numpy())
 
 
 _KEPT = ("recorded", "auc", "single_columns", "additivity_max_error", "seed", "trained_by")

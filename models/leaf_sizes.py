@@ -40,7 +40,7 @@ def leaf_sizes(model: NeedModel, training: Matrix | None) -> dict[str, Any] | No
             for place in sorted(places)
             if place < len(texts)
         ]
-    return {"smallest_leaf": smallest_leaf(model.trees), "trees": model.booster.num_trees(), "levels": levels}
+    return {"smallest_leaf": smallest_leaf(model.trees), "trees": model.trees.count(b"\nTree="), "levels": levels}
 
 
 def levels_named(model: NeedModel) -> dict[int, set[int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ethics.digests import code_digest, environment_digest
 from ethics.gate import LIST_CHECKS, ListEvidence, judge_list
@@ -39,6 +39,7 @@ def ask_gate(
     moment: datetime,
     checks: Collection[str] = LIST_CHECKS,
     determinism: Mapping[str, int] | None = None,
+    about_the_list: Mapping[str, Any] | None = None,
 ) -> tuple[Check, ...]:
     """Let the gate judge what is about to leave.
 
@@ -58,11 +59,13 @@ def ask_gate(
         All list checks, or those of one online score.
     determinism : mapping, optional
         What :func:`models.rescoring.rescoring` says of the scores; without it C704 cannot be answered.
+    about_the_list : mapping, optional
+        What only a list has (:func:`scoring.list_evidence.list_facts`); without it, the checks of lists are errors.
 
     Returns
     -------
     tuple of Check
-        All of them ``pass``.
+        All of them ``pass`` or ``warn``: a warning goes with the list.
 
     Raises
     ------
@@ -92,9 +95,10 @@ def ask_gate(
         determinism=determinism,
         register=verdict.record.get("register"),
         attestations=verdict.attestations,
+        **(about_the_list or {}),
     )
     answers = judge_list(evidence, policy, checks)
-    failed = [check for check in answers if check.state != "pass"]
+    failed = [check for check in answers if check.state not in ("pass", "warn")]
     if any(check.state != "block" or check.id in _TRUST for check in failed):
         raise NotTrusted(*map(_fault, failed))
     if failed:
@@ -109,13 +113,20 @@ def _fault(check: Check) -> Fault:
     number = "" if check.value is None else f" {check.value:g}"
     limit = "" if check.threshold is None else f" (limit {check.threshold:g})"
     wrong = f"{check.state}: {check.statistic.replace('_', ' ')}{number}{limit}{': ' + said if said else ''}"
-    return Fault(f"check {check.id}", wrong, _MEND.get(check.id, "Mend what it names, judge and approve again"))
+    group = f" {check.group}" if check.group else ""
+    return Fault(f"check {check.id}{group}", wrong, _MEND.get(check.id, "Mend what it names, judge and approve again"))
 
 
 _MEND = {
     "C103": "Make the scores again: somebody has objected since",
     "C202": "Write when the need is reviewed next, judge and approve again",
     "C502": "Have it attested anew by those who may, judge and approve again",
+    "C204": "Say in the need's [notice] how people are told, then judge and approve again",
+    "C408": "Find who is missing from the data or was taken off the ranking; judge again if the city has changed",
+    "C411": "Complete the missing districts, and reach those left out as the need's alternative describes",
+    "C610": "Delete what is named; where judged rows are overdue, train and judge again",
+    "C611": "Take the features out of the need, or record the basis in city.toml [purposes]",
+    "C703": "Find what happened to the data; if the change is real, train and judge again",
     "C701": "Use what was judged, or judge and approve what is used now",
     "C702": "Judge, sign and approve again with keys that are in date",
     "C801": "Clear the stop switch when its reason is gone, and test it: ennakko stop test",

@@ -18,6 +18,7 @@ from ethics.case import SORT_KEY
 from ethics.digests import canonical_json, sha256
 from ethics.refusals import BadInput, Fault, NotTrusted, did_you_mean
 from models.rescoring import rescoring
+from scoring.list_evidence import Surroundings, list_facts
 from scoring.list_gate import ask_gate
 from scoring.reasons import Reason, Typical, Words, explain
 from scoring.scorer import sort_key_of
@@ -199,6 +200,7 @@ def outreach_list(
     policy: Policy,
     stop_switch: StopSwitch,
     resting: Collection[str],
+    surroundings: Surroundings,
     secret: bytes,
     issued_at: datetime,
     language: str = "en",
@@ -217,6 +219,8 @@ def outreach_list(
     stop_switch : StopSwitch
     resting : collection of str
         Persons to leave in peace for now, see :func:`recently_listed`.
+    surroundings : Surroundings
+        The groups of the city, the cells of the verdict and what lies stored: what the gate compares the list with.
     secret : bytes
         The home's secret for list digests.
     issued_at : datetime
@@ -256,6 +260,19 @@ def outreach_list(
         max_error=max_error,
         moment=issued_at,
         determinism=_scored_again(scores, scorer),
+        about_the_list=list_facts(
+            scores,
+            scorer,
+            city,
+            surroundings,
+            placed=ranked,
+            out={*resting, *ranked.filter(objecting)["person_id"]},
+            listed=listed["person_id"].to_list(),
+            reasons=(
+                (str(unit), reasons[person]) for unit, person in listed.select("unit_id", "person_id").iter_rows()
+            ),
+            language=language,
+        ),
     )
     parts = tuple(
         _part(unit, placed, listed, shares, reasons, secret) for unit in units.sort("unit_id").iter_rows(named=True)

@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scoring.list_evidence import shown_columns
 from scoring.outreach import ROWS
 from scoring.reasons import Reason, Words, source_of
 
@@ -35,8 +36,8 @@ def as_cell(text: str) -> str:
 
 
 def columns_of(listed: OutreachList) -> list[str]:
-    """The columns a unit sees: place and person, and those the need's ``[list] columns`` name (check C609)."""
-    return ["rank", "person", *listed.need.list.columns]
+    """The columns a unit sees, as the gate was shown them (check C609)."""
+    return shown_columns(listed.need)
 
 
 def render_csv(listed: OutreachList, part: UnitPart) -> str:

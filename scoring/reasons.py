@@ -6,7 +6,7 @@ import re
 import string
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,11 +42,14 @@ class Reason:
         The register it comes from; None where the reader may not see what contributed.
     changeable : bool or None
         Whether it can change, as the need says; None likewise.
+    feature : str or None
+        The feature it tells of, for the gate; None likewise.
     """
 
     text: str
     source: str | None
     changeable: bool | None
+    feature: str | None = field(default=None, compare=False)
 
 
 class Words:
@@ -242,7 +245,7 @@ class Explainer:
             else:
                 text = self._sentence(j, float(values[j]))
                 text = words("reasons.lowers", sentence=text) if lowers else text
-                reason = Reason(text, feature.source, feature.changeable)
+                reason = Reason(text, feature.source, feature.changeable, feature.name)
             if reason not in reasons:  # what may not be seen is said once
                 reasons.append(reason)
         return reasons[:MOST_REASONS]

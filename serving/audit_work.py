@@ -154,12 +154,18 @@ def _hashes_of(home: Home, person: str) -> set[str]:
     return {hmac.digest(secret, person.encode("utf-8", "surrogatepass"), "sha256").hex()}
 
 
+def _shortened(value: object) -> str:
+    """A fact to read: of a digest its first twelve digits, which ``--json`` gives whole."""
+    text = str(value)
+    return f"{text[:12]}…" if _HMAC.fullmatch(text) else text
+
+
 def say_log(result: Result) -> None:
     """The log as a table."""
     rows = [
         (
             *(str(row["number"]), row["at"][:19], row["action"], row["actor"], row["about"] or ""),
-            ", ".join(f"{name} {value}" for name, value in row["facts"].items()),
+            ", ".join(f"{name} {_shortened(value)}" for name, value in row["facts"].items()),
         )
         for row in result["rows"]
     ]

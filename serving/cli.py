@@ -45,6 +45,7 @@ _NEED_ANSWERS = (
     ("workers", "how many workers call"),
     ("attempts", "attempts of each worker in a week"),
 )
+_LANGUAGES = ("fi", "sv", "en")
 _ANY_CITY = "a city folder, a MEDS folder, or the URL of a database"
 _CITY_WITH_GROUPS = "a city folder; the gate's groups lie in it"
 
@@ -275,9 +276,22 @@ def _add_models(commands: Any) -> None:
     judge.add_argument("--city", type=_city, help="the city folder, if it has moved since training")
     what = "show what the gate would say, in aggregates: no key, no verdict, no person"
     judge.add_argument("--rehearse", action="store_true", help=what)
-    judge.add_argument("--scores", type=Path, help="(not built yet) anybody's scores")
-    judge.add_argument("--groups", type=Path, help="(not built yet) the groups for --scores")
-    judge.add_argument("--capacity", type=_positive, help="(not built yet) the capacity for --scores")
+    judge.add_argument("--lang", choices=_LANGUAGES, default="en", help="the language of report.html (default en)")
+    _add_judged_scores(judge)
+
+
+def _add_judged_scores(judge: argparse.ArgumentParser) -> None:
+    alone = judge.add_argument_group("anybody's scores", "two files and a capacity; no city, no model, no keys")
+    what = "CSV or Parquet: person_id, score; label, probability, rule_score, household, indicator:<name> if known"
+    alone.add_argument("--scores", type=Path, help=what)
+    alone.add_argument("--groups", type=Path, help="CSV or Parquet: person_id and a column per attribute")
+    alone.add_argument("--capacity", type=_positive, help="people contacted in a period")
+    alone.add_argument("--periods", type=_positive, help="periods the answer is to hold for (default 1)")
+    alone.add_argument("--use", help="what the scores are for (default: outreach_ranking, and the report says assumed)")
+    alone.add_argument("--service", help="whose scores they are")
+    alone.add_argument("--title", help="what the report calls them")
+    alone.add_argument("--seed", type=_not_negative, help="of the intervals and of the order of equals (default 0)")
+    alone.add_argument("--out", type=Path, help="folder for the verdict's folder (default: judged-scores)")
 
 
 def _add_gate(commands: Any) -> None:
@@ -307,9 +321,11 @@ def _add_gate(commands: Any) -> None:
     approve = _command(commands, "approve", "make a model the one in use; only with a verified verdict", "approve")
     approve.add_argument("--verdict", type=Path, required=True)
 
-    report = _command(commands, "report", "render the report again from verdict and cells", "report")
-    report.add_argument("--verdict", type=Path, required=True)
-    report.add_argument("--to", type=Path, help="where to write it (default: beside the verdict)")
+    what = "render the report again from verdict and cells: pages in fi, sv and en, JSON and CSV"
+    report = _command(commands, "report", what, "report")
+    report.add_argument("verdict", type=Path, help="the verdict file; its cells lie beside it")
+    report.add_argument("--lang", choices=_LANGUAGES, action="append", help="only this page (default: all three)")
+    report.add_argument("--out", type=Path, help="a folder to write into (default: the verdict's own)")
 
     audit = _group(commands, "audit", "check what was recorded")
     what = (

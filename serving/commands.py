@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from ethics.refusals import BadInput, Fault
 from serving.home import Home
@@ -255,18 +256,24 @@ def uplift(options: argparse.Namespace) -> int:
 
 
 def judge(options: argparse.Namespace) -> int:
-    """Let the gate judge a run."""
+    """Let the gate judge a run, or anybody's scores."""
     from serving import flows
 
-    if options.scores or options.groups or options.capacity:
-        raise BadInput(Fault("ennakko judge --scores", "not built yet: judging anybody's scores", "Give --run"))
+    of_scores = [name for name in _OF_SCORES if getattr(options, name) is not None]
+    if of_scores and options.run_id:
+        wrong = f"--run does not go with --{', --'.join(of_scores)}"
+        raise BadInput(Fault("ennakko judge", wrong, "Give --run, or --scores with --groups and --capacity"))
+    if of_scores:
+        return _judge_scores(options)
     if not options.run_id:
-        raise BadInput(Fault("ennakko judge", "--run is missing", "Give the run_id that ennakko train printed"))
+        mend = "Give the run_id that ennakko train printed, or --scores, --groups and --capacity"
+        raise BadInput(Fault("ennakko judge", "--run is missing", mend))
     if isinstance(options.city, str):  # a URL, which may hold a password: it is not said again
         mend = "Give the path of the city folder, in which the groups of the gate lie"
         raise BadInput(Fault("--city", "names a database, which has no place for the groups of the gate", mend))
     with steps(options) as step:
-        result = flows.judge_run(home_of(options), options.run_id, options.city, step, rehearse=options.rehearse)
+        asked = {"rehearse": options.rehearse, "language": options.lang}
+        result = flows.judge_run(home_of(options), options.run_id, options.city, step, **asked)
     return _say_rehearsal(options, result) if options.rehearse else _say_verdict(options, result)
 
 
@@ -289,6 +296,39 @@ def _say_rehearsal(options: argparse.Namespace, result: Result) -> int:
 
 def _say_verdict(options: argparse.Namespace, result: Result) -> int:
     say(options, result, lambda: _say_judged(result))
+    return VERDICT_EXIT[result["state"]]
+
+
+_OF_SCORES = (
+    *("scores", "groups", "capacity", "periods"),
+    *("use", "service", "title", "seed", "lang", "out"),
+)
+
+
+def _judge_scores(options: argparse.Namespace) -> int:
+    """Judge anybody's scores: no home is opened, and nothing is signed."""
+    from serving.flows import check_as_json
+    from serving.score_judging import NOT_STATED, Question, judge_scores
+
+    missing = [name for name in ("scores", "groups", "capacity") if getattr(options, name) is None]
+    if missing:
+        mend = "Give --scores FILE --groups FILE --capacity K"
+        raise BadInput(*(Fault("ennakko judge", f"--{name} is missing", mend) for name in missing))
+    question = Question(
+        scores=options.scores,
+        groups=options.groups,
+        capacity_k=options.capacity,
+        periods=options.periods or 1,
+        seed=options.seed or 0,
+        use=options.use,
+        service=options.service or NOT_STATED,
+        title=options.title or "",
+        language=options.lang or "en",
+    )
+    with steps(options) as step:
+        result = judge_scores(question, options.out or Path("judged-scores"), options.policy, step)
+    result["checks"] = [check_as_json(check) for check in result["checks"]]
+    say(options, result, lambda: _say_judged(result | {"need": f"{options.scores.name}, scores alone"}))
     return VERDICT_EXIT[result["state"]]
 
 
@@ -401,11 +441,11 @@ def approve(options: argparse.Namespace) -> int:
 
 
 def report(options: argparse.Namespace) -> int:
-    """Render the report again."""
-    from serving import upkeep
+    """Render every form of the report again."""
+    from serving.report_work import report_verdict
 
-    result = upkeep.render_again(home_of(options), options.verdict, options.to)
-    return say(options, result, lambda: print(result["report_path"]))
+    result = report_verdict(home_of(options), options.verdict, options.lang, options.out)
+    return say(options, result, lambda: print("\n".join(result["files"])))
 
 
 def audit_verify(options: argparse.Namespace) -> int:

@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Any
 from ethics.digests import code_digest, environment_digest, sha256
 from ethics.refusals import BadInput, Fault, NotTrusted
 from ethics.whole_file import write_whole
-from serving.approval import RECORDED, chain_of, open_champion
+from serving.approval import RECORDED, bytes_of, chain_of, open_champion, verdict_place
 from serving.home import CELLS, REPORT, VERDICT, Home, locked, whole_folder
 from serving.opening import folder_of, need_path, open_city_for, refuse_unfounded
 from serving.progress import Step, silent
 from serving.rehearsal import rehearsed
+from serving.report_work import write_beside_verdict
 from serving.training_flow import number_or_null, train_need
 
 if TYPE_CHECKING:
     from features.city import City
+    from scoring.list_evidence import Surroundings
+    from scoring.scorer import Scorer
 
 
 # ---- judge -----------------------------------------------------------------------------------------------------
@@ -33,6 +36,7 @@ def judge_run(
     now: datetime | None = None,
     *,
     rehearse: bool = False,
+    language: str = "en",
 ) -> dict[str, Any]:
     """Let the gate judge a run: verdict, cells and report, in a folder that is there whole or not at all.
 
@@ -41,17 +45,23 @@ def judge_run(
     """
     need_id = home.run_record(run_id)["need_id"]
     with locked(home.verdicts / f".{need_id}.lock"):
-        return _judge_run(home, run_id, city_folder, step, now, rehearse=rehearse)
+        return _judge_run(home, run_id, city_folder, step, now, rehearse=rehearse, language=language)
 
 
 def _judge_run(
-    home: Home, run_id: str, city_folder: Path | None, step: Step, now: datetime | None, *, rehearse: bool
+    home: Home,
+    run_id: str,
+    city_folder: Path | None,
+    step: Step,
+    now: datetime | None,
+    *,
+    rehearse: bool,
+    language: str,
 ) -> dict[str, Any]:
     from ethics.attestation import read_attestations
     from ethics.cells import Cuts, cells_as_bytes
     from ethics.gate import judge
     from ethics.groups import GroupRegister
-    from ethics.report import render_report
     from ethics.signing import seal
     from ethics.verdict_chain import latest
     from ethics.verdict_changes import with_changes
@@ -118,7 +128,7 @@ def _judge_run(
     with whole_folder(target) as draft:
         write_whole(draft / VERDICT, seal(verdict, signer))
         write_whole(draft / CELLS, cells_as_bytes(fairness.cells))
-        (draft / REPORT).write_text(render_report(verdict, fairness.cells), "utf-8")
+        write_beside_verdict(verdict, fairness.cells, draft, language)
     kept = {name: str(verdict.subject[name]) for name in RECORDED if name in verdict.subject}
     home.audit_log.append("judge", "gate", need=need.id, verdict=verdict.verdict_id, state=verdict.state, **kept)
     return {
@@ -128,12 +138,13 @@ def _judge_run(
         "verdict_id": verdict.verdict_id,
         "verdict_path": str(target / VERDICT),
         "report_path": str(target / REPORT),
-        "checks": [_check(check) for check in verdict.checks],
+        "checks": [check_as_json(check) for check in verdict.checks],
         "changes": verdict.record["changes"],
     }
 
 
-def _check(check: Any) -> dict[str, Any]:
+def check_as_json(check: Any) -> dict[str, Any]:
+    """A check as ``--json`` says it."""
     words = ("id", "version", "severity", "state", "statistic", "group", "needs", "attested_by")
     numbers = {name: getattr(check, name) for name in ("value", "low", "high", "threshold")}
     return {**{name: getattr(check, name) for name in words}, **{k: number_or_null(v) for k, v in numbers.items()}}
@@ -239,6 +250,7 @@ def list_need(
     from scoring.outreach import outreach_list, recently_listed
 
     champion, scorer, city, scores = _scored(home, city_folder, need, as_of, step)
+    now = datetime.now(UTC)
     step(f"{champion.need.id}: writing the list")
     listed = outreach_list(
         scores,
@@ -248,8 +260,9 @@ def list_need(
         policy=home.policy,
         stop_switch=home.stop_switch,
         resting=recently_listed(home.lists / champion.need.id, champion.need, as_of),
+        surroundings=_surroundings(home, scorer, folder_of(city_folder), now),
         secret=home.settings.secret("lists"),
-        issued_at=datetime.now(UTC),
+        issued_at=now,
     )
     files = listed.write(home.lists / champion.need.id, unit)
     home.audit_log.append(
@@ -257,6 +270,18 @@ def list_need(
     )
     expected = champion.need.capacity.reached_in(listed.listed)
     return {**listed.facts(), "expected_reached": expected, "files": [str(path) for path in files]}
+
+
+def _surroundings(home: Home, scorer: Scorer, city_folder: Path, now: datetime) -> Surroundings:
+    """What the gate compares a list with; the groups are opened for it alone."""
+    from ethics.groups import GroupRegister
+    from scoring.list_evidence import Surroundings
+    from serving.retention import stored_ages
+
+    verdict = scorer.verified.verdict
+    cells = bytes_of(verdict_place(home, verdict.need_id, verdict.verdict_id).with_name(CELLS))
+    path = groups_file(city_folder)
+    return Surroundings(GroupRegister.open(path), cells, stored_ages(home, path, now))
 
 
 def _scored(home: Home, city_folder: str | Path, need: Path, as_of: date, step: Step) -> Any:

@@ -31,7 +31,11 @@ if TYPE_CHECKING:
     from models.need import Need
 
 REHEARSAL = "REHEARSAL"
-NOT_ASKED = {"C702": "not asked in a rehearsal: nobody signs"}
+NOT_ASKED = {
+    "C702": "not asked in a rehearsal: nobody signs",
+    "C801": "not asked in a rehearsal: no list leaves, so there is nothing to stop",
+}
+"""Checks of the home rather than of the model; what they would ask for is told under ``still_needed``."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ def rehearsed(
         "not_asked": [{"id": id, "why": why} for id, why in NOT_ASKED.items()],
         "groups": _groups(fairness, home.policy.min_persons_public),
         "list_by_unit": _list_by_unit(home, rows, need, city_folder, step),
-        "still_needed": _still_needed(home, asked, home.policy, now),
+        "still_needed": _still_needed(home, verdict.checks, home.policy, now),
     }
     path = home.root / "rehearsals" / need.id / f"{run_id}.json"
     write_whole(path, json.dumps(result, ensure_ascii=False, indent=1, sort_keys=True).encode("utf-8"))
@@ -100,7 +104,7 @@ def _check(check: Check) -> dict[str, Any]:
 def _groups(fairness: FairnessTable, least: int) -> list[dict[str, Any]]:
     """Per group: persons, share on the list, recall ratio at k*; null where fewer than ``least`` could be told."""
     from ethics.fairness import AT_AUDIT, AT_K
-    from ethics.report_page import hidden
+    from ethics.report_figures import hidden
 
     rows = []
     for (attribute,), part in fairness.groups.group_by("attribute", maintain_order=True):
@@ -131,7 +135,7 @@ def _list_by_unit(
     """How many each unit would have listed of the people judged last; null where that is too few to be told."""
     import polars as pl
 
-    from ethics.report_page import hidden
+    from ethics.report_figures import hidden
     from scoring.units import split_capacity, unit_of_persons, units_of
 
     city = open_city_for(home, city_folder, need, step)
@@ -156,10 +160,13 @@ def _still_needed(home: Home, checks: Sequence[Check], policy: Policy, now: date
 
     keys = home.key_ring.trust().values()
     needed = [
-        f"a {role} key in date: ennakko keys make --role {role}"
+        f"a key in date for {role}: ennakko keys make --role {role}"
         for role in policy.sign_roles
         if not any(key.role == role and key.state(now) == "in date" for key in keys)
     ]
+    if any(check.id == "C801" and check.state != "pass" for check in checks):
+        needed.append("a test of the stop switch: ennakko stop test")
+    checks = [check for check in checks if check.id not in NOT_ASKED]
     blocked = sorted({check.id for check in checks if check.state in ("block", "error")})
     if blocked:
         needed.append(f"an answer to {', '.join(blocked)}, which nothing lifts")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from ethics.refusal_ids import CHAIN
 from ethics.refusals import BadInput, Fault, NotTrusted, did_you_mean
 from ethics.whole_file import write_whole
 from serving import approval, flows
-from serving.home import CELLS, REPORT, VERDICT, Home
+from serving.home import VERDICT, Home
 from serving.progress import Step, silent
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def verify_records(home: Home, verdict_path: Path | None) -> dict[str, Any]:
         if faults:
             raise NotTrusted(*faults)
         n = {need_id: len(links) for need_id, (links, _) in chains.items()}
-        chained = "".join(f"; {need_id}, {length} verdicts" for need_id, length in n.items())
+        chained = "".join(f"; {need_id}, {length} verdict{'s' * (length != 1)}" for need_id, length in n.items())
         return {"what": f"audit log, {len(home.audit_log.rows())} rows{chained}", "verdicts": n}
     verified = approval.verify_verdict(home, verdict_path)
     before = verified.verdict.previous_sha256
@@ -218,26 +218,6 @@ def verify_records(home: Home, verdict_path: Path | None) -> dict[str, Any]:
         wrong = f"names {before[:12]}… as the verdict before it, and no such verdict is kept here"
         raise NotTrusted(Fault("verdict chain", wrong, "Restore the verdicts of this need from the backup", CHAIN))
     return {"what": f"{verified.verdict.verdict_id}, {verified.verdict.state}", "state": verified.verdict.state}
-
-
-def render_again(home: Home, verdict_path: Path, to: Path | None) -> dict[str, Any]:
-    """Render a report from verdict and cells; the same bytes as the first time."""
-    from ethics.cells import cells_from_bytes
-    from ethics.digests import sha256
-    from ethics.report import render_report
-
-    verdict = approval.read_verdict(home, verdict_path, datetime.now(UTC))
-    content = approval.bytes_of(verdict_path.with_name(CELLS))
-    if sha256(content) != verdict.subject["cells"]:
-        wrong = f"have SHA-256 {sha256(content)[:12]}…, the verdict names {str(verdict.subject['cells'])[:12]}…"
-        raise NotTrusted(Fault("cells", wrong, "Take the file of cells that was judged"))
-    path = to or verdict_path.with_name(REPORT)
-    if path.name != REPORT and path.exists():
-        raise BadInput(Fault(str(path), "exists already", "Give the path of a new file"))
-    if not path.parent.is_dir():
-        raise BadInput(Fault(str(path.parent), "is not a folder", "Give a path in a folder that exists"))
-    write_whole(path, render_report(verdict, cells_from_bytes(content)).encode())
-    return {"report_path": str(path)}
 
 
 def measure_by_other_label(home: Home, city: Path, ranked_by: str, labelled_by: str) -> FairnessTable:

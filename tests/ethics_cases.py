@@ -179,6 +179,44 @@ PASSING = Evidence(
     },
 )
 
+_HALVES = {"edges": ["0"], "counts": ["500", "500"]}
+
+
+def week_of(**changes):
+    """This week's sums of two groups: 60 listed, of whom four were drawn from ten at the cut."""
+    rows = {
+        "attribute": ["sex", "sex"],
+        "group": ["f", "m"],
+        "n": [5000, 5000],
+        "eligible": [5000.0, 5000.0],
+        "covered": [5000.0, 4990.0],
+        "listed": [30.0, 30.0],
+        "must": [28.0, 28.0],
+        "above": [400.0, 400.0],
+        "need": [400.0, 400.0],
+        "need_above": [140.0, 140.0],
+        "squares": [90.0, 90.0],
+        "squares_above": [60.0, 60.0],
+        "tied:0": [5.0, 5.0],
+    }
+    return pl.DataFrame({**rows, **changes})
+
+
+def audited_of(**changes):
+    """What was judged: twice as many of the same."""
+    rows = {
+        "attribute": ["sex", "sex"],
+        "group": ["f", "m"],
+        "n": [10_000, 10_000],
+        "above": [800, 800],
+        "need": [800.0, 800.0],
+        "need_above": [280.0, 280.0],
+        "squares": [180.0, 180.0],
+        "squares_above": [120.0, 120.0],
+    }
+    return pl.DataFrame({**rows, **changes})
+
+
 LIST = ListEvidence(
     kind="model",
     use="outreach_ranking",
@@ -201,6 +239,29 @@ LIST = ListEvidence(
         {"id": id, "check": "C502", "given_at": NOW - timedelta(hours=1), "expires_at": NOW + timedelta(days=60)}
         for id in POLICY.required_attestations
     ],
+    notice={"phone": "+358 9 000", "letter": "youth-work/a-meeting"},
+    reasons=(
+        {
+            "unit": "north",
+            "text": "absences: 12 in the last 90 days",
+            "source": "school register",
+            "feature": "absence",
+        },
+        {"unit": "north", "text": "absences in the last days", "source": None, "feature": None},
+    ),
+    reason_words=frozenset(("absences", "in", "the", "last", "days")),
+    shown_columns=("rank", "person", "rank_band", "reasons"),
+    list_columns=("rank_band", "reasons", "action"),
+    visible_to={"absence": ("north",), "visits": ()},
+    service="outreach-youth-work",
+    week=week_of(),
+    ties={"tied:0": (10, 4)},
+    audited=audited_of(),
+    reference={"schema": ["x"], "score": {"edges": ["0"], "counts": ["500", "500"]}, "columns": {"x": _HALVES}},
+    today={"schema": ["x"], "score": [60, 60], "columns": {"x": [60, 60]}},
+    stored=({"kind": "lists", "where": "lists", "n": 3, "oldest_days": 20.0},),
+    purposes=({"source": "school register", "allowed": None},),
+    run_purposes=("outreach-youth-work", "youth_exclusion"),
 )
 
 

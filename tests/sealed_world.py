@@ -21,6 +21,7 @@ from ethics.groups import GroupRegister
 from ethics.keys import KeyRing
 from ethics.objections import ObjectionRegister
 from ethics.policy import Policy
+from ethics.population_stability import reference_of
 from ethics.signing import countersign, seal, verify
 from ethics.stop_switch import StopSwitch
 from ethics.whole_file import write_whole
@@ -32,6 +33,7 @@ from models.registry import approve
 from models.rule import RuleModel
 from models.tracking import log_run
 from models.training import train
+from scoring.list_evidence import Surroundings
 from scoring.outreach import outreach_list
 from scoring.scorer import Scorer
 from serving.home import CELLS, VERDICT, Home
@@ -73,6 +75,9 @@ workers = 2
 attempts_per_worker_per_period = 10
 contact_success = 0.5
 period_days = 7
+[notice]
+phone = "+358 9 003"
+letter = "youth-work/a-meeting"
 [[features]]
 name = "absence"
 codes = ["school.absence.*"]
@@ -291,12 +296,32 @@ class World:
             invented=True,
             **{
                 **{part.name: getattr(PASSING, part.name) for part in fields(Evidence) if part.default is None},
+                "reference": self.reference,
                 "register": register(self.subject, revision_date="2030-01-01"),
                 "responsible": responsible(review_by="2030-01-01"),
             },
         )
         given = vouched(self.need.id, self.model.digest, self.policy.digest, self.now)
         return judge(evidence, table, self.policy, given, issued_at=self.now, demonstration=self.demonstration)
+
+    @cached_property
+    def reference(self):
+        """What lists are compared with: the people of the day for which lists are made."""
+        keys = build_cohort(self.city, self.need.cohort, [AS_OF])
+        matrix = build_matrix(self.city, self.need.features, keys, objections=self.objections, need_id=self.need.id)
+        raw = None if self.need.kind == "rule" else self.model.raw(matrix.X)
+        return reference_of(raw, matrix.names, matrix.X)
+
+    @cached_property
+    def groups(self) -> GroupRegister:
+        """The sex of the city's people, which nothing here depends on."""
+        ids = self.city.persons["person_id"]
+        sex = np.random.default_rng(3).choice(["f", "m"], len(ids))
+        return GroupRegister(pl.DataFrame({"person_id": ids, "sex": sex}), "groups")
+
+    @property
+    def surroundings(self) -> Surroundings:
+        return Surroundings(self.groups, self.cells, ())
 
     @cached_property
     def envelope(self) -> bytes:
@@ -335,6 +360,7 @@ class World:
             "policy": self.policy,
             "stop_switch": self.stop_switch,
             "resting": (),
+            "surroundings": self.surroundings,
             "secret": SECRET,
             "issued_at": self.now,
         }

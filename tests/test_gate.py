@@ -24,7 +24,7 @@ from ethics import PRINCIPLES, Cuts, Thresholds, Verdict, judge, judge_list, mea
 from ethics.check_register import Context
 from ethics.checks import BUILT
 from ethics.digests import canonical_json, sha256
-from ethics.gate import LIST_CHECKS, ONLINE_CHECKS
+from ethics.gate import LIST_CHECKS, MODEL_CHECKS, ONLINE_CHECKS
 from ethics.policy import (
     DEFAULT_PATH,
     FLOOR,
@@ -63,15 +63,17 @@ def test_ten_rows_written_by_hand_are_judged():
     assert verdict.state == "INCONCLUSIVE"
     assert {check.state for check in verdict.checks if check.id == "C401"} == {"not_testable"}
     assert {check.needs for check in verdict.checks if check.is_open} == {"AT-05", "AT-07"}
-    others = {check.id: check.state for check in verdict.checks if check.id not in ("C401", "C403", "C502")}
+    others = {check.id: check.state for check in verdict.checks if check.id not in ("C401", "C403", "C405", "C502")}
     assert set(others.values()) == {"pass"}
+    assert (check_of(verdict, "C405").state, check_of(verdict, "C405").facts) == ("warn", {"case": "not_testable"})
 
 
 def test_a_fair_model_of_a_large_city_passes_every_check():
     verdict = judged()
     assert verdict.state == "PASS_ATTESTED"
     assert {check.id for check in verdict.checks if check.attested_by} == {"C502"}
-    assert {check.id for check in verdict.checks} == set(BUILT) == set(POLICY.required)
+    assert {check.id for check in verdict.checks} == set(MODEL_CHECKS) == set(verdict.required)
+    assert set(POLICY.required) == set(BUILT) == {*MODEL_CHECKS, *LIST_CHECKS}
     assert {check.group for check in verdict.checks if check.id == "C401"} == {
         "sex=f",
         "sex=m",
@@ -85,7 +87,11 @@ def test_a_model_that_does_not_see_a_groups_need_is_blocked():
     verdict = judged(table=fair_table(small=0.0, drop_label=0.5))
     assert verdict.state == "BLOCK"
     blocking = [check for check in verdict.checks if check.state == "block"]
-    assert [(check.id, check.group, check.needs) for check in blocking] == [("C401", "language=other", None)]
+    assert [(check.id, check.group, check.needs) for check in blocking] == [
+        ("C401", "language=other", None),
+        ("C402", "sex × language=f × other", None),
+        ("C402", "sex × language=m × other", None),
+    ]
     assert blocking[0].high < POLICY.thresholds.min_recall_ratio
     assert blocking[0].facts["missed"] > blocking[0].facts["missed_low"] > 0
 
@@ -115,6 +121,28 @@ def test_need_at_the_same_score_on_two_indicators_blocks_on_one_asks():
 
 # A register entry and a statement about another model say nothing of the one that would be used.
 BESIDE = {"C701": ("C202", "C502")}
+
+
+def flipped(**changes):
+    row = {"feature": "age", "columns": ["age"], "people": 500, "values": 8, "median": 0.8, "low": 0.7, "high": 0.9}
+    return row | changes
+
+
+def reads(**changes):
+    return {**PASSING.forbidden[0], **changes}
+
+
+def worth(**changes):
+    return {**PASSING.feature_value[0], **changes}
+
+
+def member(**changes):
+    return {**PASSING.membership[0], **changes}
+
+
+def level(**changes):
+    return {"column": "district", "level": "Here", "rows": 60, **changes}
+
 
 FIRES = {
     "C101": [
@@ -164,6 +192,17 @@ FIRES = {
         ({"additivity_max_error": None}, "error"),
         ({"additivity_max_error": float("nan")}, "error"),
     ],
+    "C303": [
+        ({"reason_stability": {**PASSING.reason_stability, "low": 0.59}}, "warn"),
+        ({"reason_stability": {"overlap": None, "low": None, "high": None, "not_done": "too few"}}, "warn"),
+        ({"reason_stability": {**PASSING.reason_stability, "low": float("nan")}}, "error"),
+        ({"reason_stability": None}, "error"),
+    ],
+    "C304": [
+        ({"monotone": ({**PASSING.monotone[0], "violations": 1},)}, "block"),
+        ({"monotone": ()}, "pass"),
+        ({"monotone": None}, "error"),
+    ],
     "C404": [
         ({"indicator_names": ("psychiatric care",)}, "needs_attestation"),
         ({"indicator_names": ("psychiatric care", "psychiatric care")}, "needs_attestation"),
@@ -182,11 +221,44 @@ FIRES = {
         ({"responsible": responsible(), "trained_by": "demonstration  OWNER"}, "block"),
         ({"responsible": None}, "error"),
     ],
+    "C410": [
+        ({"flips": (flipped(high=0.9),)}, "pass"),
+        ({"flips": (flipped(high=1.1),)}, "needs_attestation"),
+        ({"flips": (flipped(median=None, low=None, high=None),)}, "not_testable"),
+        ({"flips": (flipped(high=float("nan")),)}, "error"),
+        ({"flips": None}, "error"),
+    ],
     "C601": [
         ({"model_columns": ("absence.count.90d", "visits.count.90d")}, "block"),
         ({"features": (feature(basis=" "),)}, "block"),
         ({"features": ()}, "block"),
         ({"model_columns": ()}, "error"),
+    ],
+    "C602": [
+        ({"forbidden": (reads(names=["crime.reports.*"]),)}, "block"),
+        ({"forbidden": (reads(names=["religion"]),)}, "block"),
+        ({"forbidden": ()}, "error"),
+        ({"forbidden": None}, "error"),
+    ],
+    "C605": [
+        ({"feature_value": (worth(low=-0.01, high=0.001),)}, "warn"),
+        ({"feature_value": (worth(low=-0.01, high=0.003),)}, "pass"),
+        ({"feature_value": (worth(used=False, worth=None, low=None, high=None),)}, "pass"),
+        ({"feature_value": (worth(worth=None, low=None, high=None, not_done="too few"),)}, "warn"),
+        ({"feature_value": ()}, "error"),
+    ],
+    "C606": [
+        ({"membership": (member(auc=0.65, low=0.601),)}, "needs_attestation"),
+        ({"membership": (member(auc=0.65, low=0.599),)}, "pass"),
+        ({"membership": (member(auc=0.75, low=0.701),)}, "block"),
+        ({"membership": (member(auc=None, low=None, high=None),)}, "not_testable"),
+        ({"membership": (member(auc=float("nan")),)}, "error"),
+        ({"membership": ()}, "error"),
+    ],
+    "C607": [
+        ({"leaves": {"smallest_leaf": 19, "trees": 5, "levels": []}}, "block"),
+        ({"leaves": {"smallest_leaf": 20, "trees": 5, "levels": [level(rows=50)]}}, "pass"),
+        ({"leaves": None}, "error"),
     ],
     "C701": [
         *(({"subject": {**DIGESTS, name: "0" * 64}}, "block") for name in DIGESTS),
@@ -210,6 +282,16 @@ FIRES = {
         ({"trained_by": ""}, "block"),
         ({"trained_by": "Demonstration gate"}, "pass"),
     ],
+    "C704": [
+        ({"determinism": {"rows": 1000, "different": 1}}, "block"),
+        ({"determinism": {"rows": 0, "different": 0}}, "error"),
+        ({"determinism": {"rows": 1000, "different": None}}, "error"),
+        ({"determinism": None}, "error"),
+    ],
+    "C705": [
+        ({"robustness": {**PASSING.robustness, "low": 0.89}}, "warn"),
+        ({"robustness": None}, "error"),
+    ],
     "C801": [
         ({"stop_switch_tested_at": None}, "block"),
         ({"stop_switch_tested_at": NOW - timedelta(days=31)}, "block"),
@@ -227,8 +309,9 @@ def test_each_check_fires_for_its_own_fault_only(id, changes, state):
     assert check_of(verdict, id).state == state
     fired = {check.id for check in verdict.checks if check.state != "pass" and not check.attested_by}
     assert fired - set(BESIDE.get(id, ())) == ({id} if state != "pass" else set())
-    expected = {"needs_attestation": "INCONCLUSIVE", "block": "BLOCK", "error": "ERROR"}
-    assert verdict.state == expected.get(state, "PASS_ATTESTED")
+    expected = {"pass": "PASS_ATTESTED", "warn": "PASS_ATTESTED", "block": "BLOCK", "error": "ERROR"}
+    expected |= dict.fromkeys(("needs_attestation", "not_testable"), "INCONCLUSIVE")
+    assert verdict.state == expected[state]
     case = check_of(verdict, id).message_id.split(".")[1]
     assert case in (*BUILT[id].cases, "error")
 
@@ -251,6 +334,61 @@ def test_an_entry_that_is_hard_to_read_warns_in_the_language_in_which_it_is():
     assert check_of(verdict, "C203").message_id == "C203.pass"
     assert {check.message_id for check in verdict.checks if check.state == "warn"} == {"C203.hard"}
     assert verdict.state == "PASS_ATTESTED"
+
+
+def test_features_of_health_wait_for_a_statement_that_names_each():
+    health = (reads(feature="visits", names=["care.visit.*"]), reads(feature="x", special_category=True))
+    verdict = judged(evidence(forbidden=(*health, PASSING.forbidden[0])))
+    asked = [check for check in verdict.checks if check.id == "C602" and check.state != "pass"]
+    assert {(check.group, check.state, check.needs) for check in asked} == {
+        ("feature=visits", "needs_attestation", "AT-03"),
+        ("feature=x", "needs_attestation", "AT-03"),
+    }
+    assert verdict.state == "INCONCLUSIVE"
+    by_source = judged(evidence(forbidden=(reads(source="patient register"),)))
+    assert check_of(by_source, "C602", "feature=absence").needs == "AT-03"
+
+
+def test_a_feature_of_health_that_is_worth_nothing_asks_for_more_than_a_warning():
+    health = {"forbidden": (reads(names=["care.visit.*"]),)}
+    for row, state in (
+        (worth(low=-0.01, high=0.001), "needs_attestation"),
+        (worth(worth=None, low=None, high=None, not_done="too few"), "not_testable"),
+        (worth(), "pass"),
+    ):
+        verdict = judged(evidence(**health, feature_value=(row,)))
+        found = next(check for check in verdict.checks if check.id == "C605")
+        assert (found.state, found.needs) == (state, None if state == "pass" else "AT-03")
+
+
+def test_features_that_no_tree_uses_are_named():
+    found = check_of(judged(evidence(feature_value=(worth(used=False, worth=None, low=None, high=None),))), "C605")
+    assert (found.state, found.statistic) == ("pass", "features_that_no_tree_uses")
+    assert found.facts["names"] == "absence"
+
+
+def test_a_rare_category_blocks_by_name():
+    verdict = judged(
+        evidence(leaves={"smallest_leaf": 20, "trees": 5, "levels": [level(), level(level="Isle", rows=49)]})
+    )
+    found = [check for check in verdict.checks if check.id == "C607" and check.state == "block"]
+    assert [(check.facts["names"], check.threshold) for check in found] == [("district: Isle", 50)]
+
+
+def test_the_record_tells_what_was_found_inside_without_floats():
+    record = judged(evidence(flips=(flipped(),))).record
+    canonical_json(record)
+    assert record["flips"][0]["columns"] == "age"
+    assert record["monotone"][0]["proved"] == "true"
+    assert set(record) >= {
+        "flips",
+        "feature_value",
+        "membership",
+        "monotone",
+        "categories",
+        "reason_stability",
+        "robustness",
+    }
 
 
 def test_the_names_of_what_is_wrong_are_in_the_facts():
@@ -368,7 +506,13 @@ def test_an_unknown_required_check_is_an_error_and_named():
 def test_no_groups_at_all_is_an_error():
     verdict = judge(PASSING, None, POLICY, issued_at=NOW)
     assert verdict.state == "ERROR"
-    assert {check.id for check in verdict.checks if check.state == "error"} == {"C401", "C403", "C409"}
+    assert {check.id for check in verdict.checks if check.state == "error"} == {
+        "C401",
+        "C402",
+        "C403",
+        "C405",
+        "C409",
+    }
 
 
 def test_a_table_measured_against_other_thresholds_is_an_error():
@@ -417,7 +561,7 @@ def rule(**changes):
 def test_checks_of_probabilities_and_trees_do_not_apply_to_a_rule():
     world = {name: part for name, part in people(40_000, small=0.0).items() if name != "probability"}
     verdict = judged(rule(), measure(**world, replicates=300))
-    for id in ("C105", "C106", "C301"):
+    for id in ("C105", "C106", "C301", "C303", "C304", "C605", "C606", "C607", "C705"):
         assert (check_of(verdict, id).state, check_of(verdict, id).statistic) == ("pass", "does not apply to a rule")
     assert {check.statistic for check in verdict.checks if check.id == "C401"} == {"recall_ratio_at_k_audit"}
 
@@ -448,7 +592,7 @@ def test_a_verdict_is_written_without_floats_and_read_back():
     data = verdict.to_json()
     canonical_json(data)  # refuses floats
     assert Verdict.from_json(data).to_json() == data
-    assert data["coverage"] == {"required": list(POLICY.required), "run": sorted(BUILT), "skipped": []}
+    assert data["coverage"] == {"required": list(MODEL_CHECKS), "run": sorted(MODEL_CHECKS), "skipped": []}
     assert data["prev_verdict_sha256"] == "d" * 64
     assert verdict.payload_sha256 == sha256(canonical_json(data))
     assert judged(previous_sha256="e" * 64).payload_sha256 != verdict.payload_sha256
@@ -505,19 +649,7 @@ def states(found):
 
 
 def test_a_clean_list_passes_every_list_check():
-    assert LIST_CHECKS == (
-        "C102",
-        "C103",
-        "C202",
-        "C301",
-        "C409",
-        "C502",
-        "C601",
-        "C701",
-        "C702",
-        "C704",
-        "C801",
-    )
+    assert {"C102", "C103", "C301", "C409", "C601", "C701", "C702", "C801"} <= set(LIST_CHECKS)
     assert states(judge_list(LIST, POLICY)) == dict.fromkeys(LIST_CHECKS, "pass")
     assert states(judge_list(LIST, POLICY, ONLINE_CHECKS)) == dict.fromkeys(ONLINE_CHECKS, "pass")
 
@@ -533,6 +665,7 @@ def test_a_clean_list_passes_every_list_check():
         ("C409", {"sort_key": ("rank_score desc", "sex", "tie_key")}),
         ("C601", {"columns": ("absence.count.90d", "contacts.phone")}),
         ("C701", {"actual": {**DIGESTS, "policy": "f" * 64}}),
+        ("C704", {"determinism": {"rows": 1000, "different": 3}}),
         ("C702", {"verdict_expires_at": NOW}),
         ("C702", {"signing_keys": (key_facts("auditor"),)}),
         ("C801", {"stop_switch_set": True}),
@@ -589,7 +722,8 @@ def test_the_floor_is_the_default_policy_written_in_the_code():
             value = value[part]
         assert value == floor, key
     numbers = {name for name, value in written.items() if isinstance(value, (int, float)) and name != "schema_"}
-    numbers |= {f"{table}.{name}" for table in ("thresholds", "limits") for name in written[table]}
+    tables = ("thresholds", "limits", "retention")
+    numbers |= {f"{table}.{name}" for table in tables for name in written[table]}
     assert set(FLOOR) == numbers
     assert (POLICY.uses, POLICY.sign_roles) == (FLOOR_USES, FLOOR_SIGN_ROLES)
     assert POLICY.required_attestations == FLOOR_REQUIRED_ATTESTATIONS

@@ -77,7 +77,7 @@ class Journey:
         self.said["first"] = self.run("judge", "--run", run_id)
         first = self.said["first"][1]
         for statement in sorted(
-            {c["needs"] for c in first["checks"] if c["needs"]} & {"AT-01", "AT-05", "AT-06", "AT-07"}
+            {c["needs"] for c in first["checks"] if c["needs"]} & {"AT-01", "AT-02", "AT-04", "AT-05", "AT-06", "AT-07"}
         ):
             reasons = "Given in a test on public course data; nobody is contacted."
             self.run("attest", "--verdict", first["verdict_path"], "--id", statement, "--reasons", reasons)
@@ -223,9 +223,14 @@ def test_nothing_is_approved_with_one_signature(journey):
 
 
 def test_the_report_is_rendered_again_to_the_byte(journey, tmp_path):
-    code, said = journey.run("report", "--verdict", journey.verdict, "--to", tmp_path / "again.html")
+    code, said = journey.run("report", journey.verdict, "--out", tmp_path / "again")
     assert code == 0
-    assert Path(said["report_path"]).read_bytes() == journey.verdict.with_name("report.html").read_bytes()
+    names = ["report.fi.html", "report.sv.html", "report.en.html", "report.json", "report.csv"]
+    assert [Path(path).name for path in said["files"]] == names
+    beside = {"report.en.html": "report.html"}
+    for name in names[2:]:
+        again, first = tmp_path / "again" / name, journey.verdict.with_name(beside.get(name, name))
+        assert again.read_bytes() == first.read_bytes()
 
 
 def test_a_verdict_verifies_and_so_does_the_audit_log(journey):
@@ -353,9 +358,12 @@ def test_a_revoked_verdict_lets_no_score_leave(copy):
 
 def test_a_report_overwrites_nothing_that_is_sealed(copy):
     sealed = copy.verdict.read_bytes()
-    code, said = copy.run("report", "--verdict", copy.verdict, "--to", copy.verdict)
+    code, said = copy.run("report", copy.verdict, "--out", copy.verdict)
     assert code == 2
-    assert "exists already" in told(said)
+    assert "is not a folder" in told(said)
+    assert copy.run("report", copy.verdict, "--lang", "sv")[0] == 0
+    assert copy.verdict.with_name("report.sv.html").exists()
+    assert not copy.verdict.with_name("report.fi.html").exists()
     assert copy.verdict.read_bytes() == sealed
 
 

@@ -1,0 +1,250 @@
+"""The figures of the report by group, worked out from the verdict's cells, with small cells marked as withheld.
+
+Here is everything that the report publishes of people, as :class:`ethics.report_tables.CountTable`, so that small
+cells are withheld over all tables at once. The auditor's tables (:class:`ethics.fairness.FairnessTable`) are whole.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ethics.cells import VENTILES, Block, blocks_of
+from ethics.fairness import AT_AUDIT, AT_K, BELOW_AUDIT, EVERYONE, NO_CUT, Estimate, FairnessTable
+from ethics.group_measures import wilson
+from ethics.report_tables import CountTable
+
+GROUPS, CURVE, VENTILE = "groups", "curve", "ventiles"
+CUT_SHARES = (0.02, 0.05, 0.10, 0.15, 0.20, 0.25, 0.30, 0.35, 0.40, 0.45, 0.50)
+COUNTS = ("n", "need", "selected_k_audit", "selected_k")
+_AT = {"k_audit": AT_AUDIT, "k": AT_K}
+
+
+class Column(NamedTuple):
+    """A column of the tables by group: a count of ``FairnessTable.groups`` (no cut), or a measure at a cut."""
+
+    measure: str
+    cut: str = ""
+
+    @property
+    def key(self) -> str:
+        """As :class:`CountTable` names it."""
+        return f"{self.measure}@{self.cut}" if self.cut else self.measure
+
+
+def hidden(counts: Sequence[int], least: int) -> set[int]:
+    """Which counts of one column must be withheld, so that none of 1 … least-1 can be read or worked out.
+
+    A single hidden count follows from the total, so the next smallest is hidden with it, until the hidden ones
+    together say no more than ``least``.
+
+    >>> sorted(hidden([3, 40, 900], least=5)), hidden([40, 900], least=5)
+    ([0, 1], set())
+    """
+    chosen = {position for position, count in enumerate(counts) if 0 < count < least}
+    if not chosen:
+        return chosen
+    others = sorted((count, position) for position, count in enumerate(counts) if count and position not in chosen)
+    while others and (len(chosen) < 2 or sum(counts[position] for position in chosen) < least):
+        chosen.add(others.pop(0)[1])
+    return chosen
+
+
+def withhold(tables: Sequence[CountTable], *, least: int) -> list[CountTable]:
+    """The tables with small cells withheld: counts with what would give them away, and the rates that rest on few."""
+    return [_withheld(table, least) for table in tables]
+
+
+def _withheld(table: CountTable, least: int) -> CountTable:
+    few = set()
+    if "n" in table.counts:
+        few = {position for position, n in enumerate(table.counts["n"]) if n < least}
+    cells = {
+        (column, table.groups[position])
+        for column in table.shown
+        for position in hidden(table.counts[column], least) | few
+    }
+    for rate, base in table.rates.items():
+        for position, group in enumerate(table.groups):
+            tested = bool(table.tested) and table.tested[position]
+            counts = [table.counts[name][position] for name in base]
+            rest = [counts[1] - counts[0]] if len(counts) == 2 else []
+            if position in few or (not tested and any(0 < count < least for count in (counts[0], *rest))):
+                cells.add((rate, group))
+    return table.hiding(frozenset(cells))
+
+
+class Figures:
+    """A fairness table as the report shows it.
+
+    ``least`` is the smallest number of persons shown; ``further`` are count tables from elsewhere in the report,
+    which are withheld together with these.
+    """
+
+    def __init__(self, table: FairnessTable, least: int, further: Sequence[CountTable] = ()) -> None:
+        self.table, self.least = table, least
+        blocks = {block.attribute: block for block in blocks_of(table.cells, table.indicators)}
+        self._blocks = {name: blocks[name] for name in table.attributes}
+        built = [self._group_counts(name) for name in table.attributes]
+        if table.has_label:
+            built += [self._curve(block) for block in self._blocks.values()]
+        for block in self._blocks.values():
+            built += [self._ventiles(block, j) for j in range(len(table.indicators))]
+        masked = withhold([*built, *further], least=least)
+        self.counts = {(one.name, one.attribute): one for one in masked}
+
+    @cached_property
+    def groups(self) -> dict[str, list[dict[str, Any]]]:
+        """The rows of ``FairnessTable.groups`` by attribute."""
+        rows: dict[str, list[dict[str, Any]]] = {}
+        for row in self.table.groups.iter_rows(named=True):
+            rows.setdefault(row["attribute"], []).append(row)
+        return rows
+
+    def columns(self) -> tuple[list[Column], list[Column], list[Column]]:
+        """Columns of the three tables by group: at k*, at k, and what else was measured."""
+        table = self.table
+        above = [Column("selected_k_audit"), Column("selected_k")]
+        if not table.has_label:
+            return [Column("n"), *above], [], []
+        first = [Column("n"), Column("need"), above[0], Column("recall", AT_AUDIT), Column("recall_ratio", AT_AUDIT)]
+        first.append(Column("false_omission_rate", AT_AUDIT))
+        if table.has_probability:
+            first += [Column("observed_to_expected", NO_CUT), Column("observed_to_expected", BELOW_AUDIT)]
+        second = [above[1], Column("recall", AT_K), Column("recall_ratio", AT_K), Column("precision", AT_K)]
+        second += [Column(f"need_at_score:{name}", AT_AUDIT) for name in table.indicators]
+        measured = dict.fromkeys(
+            Column(measure, cut)
+            for attribute, measure, cut in table.table.select("attribute", "measure", "cut").iter_rows()
+            if attribute != EVERYONE
+        )
+        third = [column for column in measured if column in FURTHER]
+        return first, second, third
+
+    def count(self, attribute: str, group: str, measure: str) -> int | None:
+        """A count of a group, or None where it is withheld."""
+        counts = self.counts[GROUPS, attribute]
+        if counts.is_hidden(measure, group):
+            return None
+        return counts.counts[measure][counts.groups.index(group)]
+
+    def estimate(self, attribute: str, group: str, column: Column) -> Estimate | None:
+        """An estimate of a group, or None where it is withheld."""
+        if self.counts[GROUPS, attribute].is_hidden(column.key, group):
+            return None
+        return self.table.get(attribute, group, column.measure, column.cut)
+
+    def _group_counts(self, attribute: str) -> CountTable:
+        rows = self.groups[attribute]
+        names = tuple(str(row["group"]) for row in rows)
+        counts = {name: tuple(int(row[name]) for row in rows) for name in COUNTS if rows[0].get(name) is not None}
+        rates: dict[str, tuple[str, ...]] = {}
+        sums: list[tuple[str, tuple[str, ...]]] = []
+        for end, cut in _AT.items():
+            taken = counts[f"selected_{end}"]
+            counts[f"below_{end}"] = tuple(n - part for n, part in zip(counts["n"], taken, strict=True))
+            sums.append(("n", (f"selected_{end}", f"below_{end}")))
+            if "need" not in counts:
+                continue
+            found = tuple(self.table.get(attribute, name, "recall", cut).people for name in names)
+            counts[f"found_{end}"] = found
+            counts[f"missed_{end}"] = tuple(n - part for n, part in zip(counts["need"], found, strict=True))
+            sums.append(("need", (f"found_{end}", f"missed_{end}")))
+            rates |= {f"{name}@{cut}": (f"found_{end}", "need") for name in ("recall", "recall_ratio")}
+            rates[f"missed_residents@{cut}"] = (f"found_{end}", "need")
+            rates[f"precision@{cut}"] = (f"found_{end}", f"selected_{end}")
+            rates[f"false_omission_rate@{cut}"] = (f"missed_{end}", f"below_{end}")
+        if "need" in counts:
+            rates |= {f"observed_to_expected@{NO_CUT}": ("need",)}
+            rates |= {f"observed_to_expected@{BELOW_AUDIT}": ("missed_k_audit",)}
+            rates |= {column.key: ("need",) for column in FURTHER if column.key not in rates}
+        for name in self.table.indicators:
+            expected = tuple(self.table.get(attribute, group, f"need_at_score:{name}", AT_AUDIT).n for group in names)
+            counts[f"expected:{name}"] = expected
+            rates[f"need_at_score:{name}@{AT_AUDIT}"] = (f"expected:{name}",)
+        shown = tuple(name for name in COUNTS if name in counts)
+        totals = {name: sum(values) for name, values in counts.items()}
+        tested = tuple(bool(row["testable"]) for row in rows)
+        return CountTable(GROUPS, attribute, names, counts, totals, shown, tuple(sums), rates, tested)
+
+    # What other cuts would find
+
+    def _curve(self, block: Block) -> CountTable:
+        """People in need above each cut, by group; a step of fewer than ``least`` people is not told."""
+        persons = np.cumsum(block.count.sum(axis=(0, 2)))
+        need = block.count[..., 1].sum(axis=1)
+        edges = np.searchsorted(persons, np.array(CUT_SHARES) * persons[-1], side="right")
+        found = np.concatenate([np.zeros((need.size, 1)), np.cumsum(block.count[..., 1], axis=1)], axis=1)[:, edges]
+        cuts = tuple(f"{share:g}" for share in CUT_SHARES)
+        counts: dict[str, tuple[int, ...]] = {}
+        for g, group in enumerate(block.groups):
+            counts[f"found:{group}"] = tuple(round(float(x)) for x in found[g])
+            counts[f"need:{group}"] = (round(float(need[g])),) * len(cuts)
+        rates = {group: (f"found:{group}", f"need:{group}") for group in block.groups}
+        table = CountTable(CURVE, block.attribute, cuts, counts, {}, (), (), rates)
+        return table.hiding(self._steps_too_small(block.groups, found, need, cuts))
+
+    def _steps_too_small(
+        self, groups: Sequence[str], found: Any, need: Any, cuts: Sequence[str]
+    ) -> frozenset[tuple[str, str]]:
+        """Points that would tell of a handful of people between two cuts, or in one group against all others."""
+        before, hide = np.zeros(len(groups)), set()
+        for position, cut in enumerate(cuts):
+            step, left = found[:, position] - before, need - found[:, position]
+            small = {g for g in range(len(groups)) if 0 < step[g] < self.least or 0 < left[g] < self.least}
+            small |= {g for g in range(len(groups)) if need[g] < self.least}
+            if len(small) == 1 and len(groups) > 1:
+                small.add(int(min((need[g], g) for g in range(len(groups)) if g not in small)[1]))
+            for g in range(len(groups)):
+                if g in small:
+                    hide.add((groups[g], cut))
+                else:
+                    before[g] = found[g, position]
+        return frozenset(hide)
+
+    def curve(self, attribute: str, group: str, cut: int) -> Estimate | None:
+        """Recall of a group if the ranking were cut at ``CUT_SHARES[cut]``, or None where it is withheld."""
+        counts = self.counts[CURVE, attribute]
+        if counts.is_hidden(group, counts.groups[cut]):
+            return None
+        return self._rate(counts.counts[f"found:{group}"][cut], counts.counts[f"need:{group}"][cut])
+
+    # Need by score
+
+    def _ventiles(self, block: Block, indicator: int) -> CountTable:
+        """People with one indicator by ventile of the score, a column for each group."""
+        counts: dict[str, tuple[int, ...]] = {}
+        for g, group in enumerate(block.groups):
+            counts[f"events:{group}"] = tuple(round(float(x)) for x in block.events[g, :, indicator])
+            counts[f"n:{group}"] = tuple(round(float(x)) for x in block.by_ventile[g])
+        rates = {group: (f"events:{group}", f"n:{group}") for group in block.groups}
+        ventiles = tuple(str(ventile + 1) for ventile in range(VENTILES))
+        attribute = f"{block.attribute} / {self.table.indicators[indicator]}"
+        few = frozenset(
+            (group, ventiles[v])
+            for group in block.groups
+            for v in range(VENTILES)
+            if 0 < counts[f"n:{group}"][v] < self.least
+        )
+        return CountTable(VENTILE, attribute, ventiles, counts, {}, (), (), rates).hiding(few)
+
+    def ventile(self, attribute: str, indicator: str, group: str, ventile: int) -> Estimate | None:
+        """Share of a group with an indicator in a ventile (0 = highest scores), or None where it is withheld."""
+        counts = self.counts[VENTILE, f"{attribute} / {indicator}"]
+        if counts.is_hidden(group, counts.groups[ventile]):
+            return None
+        return self._rate(counts.counts[f"events:{group}"][ventile], counts.counts[f"n:{group}"][ventile])
+
+    def _rate(self, hits: int, n: int) -> Estimate:
+        low, high = wilson(hits, n, self.table.design_effect)
+        return Estimate(hits / n if n else math.nan, low, high, math.nan, n, hits)
+
+
+# Measures that are told when they were measured, each with its text in messages ``fairness.measures``.
+FURTHER: Mapping[Column, str] = {
+    Column("selection_rate", AT_AUDIT): "share",
+}

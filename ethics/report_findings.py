@@ -1,0 +1,178 @@
+"""The checks in the report: what must be done, the ten core checks, the rest by principle, and the law behind each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from ethics.checks import BUILT
+from ethics.principles import PRINCIPLES, Principle
+from ethics.report_document import Cell, Column, Row, Section, Table, ToDo, number_cell, words
+from ethics.report_text import Language, machine
+from ethics.verdict import Check, Verdict
+
+WORST_FIRST = ("error", "block", "needs_attestation", "inconclusive", "not_testable", "warn", "pass")
+_HEADS = ("id", "title", "group", "state", "statistic", "value", "threshold", "needs")
+_MORE = re.compile(r" and (\d+) more$")
+
+
+def to_do(verdict: Verdict, t: Language, owner: str) -> list[ToDo]:
+    """One item for each check and case that fails, worst first, its groups beneath it."""
+    items: dict[tuple[str, str], list[Check]] = {}
+    for state in WORST_FIRST[:-1]:
+        for check in verdict.checks:
+            if check.state == state and not check.attested_by:
+                items.setdefault((check.id, check.message_id), []).append(check)
+    return [_to_do_item(checks, t, owner) for checks in items.values()]
+
+
+def _to_do_item(checks: Sequence[Check], t: Language, owner: str) -> ToDo:
+    first = checks[0]
+    case = first.message_id.split(".")[1]
+    is_error = first.state == "error"
+    keys = (
+        ("error.what", "error.do") if is_error else (f"checks.{first.id}.what.{case}", f"checks.{first.id}.do.{case}")
+    )
+    facts = {"columns": t("page.none"), "indicators": "", "rival": "", "names": "", **first.facts}
+    facts = {name: _in_words(name, value, t) for name, value in facts.items()}
+    together = {str(check.facts.get("indicators", "")) for check in checks} - {""}
+    facts["indicators"] = ", ".join(sorted({part for names in together for part in names.split(", ")}))
+    return ToDo(
+        id=first.id,
+        state=first.state,
+        what=t("todo.message", id=first.id, what=t(keys[0], **facts)),
+        wrong=str(first.facts.get("wrong", "")) if is_error else "",
+        lines=[line for line in (_line(check, t) for check in checks) if line],
+        do=t(keys[1], **facts),
+        lifted=t("todo.lifted", id=first.needs, who=t(f"who.{first.needs}")) if first.needs else "",
+        owner=t("todo.owner", owner=owner),
+    )
+
+
+def _in_words(name: str, value: Any, t: Language) -> str:
+    """A fact of a check in the report's language, as far as it is not a name."""
+    if isinstance(value, int):
+        return t.count(value)
+    if name == "rival":
+        return rival_name(str(value), t)
+    return _MORE.sub(lambda more: t("page.more", n=t.count(int(more[1]))), str(value))
+
+
+def rival_name(name: str, t: Language) -> str:
+    """What a model is compared with."""
+    return t(f"model.rivals.{name}") if t.has(f"model.rivals.{name}") else name.replace("_", " ")
+
+
+def _line(check: Check, t: Language) -> str:
+    """Group · value (interval) against threshold · who is affected."""
+    parts = [t.group_of(check.group)] if check.group else []
+    if check.value is not None and check.threshold is not None and check.state != "error":
+        interval = t.interval(check.low, check.high)
+        key = "todo.numbers" if interval else "todo.numbers_no_interval"
+        numbers = t(key, value=t.number(check.value), interval=interval, threshold=t.number(check.threshold))
+        parts.append(f"{_statistic(check, t)}: {numbers}")
+    if check.facts.get("missed"):
+        low, missed, high = (t.count(int(check.facts[name])) for name in ("missed_low", "missed", "missed_high"))
+        parts.append(t("todo.affected", missed=missed, low=low, high=high))
+    return " · ".join(parts)
+
+
+def _statistic(check: Check, t: Language) -> str:
+    """A statistic's name; one that names a column or an indicator after a colon keeps that name."""
+    name, colon, of = check.statistic.partition(":")
+    return t(f"statistics.{name}") + (f": {of}" if colon else "")
+
+
+def checks_chapter(verdict: Verdict, t: Language) -> Section:
+    """First the core checks in one table, then the rest principle by principle."""
+    tables = []
+    core = [id for id, check in BUILT.items() if check.core]
+    ran = {check.id for check in verdict.checks}
+    if ran & set(core):
+        tables.append(_table("core", t("checks_table.core"), verdict, [id for id in core if id in ran], t))
+    parts = []
+    for principle in PRINCIPLES:
+        rest = [id for id in principle.checks if id in ran and id not in core]
+        if rest:
+            name = principle_name(principle, t)
+            table = _table(f"checks-{principle.id}", t("checks_table.caption", principle=name), verdict, rest, t)
+            parts.append(Section(f"principle-{principle.id}", name, tables=[table]))
+    missing = sorted({id for principle in PRINCIPLES for id in principle.checks} - set(BUILT))
+    unknown = sorted(ran - {id for principle in PRINCIPLES for id in principle.checks})
+    if unknown:
+        tables.append(_table("checks-other", t("checks_table.other"), verdict, unknown, t))
+    paragraphs = [t("checks_table.intro")]
+    if missing:
+        paragraphs.append(t("checks_table.not_built", ids=", ".join(missing)))
+    return Section("checks", t("checks_table.heading"), paragraphs, tables=tables, parts=parts)
+
+
+def principle_name(principle: Principle, t: Language) -> str:
+    """A principle's name; a Finnish one that is our own translation is marked."""
+    name = f"{principle.id} {getattr(principle, t.language, principle.en)}"
+    return name if t.language != "fi" or principle.fi_is_quoted else t("trace.unconfirmed", name=name)
+
+
+def _table(id: str, caption: str, verdict: Verdict, ids: Sequence[str], t: Language) -> Table:
+    """Checks worst first; the passing groups of one check as one row."""
+    rows: list[Row] = []
+    for state in WORST_FIRST:
+        for check_id in ids:
+            here = [check for check in verdict.checks if check.id == check_id and check.state == state]
+            if state == "pass" and len(here) > 1:
+                rows.append(_row(here[0], t, t("checks_table.summary", n=t.count(len(here)))))
+            else:
+                rows += [_row(check, t) for check in here]
+    columns = [Column(name, t(f"checks_table.{name}"), name in ("value", "threshold")) for name in _HEADS]
+    return Table(id, caption, columns, rows)
+
+
+def _row(check: Check, t: Language, together: str = "") -> Row:
+    attribute, sign, group = (check.group or "").partition("=")
+    value = threshold = Cell("", is_number=True)
+    if check.value is not None and not together:
+        value = number_cell(check.value, t, check.low, check.high)
+    if check.threshold is not None and not together:
+        threshold = Cell(t.number(check.threshold), machine(check.threshold), is_number=True)
+    word = t(f"states.{check.state}")
+    word = t("states.attested", state=word) if check.attested_by else word
+    cells = [
+        words(check.id),
+        words(t(f"checks.{check.id}.title") if check.id in BUILT else ""),
+        words(together or (t.group_of(check.group) if check.group else ""), "" if together else check.group or ""),
+        Cell(word, check.state, state=check.state),
+        words("" if together else _statistic(check, t), check.statistic),
+        value,
+        threshold,
+        words(check.needs or ""),
+    ]
+    named = sign and not together
+    return Row(cells, attribute if named else "", group if named else "")
+
+
+def trace_chapter(verdict: Verdict, t: Language) -> Section:
+    """Principle × check × law."""
+    states: dict[str, str] = {}
+    for state in reversed(WORST_FIRST):
+        states |= {check.id: state for check in verdict.checks if check.state == state}
+    rows = []
+    for principle in PRINCIPLES:
+        name = principle_name(principle, t)
+        for id in principle.checks:
+            if id in BUILT and id in states:
+                word = t(f"states.{states[id]}")
+                rows.append(
+                    Row(
+                        [
+                            words(id),
+                            words(name, principle.id),
+                            words(t(f"checks.{id}.title")),
+                            words(t(f"checks.{id}.law")),
+                            Cell(word, states[id], state=states[id]),
+                        ]
+                    )
+                )
+    columns = [Column(id, t(f"trace.{id}")) for id in ("check", "principle", "title", "law", "state")]
+    table = Table("trace-table", t("trace.caption"), columns, rows)
+    return Section("trace", t("trace.heading"), [t("trace.note")], tables=[table])

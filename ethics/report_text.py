@@ -1,0 +1,170 @@
+"""The words and numbers of the report in one language: texts by key, figures and dates as its readers write them."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ethics.refusals import BadInput, Fault
+
+MESSAGES = Path(__file__).resolve().parent / "messages"
+LANGUAGES = ("fi", "sv", "en")
+NBSP = "\u00a0"
+PER_CENT = f"{NBSP}%"
+_IN_PARTS = {"checks": MESSAGES / "checks", "records": MESSAGES / "records"}
+_MARKS = {"fi": (",", NBSP), "sv": (",", NBSP), "en": (".", ",")}
+
+
+class Language:
+    """The texts of one language by dotted key; remembers which were used.
+
+    Raises
+    ------
+    BadInput
+        A language the report is not written in.
+
+    >>> fi, en = Language("fi"), Language("en")
+    >>> fi.number(1234.5), en.number(1234.5), fi.percent(0.295)
+    ('1\\xa0234,50', '1,234.50', '29,5\\xa0%')
+    """
+
+    def __init__(self, language: str) -> None:
+        self.language = language
+        self._texts = _messages(language)
+        self._decimal, self._thousand = _MARKS.get(language, _MARKS["en"])
+        self.used: set[str] = set()
+
+    def __call__(self, key: str, /, **names: object) -> str:
+        """The text of a key, with its names filled in."""
+        self.used.add(key)
+        return self._texts[key].format(**names) if names else self._texts[key]
+
+    def has(self, key: str) -> bool:
+        """Whether there is a text of that key."""
+        return key in self._texts
+
+    def all(self, key: str) -> list[str]:
+        """The texts of a list."""
+        names = [name for name in self._texts if name.startswith(f"{key}.")]
+        return [self(name) for name in names]
+
+    def of(self, texts: Any) -> str:
+        """What somebody wrote in three languages, in this one; what they wrote in one, as it is."""
+        return str(texts.get(self.language) or "") if isinstance(texts, Mapping) else str(texts)
+
+    # Names of groups: plain where there is a plain name, else as the data have them
+
+    def attribute(self, name: str) -> str:
+        """An attribute's name; of a crossing, the names of what is crossed."""
+        parts = name.split(" × ")
+        return " × ".join(self._plain(f"attributes.{part}", part) for part in parts)
+
+    def group(self, attribute: str, group: str) -> str:
+        """A group's name within its attribute."""
+        attributes, groups = attribute.split(" × "), group.split(" × ")
+        if len(attributes) != len(groups):
+            return group
+        return " × ".join(
+            self._plain(f"groups.{of}.{name}", self._plain(f"groups.any.{name}", name))
+            for of, name in zip(attributes, groups, strict=True)
+        )
+
+    def group_of(self, reference: str) -> str:
+        """``attribute=group``, as checks name a group, in words."""
+        attribute, sign, group = reference.partition("=")
+        if not sign:
+            return self.attribute(reference)
+        return self("page.group_of", attribute=self.attribute(attribute), group=self.group(attribute, group))
+
+    def _plain(self, key: str, otherwise: str) -> str:
+        return self(key) if self.has(key) else otherwise
+
+    # Numbers
+
+    def count(self, n: float) -> str:
+        """A whole number with its thousands apart."""
+        return self._written(f"{n:,.0f}")
+
+    def number(self, value: float) -> str:
+        """A number as people read it: two decimals, or none when it is whole; one digit of a tiny one."""
+        if value == round(value):
+            return self.count(value)
+        return self._written(f"{value:,.2f}" if abs(value) >= 0.005 else f"{value:.1g}")
+
+    def percent(self, share: float, decimals: int = 1) -> str:
+        """A share, in per cent with one decimal."""
+        return self._written(f"{100 * share:.{decimals}f}") + PER_CENT
+
+    def interval(self, low: float | None, high: float | None, show: Any = None) -> str:
+        """Both bounds, or nothing where there is none."""
+        if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+            return ""
+        show = show or self.number
+        return self("page.interval", low=show(low).removesuffix(PER_CENT), high=show(high))
+
+    def _written(self, plain: str) -> str:
+        marks = {",": self._thousand, ".": self._decimal, "-": "\u2212"}
+        return "".join(marks.get(sign, sign) for sign in plain) if "e" not in plain else plain
+
+    # Dates
+
+    def day(self, day: date) -> str:
+        """A day, its month in words."""
+        return self("dates.day", day=day.day, month=self(f"dates.months.{day.month - 1}"), year=day.year)
+
+    def moment(self, moment: datetime) -> str:
+        """A moment, with its time zone."""
+        return self("dates.moment", day=self.day(moment), hour=moment.hour, minute=f"{moment:%M}", zone=f"{moment:%Z}")
+
+
+def machine(value: float) -> str:
+    """As precise as what is shown: more digits of a rate would give away the counts that are withheld."""
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def languages() -> list[str]:
+    """The languages the report is written in."""
+    return sorted(file.stem for file in MESSAGES.glob("*.toml"))
+
+
+@cache
+def record_layouts() -> dict[str, Mapping[str, Any]]:
+    """How each table of a verdict's record is shown, by its name (``messages/records/<name>.toml``)."""
+    files = sorted((MESSAGES / "records").glob("*.toml"))
+    return {file.stem: tomllib.loads(file.read_text("utf-8")) for file in files}
+
+
+@cache
+def _messages(language: str) -> dict[str, str]:
+    path = MESSAGES / f"{language}.toml"
+    if not path.exists():
+        raise BadInput(
+            Fault(
+                "language",
+                f"is {language!r}, and the report is not written in it",
+                f"Give one of: {', '.join(languages())}",
+            )
+        )
+    texts = dict(_flat(tomllib.loads(path.read_text("utf-8"))))
+    for kind, folder in _IN_PARTS.items():
+        for file in sorted(folder.glob("*.toml")):
+            for key, text in _flat(tomllib.loads(file.read_text("utf-8"))):
+                name, _, written_in = key.rpartition(".")
+                if written_in == language:
+                    texts[f"{kind}.{file.stem}.{name}"] = text
+    return texts
+
+
+def _flat(table: Any, prefix: str = "") -> Iterable[tuple[str, str]]:
+    items = enumerate(table) if isinstance(table, list) else table.items()
+    for name, value in items:
+        key = f"{prefix}{name}"
+        if isinstance(value, str):
+            yield key, value
+        elif isinstance(value, Mapping | list):
+            yield from _flat(value, f"{key}.")

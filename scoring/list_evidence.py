@@ -1,0 +1,163 @@
+"""What the gate is shown of a list before it leaves: its groups, reasons, columns, sources, and what is stored."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from ethics.cells import cells_from_bytes
+from ethics.digests import sha256
+from ethics.list_composition import audited_composition, week_columns
+from ethics.population_stability import counts_like
+from ethics.refusals import Fault, NotTrusted
+from models.need_parts import written
+from scoring.reasons import Reason, Words
+
+if TYPE_CHECKING:
+    from ethics.groups import GroupRegister
+    from features.city import City
+    from models.need import Need
+    from scoring.scorer import Scorer, Scores
+
+_TEMPLATES = ("measures", "windows", "typical", "reasons")
+_PLACEHOLDER = re.compile(r"\{[^}]*\}")
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a list is compared with beyond its own scores.
+
+    Attributes
+    ----------
+    groups : GroupRegister
+        The city's audit groups, opened for the gate alone; only counts leave it.
+    cells : bytes
+        The file of cells of the verdict in use.
+    stored : sequence of {kind, where, n, oldest_days}
+        What lies stored of persons, by kind (check C610).
+    """
+
+    groups: GroupRegister
+    cells: bytes
+    stored: Sequence[Mapping[str, Any]]
+
+
+def list_facts(
+    scores: Scores,
+    scorer: Scorer,
+    city: City,
+    surroundings: Surroundings,
+    *,
+    placed: pl.DataFrame,
+    out: Collection[str],
+    listed: Collection[str],
+    reasons: Iterable[tuple[str, Sequence[Reason]]],
+    language: str,
+) -> dict[str, Any]:
+    """The fields of :class:`ethics.case.ListEvidence` that only a list has.
+
+    Parameters
+    ----------
+    placed : polars.DataFrame
+        Everybody scored, first rank first: ``person_id``, ``raw``, ``score``, ``unit_id`` (null: not known).
+    out : collection of str
+        Who objects or rests, and so is on no list.
+    listed : collection of str
+    reasons : iterable of (unit_id, reasons of one person)
+
+    Raises
+    ------
+    NotTrusted
+        The cells are not those of the verdict.
+    """
+    need, verdict = scorer.need, scorer.verified.verdict
+    judged = verdict.subject.get("cells")
+    found = sha256(surroundings.cells)
+    if found != judged:
+        wrong = f"have SHA-256 {found[:12]}…, and {str(judged)[:12]}… were judged"
+        raise NotTrusted(Fault("cells", wrong, "Restore the file of cells that was written with the verdict"))
+    scope = verdict.scope
+    people = placed.select("person_id", "raw", "score", "unit_id").with_columns(
+        is_out=pl.col("person_id").is_in(list(out)) | pl.col("unit_id").is_null(),
+        is_listed=pl.col("person_id").is_in(list(listed)),
+    )
+    people, columns, ties = week_columns(people, int(scope["measured_k_audit"]) / int(scope["measured_n"]))
+    reference = verdict.record.get("reference")
+    return {
+        "notice": _notice(need),
+        "reasons": _distinct(reasons),
+        "reason_words": reason_words(need, language),
+        "declared_attributes": [feature.attribute for feature in need.features if feature.attribute],
+        "shown_columns": shown_columns(need),
+        "list_columns": need.list.columns,
+        "visible_to": {feature.name: tuple(feature.visible_to or ()) for feature in need.features},
+        "service": need.service,
+        "week": surroundings.groups.sums(people, columns),
+        "ties": ties,
+        "audited": audited_composition(cells_from_bytes(surroundings.cells), int(scope["measured_k_audit"])),
+        "design_effect": float(verdict.subject["design_effect"]),
+        "reference": reference,
+        "today": None if reference is None else _today(scores, reference),
+        "stored": surroundings.stored,
+        "purposes": [
+            {"source": source, "allowed": city.purposes.get(source)}
+            for source in dict.fromkeys(feature.source for feature in need.features if feature.source)
+        ],
+        "run_purposes": (need.service, need.id),
+    }
+
+
+def shown_columns(need: Need) -> list[str]:
+    """The columns a unit sees: place and person, and those the need's ``[list] columns`` name (check C609)."""
+    return ["rank", "person", *need.list.columns]
+
+
+def reason_words(need: Need, language: str) -> frozenset[str]:
+    """Every word a reason of this need may be made of: templates, plain names, declared categories (check C305).
+
+    >>> from types import SimpleNamespace
+    >>> "typical" in reason_words(SimpleNamespace(features=()), "en")
+    True
+    """
+    texts = [
+        _PLACEHOLDER.sub(" ", text)
+        for key, text in Words.of(language).texts.items()
+        if key.partition(".")[0] in _TEMPLATES
+    ]
+    for feature in need.features:
+        plain = getattr(feature.plain, language) if feature.plain else feature.name.replace("_", " ")
+        texts += [plain, *(feature.categories or ())]
+    words: set[str] = set()
+    for text in texts:
+        for token in text.split():
+            bare = token.strip("():,.;!?%\"'").casefold()
+            words |= {bare, *re.findall(r"[^\W\d_]+", bare)}
+    return frozenset(words - {""})
+
+
+def _notice(need: Need) -> dict[str, str | None]:
+    """Channel → text. No register of contacts is opened, so a unit may call or write: both are asked for."""
+    notice = need.notice
+    return {
+        "phone": None if notice is None else written(notice.phone),
+        "letter": None if notice is None else written(notice.letter),
+    }
+
+
+def _distinct(reasons: Iterable[tuple[str, Sequence[Reason]]]) -> list[dict[str, Any]]:
+    seen = dict.fromkeys((unit, reason) for unit, told in reasons for reason in told)
+    return [
+        {"unit": unit, "text": reason.text, "source": reason.source, "feature": reason.feature} for unit, reason in seen
+    ]
+
+
+def _today(scores: Scores, reference: Mapping[str, Any]) -> dict[str, Any]:
+    raw = np.empty(len(scores.matrix.X))
+    raw.fill(np.nan)
+    raw[scores.frame["row"].to_numpy()] = scores.frame["raw"].to_numpy()
+    return counts_like(reference, raw[~np.isnan(raw)], scores.matrix.names, scores.matrix.X)

@@ -1,0 +1,88 @@
+"""The story of a report: every file that is written from a verdict, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ethics.refusals import BadInput, Fault, NotTrusted
+from ethics.whole_file import write_whole
+from serving.approval import bytes_of, read_verdict
+from serving.home import CELLS, REPORT, Home
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from ethics.verdict import Verdict
+
+
+def write_everything(
+    verdict: Verdict, cells: pl.DataFrame | None, folder: Path, languages: Sequence[str] | None = None
+) -> list[Path]:
+    """Write the report of a verdict into a folder: its pages and their JSON and CSV twins.
+
+    Whatever else is made from a verdict alone is added here, so that ``judge`` and ``report`` write the same.
+
+    Parameters
+    ----------
+    languages : sequence of str, optional
+        Pages in these languages as ``report.<language>.html``; all of them without it.
+
+    Returns
+    -------
+    list of Path
+        The files, pages first; the same verdict and cells give the same bytes.
+    """
+    from ethics.report import render_all
+    from ethics.report_text import LANGUAGES
+
+    wanted = {f"report.{language}.html" for language in languages or LANGUAGES}
+    made = render_all(verdict, cells)
+    kept = {name: text for name, text in made.items() if name in wanted or not name.endswith(".html")}
+    for name, text in kept.items():
+        write_whole(folder / name, text.encode())
+    return [folder / name for name in kept]
+
+
+def write_beside_verdict(verdict: Verdict, cells: pl.DataFrame | None, folder: Path, language: str) -> None:
+    """What ``judge`` leaves beside a verdict: one page, ``report.html``, and the JSON and CSV twins."""
+    from ethics.report import render_all
+
+    for name, text in render_all(verdict, cells).items():
+        if name == f"report.{language}.html":
+            write_whole(folder / REPORT, text.encode())
+        elif not name.endswith(".html"):
+            write_whole(folder / name, text.encode())
+
+
+def report_verdict(
+    home: Home, verdict_path: Path, languages: Sequence[str] | None = None, out: Path | None = None
+) -> dict[str, Any]:
+    """Render every form of a verdict's report again, from verdict and cells.
+
+    Raises
+    ------
+    NotTrusted
+        The verdict is signed by nobody trusted, or the cells beside it are not those it was judged on.
+    BadInput
+        ``out`` is no folder.
+    """
+    from ethics.cells import cells_from_bytes
+    from ethics.digests import sha256
+
+    verdict = read_verdict(home, verdict_path, datetime.now(UTC))
+    folder = out or verdict_path.parent
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(Fault(str(folder), "is not a folder", "Give the path of a folder"))
+    judged, cells = verdict.subject.get("cells"), None
+    if judged is not None:
+        content = bytes_of(verdict_path.with_name(CELLS))
+        if sha256(content) != judged:
+            wrong = f"have SHA-256 {sha256(content)[:12]}…, the verdict names {str(judged)[:12]}…"
+            raise NotTrusted(Fault("cells", wrong, "Take the file of cells that was judged"))
+        cells = cells_from_bytes(content)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = write_everything(verdict, cells, folder, languages)
+    return {"verdict_id": verdict.verdict_id, "files": [str(path) for path in files], "report_path": str(files[0])}
