@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -123,6 +123,28 @@ def count_crossings(
         if listing is not None:
             blocks.append(listing)
     return blocks
+
+
+def crossed_groups(sizes: Sequence[Mapping[str, object]], cells: pl.DataFrame) -> pl.DataFrame:
+    """One row per crossed group: those measured, and those only listed."""
+    import polars as pl
+
+    schema: dict[str, Any] = dict.fromkeys(("attribute", "group", "kind"), pl.String)
+    schema |= {"n": pl.Int64, "need": pl.Int64, "expected": pl.Float64}
+    schema |= {"selected_k": pl.Int64, "selected_k_audit": pl.Int64, "testable": pl.Boolean}
+    measured = pl.DataFrame(
+        [{**row, "kind": "pooled" if row["group"] == POOLED else "tested"} for row in sizes], schema=schema
+    )
+    count = pl.col("n").filter(pl.col("label") == 1).sum()
+    listed = (
+        cells.filter(pl.col("bin") == LISTED)
+        .group_by("attribute", "group", maintain_order=True)
+        .agg(pl.col("n").sum(), need=count, expected=pl.col("sum_probability").sum())
+        .with_columns(kind=pl.lit("small"), testable=pl.lit(False))
+    )
+    if cells["sum_probability"].null_count() == cells.height:
+        listed = listed.with_columns(expected=pl.col("need").cast(pl.Float64))
+    return pl.concat([measured, listed], how="diagonal_relaxed").select(*schema)
 
 
 def _coarse(bins: Ints, cuts: Cuts, design_effect: float) -> Ints:

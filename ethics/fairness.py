@@ -13,13 +13,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ethics.cells import (
     INDICATOR,
-    LISTED,
     Coded,
     Cuts,
     Rows,
@@ -27,12 +26,12 @@ from ethics.cells import (
     bins_of_ranks,
     blocks_of,
     cells_as_bytes,
-    coded,
     count_cells,
     rank_order,
 )
-from ethics.crossings import POOLED, SIGN, all_crossings, count_crossings, crossable, is_crossing, left_out
+from ethics.crossings import POOLED, all_crossings, count_crossings, crossable, crossed_groups, left_out
 from ethics.digests import sha256
+from ethics.fairness_input import checked_columns
 from ethics.group_measures import (
     ABOVE_AUDIT,
     AT_AUDIT,
@@ -54,7 +53,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import polars as pl
 
-    from ethics.cells import Floats
 
 __all__ = [
     "ABOVE_AUDIT",
@@ -204,7 +202,7 @@ def measure(
     >>> table.get("sex", "m", "recall", "k").value
     0.5
     """
-    columns = _checked_columns(label, groups, score, selected, probability, indicators, cuts)
+    columns = checked_columns(label, groups, score, selected, probability, indicators, cuts)
     n = columns.n
     if score is not None:
         assert cuts is not None
@@ -364,7 +362,7 @@ def tabulate(
     return FairnessTable(
         table=pl.DataFrame(rows, schema=columns, orient="row"),
         groups=groups,
-        crossings=_crossed_groups(crossed, cells),
+        crossings=crossed_groups(crossed, cells),
         cells=cells,
         cuts=cuts,
         thresholds=thresholds,
@@ -378,28 +376,6 @@ def tabulate(
         has_probability=has_probability,
         fair_worlds_pass=fair,
     )
-
-
-def _crossed_groups(sizes: Sequence[Mapping[str, object]], cells: pl.DataFrame) -> pl.DataFrame:
-    """One row per crossed group: those measured, and those only listed."""
-    import polars as pl
-
-    schema: dict[str, Any] = dict.fromkeys(("attribute", "group", "kind"), pl.String)
-    schema |= {"n": pl.Int64, "need": pl.Int64, "expected": pl.Float64}
-    schema |= {"selected_k": pl.Int64, "selected_k_audit": pl.Int64, "testable": pl.Boolean}
-    measured = pl.DataFrame(
-        [{**row, "kind": "pooled" if row["group"] == POOLED else "tested"} for row in sizes], schema=schema
-    )
-    count = pl.col("n").filter(pl.col("label") == 1).sum()
-    listed = (
-        cells.filter(pl.col("bin") == LISTED)
-        .group_by("attribute", "group", maintain_order=True)
-        .agg(pl.col("n").sum(), need=count, expected=pl.col("sum_probability").sum())
-        .with_columns(kind=pl.lit("small"), testable=pl.lit(False))
-    )
-    if cells["sum_probability"].null_count() == cells.height:
-        listed = listed.with_columns(expected=pl.col("need").cast(pl.Float64))
-    return pl.concat([measured, listed], how="diagonal_relaxed").select(*schema)
 
 
 def _by_fairlearn(
@@ -457,66 +433,6 @@ _SHARES: dict[str, Any] = {
     "precision": partial(_share, of=lambda y, taken: taken, hits=lambda y, taken: y),
     "false_omission_rate": partial(_share, of=lambda y, taken: 1 - taken, hits=lambda y, taken: y),
 }
-
-
-class _Columns(NamedTuple):
-    n: int
-    label: Floats | None
-    probability: Floats | None
-    indicators: dict[str, npt.NDArray[np.bool_]]
-
-    def coded(self, groups: Mapping[str, npt.ArrayLike], kept: npt.NDArray[np.int64]) -> dict[str, Coded]:
-        """The groups as numbers, of the rows kept and in their order."""
-        found = {}
-        for name, values in groups.items():
-            names, member = coded(name, values, self.n)
-            found[name] = Coded(names, member[kept])
-        return found
-
-
-def _checked_columns(
-    label: npt.ArrayLike | None,
-    groups: Mapping[str, npt.ArrayLike],
-    score: npt.ArrayLike | None,
-    selected: npt.ArrayLike | None,
-    probability: npt.ArrayLike | None,
-    indicators: Mapping[str, npt.ArrayLike] | None,
-    cuts: Cuts | None,
-) -> _Columns:
-    """The columns as arrays, or every fault at once."""
-    if (score is None) == (selected is None):
-        which = "neither is" if score is None else "both are"
-        raise BadInput(Fault("score, selected", f"{which} given", "Give a score to cut, or a selection already made"))
-    faults = []
-    if score is not None and cuts is None:
-        faults.append(Fault("cuts", "is missing", "A score is judged at cuts, e.g. cuts=Cuts(k=240, k_audit=3120)"))
-    n = len(np.asarray(score if score is not None else selected))
-    if n == 0:
-        faults.append(Fault("score", "has no rows", "Give at least one person"))
-    columns: dict[str, Any] = {"label": label, "probability": probability, **groups, **(indicators or {})}
-    for name, column in columns.items():
-        if column is not None and len(column) != n:
-            faults.append(Fault(name, f"has {len(column)} rows where the scores have {n}", "Give one value per row"))
-    faults += [
-        Fault(f"groups.{name}", f"has {SIGN.strip()} in its name, the sign of a crossing", "Rename the attribute")
-        for name in groups
-        if is_crossing(f" {name} ".replace(SIGN.strip(), SIGN))
-    ]
-    if faults:
-        raise BadInput(*faults)
-    y = None if label is None else np.asarray(label, dtype=np.float64)
-    if y is not None and not np.isfinite(y).any():
-        y = None
-    p = None if probability is None else np.asarray(probability, dtype=np.float64)
-    if y is not None and not np.isin(y[np.isfinite(y)], (0.0, 1.0)).all():
-        faults.append(Fault("label", "holds numbers other than 0 and 1", "Give 1 (need), 0 (none) or NaN (not known)"))
-    if p is not None and not ((p >= 0) & (p <= 1)).all():
-        faults.append(
-            Fault("probability", "holds numbers outside 0 to 1 or NaN", "Give calibrated probabilities, or none")
-        )
-    if faults:
-        raise BadInput(*faults)
-    return _Columns(n, y, p, {name: np.asarray(hit, dtype=bool) for name, hit in (indicators or {}).items()})
 
 
 def _closed_up(bins: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -419,7 +419,7 @@ def test_city_toml_is_refused_with_everything_that_is_wrong(tmp_path):
         "Did you mean 'events'? Allowed: codes, cohorts, events, history, persons, units",
         "<city>/city.toml: extract_dat: is not a key here. "
         "Did you mean 'extract_date'? "
-        "Allowed: columns, events, extract_date, invented, persons, relations, sql, timezone",
+        "Allowed: columns, events, extract_date, invented, persons, purposes, relations, sql, timezone",
     ]
 
 

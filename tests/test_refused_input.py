@@ -190,7 +190,7 @@ def assert_nothing_kept(home: Path):
         (["city", "check", "nowhere"], "not a folder"),
         (["needs", "check", "youth_exclusoin"], "neither a file nor a need"),
         (["city", "synth", "x/city", "--persons", "0"], "must be 1 or more"),
-        (["judge", "--scores", "a", "--groups", "b", "--capacity", "3"], "a: cannot be read"),
+        (["judge", "--scores", "a", "--groups", "b", "--capacity", "3"], "a cannot be read"),
         (["week"], "not built yet"),
         (["features", "plan"], "required"),
     ],
