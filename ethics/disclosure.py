@@ -198,7 +198,7 @@ class _Suppression:
         """The counts that the figures give away now: by single sums where there are any, else by the whole system."""
         tables = [table for table in (*self.earlier, *self.tables()) if not is_silent(table)]
         targets = targets_of(tables, self.counts, self.least) - self.hopeless
-        self.program = program = Program(self.counts, figures_of(tables))
+        self.program = program = Program(self.counts, figures_of(tables, self.counts))
         plain = {key: program.bounds(key) for key in sorted(targets)}
         found = {key: (low, high) for key, (low, high) in plain.items() if high - low < self.least}
         return found or program.narrow(targets, self.least)

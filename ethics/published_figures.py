@@ -15,6 +15,8 @@ from typing import NamedTuple
 from ethics.crossings import SIGN
 from ethics.report_tables import CountTable
 
+GROUP_TABLES = ("groups", "public")
+"""Tables that count the same people under the same column names. Those of any other name count people of their own."""
 BY_POSITION = {"curve": "above", "ventiles": "in ventile"}
 CROSSED = SIGN
 ABOUT = 0.10
@@ -32,7 +34,8 @@ WITHIN = (
 """Pairs of columns of which the second counts some of the people of the first, whatever a table says of sums."""
 
 Key = tuple[str, str, str]
-"""Attribute, group and column: one number of people. Everyone's have no attribute (see :func:`is_total`)."""
+"""Attribute, group and column: one number of people (of everyone: see :func:`is_total`)."""
+_TOTAL = "\0"  # the name of no attribute
 
 
 class Figure(NamedTuple):
@@ -66,8 +69,10 @@ def place_of(table: CountTable, group: str, column: str) -> Key:
     >>> place_of(CountTable("curve", "sex", ("0.05",), {"found:f": (7,), "need:f": (90,)}), "0.05", "found:f")
     ('sex', 'f', 'found above 0.05')
     """
-    if table.name not in BY_POSITION:
+    if table.name in GROUP_TABLES:
         return table.attribute, group, column
+    if table.name not in BY_POSITION:
+        return table.attribute, group, f"{table.name}: {column}"
     attribute, _, topic = table.attribute.partition(" / ")
     what, _, name = column.partition(":")
     if what == "need":
@@ -127,9 +132,9 @@ def _totals(people: dict[Key, int]) -> Iterable[Sum]:
     for key in people:
         members.setdefault((key[0], key[2]), []).append(key)
     for (attribute, name), parts in members.items():
-        total, whole = sum(people[part] for part in parts), ("", "", name)
+        total, whole = sum(people[part] for part in parts), (_TOTAL, "", name)
         if people.setdefault(whole, total) != total:
-            whole = ("", attribute, name)
+            whole = (_TOTAL, attribute, name)
             people[whole] = total
         yield Sum(whole, tuple(parts))
 
@@ -139,7 +144,7 @@ def _crossings(people: dict[Key, int]) -> Iterable[Sum]:
     groups: dict[str, dict[str, None]] = {}
     columns: dict[str, dict[str, None]] = {}
     for attribute, group, name in people:
-        if attribute:
+        if attribute != _TOTAL:
             groups.setdefault(attribute, {})[group] = None
             columns.setdefault(attribute, {})[name] = None
     for fine in groups:
@@ -173,7 +178,7 @@ def _coarser(fine: str, coarse: str, groups: Mapping[str, Iterable[str]]) -> Ite
 
 def is_total(key: Key) -> bool:
     """Whether a number of people is everyone's and no group's."""
-    return not key[0]
+    return key[0] == _TOTAL
 
 
 def is_loose(rate: str) -> bool:
@@ -185,18 +190,22 @@ def is_loose(rate: str) -> bool:
     return rate.partition("@")[0].partition(":")[0] in LOOSE
 
 
-def totals_of(tables: Sequence[CountTable]) -> list[Figure]:
-    """Everyone's figures, as far as the report tells them."""
-    told = {}
+def _totals_told(tables: Sequence[CountTable], people: Mapping[Key, int]) -> list[Figure]:
+    """Everyone's figures, as far as the report tells them; of a table that does not say, all are taken as told."""
+    told: dict[Key, int] = {}
     for table in tables:
-        for name, total in table.totals.items():
-            told[name] = int(total)
-    return [Figure(((("", "", name), 1.0),), total, total) for name, total in told.items()]
+        totals = dict(table.totals)
+        if not totals and table.name not in (*GROUP_TABLES, *BY_POSITION):
+            totals = {f"{table.name}: {name}": sum(table.counts[name]) for name in table.shown}
+        for name, total in totals.items():
+            keys: list[Key] = [(_TOTAL, "", name), (_TOTAL, table.attribute, name)]
+            told |= {key: total for key in keys if people.get(key) == total}
+    return [Figure(((key, 1.0),), total, total) for key, total in told.items()]
 
 
-def figures_of(tables: Sequence[CountTable]) -> list[Figure]:
+def figures_of(tables: Sequence[CountTable], counts: Counts) -> list[Figure]:
     """What the tables tell about people: totals, counts and rates that are not withheld."""
-    figures = totals_of(tables)
+    figures = _totals_told(tables, counts.people)
     for table in tables:
         for position, group in enumerate(table.groups):
             exact: dict[str, None] = dict.fromkeys(name for name in table.shown if not table.is_hidden(name, group))

@@ -9,10 +9,11 @@ import math
 from collections.abc import Sequence
 
 from ethics.checks import BUILT
+from ethics.disclosure import suppress
 from ethics.fairness import AT_AUDIT, EVERYONE, FairnessTable
 from ethics.report_chapters import Chapters
 from ethics.report_document import Cell, Column, Document, Row, Section, Table, words
-from ethics.report_figures import Figures, withhold
+from ethics.report_figures import Figures
 from ethics.report_findings import WORST_FIRST, to_do
 from ethics.report_records import RecordPages, record_counts
 from ethics.report_tables import CountTable
@@ -161,4 +162,4 @@ class Page:
 
 def _withheld_alone(verdict: Verdict, least: int) -> dict[tuple[str, str], CountTable]:
     """What is withheld where no group was measured: the record's own tables of people."""
-    return {(table.name, table.attribute): table for table in withhold(record_counts(verdict.record), least=least)}
+    return {(table.name, table.attribute): table for table in suppress(record_counts(verdict.record), least=least)}

@@ -12,7 +12,7 @@ from ethics.check_register import Context
 from ethics.checks import BUILT
 from ethics.disclosure import MOST_GROUPS, silenced, suppress
 from ethics.public_tables import REACHED, published_tables
-from ethics.published_figures import counts_of, figures_of, is_silent
+from ethics.published_figures import counts_of, figures_of, is_silent, is_total
 from ethics.report_tables import CountTable
 from ethics.suppression_attack import attack
 
@@ -157,12 +157,12 @@ def test_bounds_are_those_of_an_exhaustive_search():
         people = rng.integers(0, 9, (2, 3))
         hide = rng.random((2, 3)) < 0.7
         names = [f"{a} × {b}" for a in "ab" for b in "xyz"]
-        crossing = CountTable("t", "p × q", tuple(names), {"n": tuple(map(int, people.ravel()))}, {}, ("n",))
+        crossing = CountTable("groups", "p × q", tuple(names), {"n": tuple(map(int, people.ravel()))}, {}, ("n",))
         crossing = crossing.hiding(
             frozenset(("n", name) for name, hidden in zip(names, hide.ravel(), strict=True) if hidden)
         )
-        rows = CountTable("t", "p", tuple("ab"), {"n": tuple(map(int, people.sum(axis=1)))}, {}, ("n",))
-        columns = CountTable("t", "q", tuple("xyz"), {"n": tuple(map(int, people.sum(axis=0)))}, {}, ("n",))
+        rows = CountTable("groups", "p", tuple("ab"), {"n": tuple(map(int, people.sum(axis=1)))}, {}, ("n",))
+        columns = CountTable("groups", "q", tuple("xyz"), {"n": tuple(map(int, people.sum(axis=0)))}, {}, ("n",))
         if hide.all():  # then the crossing is not printed at all
             continue
         found = {one.group: (one.low, one.high) for one in attack([crossing, rows, columns], 4)}
@@ -278,8 +278,24 @@ def test_withheld_figures_do_not_depend_on_the_order_of_tables():
 
 def test_silence_tells_nothing():
     tables = [silenced(table) for table in city(2, [4], 800)]
-    assert [figure for figure in figures_of(tables) if figure.terms[0][0][0]] == []
-    assert counts_of(tables).people
+    counts = counts_of(tables)
+    assert counts.people
+    assert [figure for figure in figures_of(tables, counts) if not is_total(figure.terms[0][0])] == []
+
+
+def test_totals_of_other_people_are_not_mixed_up():
+    one = simple(3, 40, 60)
+    other = replace(simple(500, 423), attribute="h", groups=("x", "y"))
+    safe = suppress([one, other], least=5)
+    assert attack(safe, 5) == []
+    assert [len(table.hidden) for table in safe] == [2, 0]
+
+
+def test_a_table_of_its_own_hides_by_itself_and_its_sum_is_taken_as_known():
+    table = CountTable("membership", "", ("a", "b", "c"), {"members": (2, 70, 30)}, {}, ("members",))
+    safe = suppress([table, simple(30, 40)], least=5)
+    assert safe[0].hidden == {("members", "a"), ("members", "c")}
+    assert safe[1].hidden == frozenset()
 
 
 def test_an_ordinary_report_takes_less_than_a_second():
