@@ -190,7 +190,7 @@ def is_loose(rate: str) -> bool:
     return rate.partition("@")[0].partition(":")[0] in LOOSE
 
 
-def _totals_told(tables: Sequence[CountTable], people: Mapping[Key, int]) -> list[Figure]:
+def told_of_everyone(tables: Sequence[CountTable], people: Mapping[Key, int]) -> list[Figure]:
     """Everyone's figures, as far as the report tells them; of a table that does not say, all are taken as told."""
     told: dict[Key, int] = {}
     for table in tables:
@@ -205,7 +205,7 @@ def _totals_told(tables: Sequence[CountTable], people: Mapping[Key, int]) -> lis
 
 def figures_of(tables: Sequence[CountTable], counts: Counts) -> list[Figure]:
     """What the tables tell about people: totals, counts and rates that are not withheld."""
-    figures = _totals_told(tables, counts.people)
+    figures = told_of_everyone(tables, counts.people)
     for table in tables:
         for position, group in enumerate(table.groups):
             exact: dict[str, None] = dict.fromkeys(name for name in table.shown if not table.is_hidden(name, group))
@@ -214,7 +214,7 @@ def figures_of(tables: Sequence[CountTable], counts: Counts) -> list[Figure]:
                     continue
                 known = [name for name in columns if name in table.counts]
                 if is_loose(rate):
-                    figures += _about(table, position, group, known)
+                    figures += _about(table, position, group, known, is_people=rate.startswith("missed_residents"))
                 else:
                     exact |= dict.fromkeys(known)
             for name in exact:
@@ -223,8 +223,13 @@ def figures_of(tables: Sequence[CountTable], counts: Counts) -> list[Figure]:
     return figures
 
 
-def _about(table: CountTable, position: int, group: str, columns: Sequence[str]) -> Iterable[Figure]:
-    """A ratio to everyone with an interval: its counts about, and the ratio to two decimals."""
+def _about(
+    table: CountTable, position: int, group: str, columns: Sequence[str], *, is_people: bool
+) -> Iterable[Figure]:
+    """A ratio to everyone with an interval: its counts about, and the ratio to two decimals.
+
+    Missed residents, need × everyone's rate − found, are printed as a whole number.
+    """
     for name in columns:
         people = table.counts[name][position]
         yield Figure(((place_of(table, group, name), 1.0),), (1 - ABOUT) * people, (1 + ABOUT) * people)
@@ -233,6 +238,11 @@ def _about(table: CountTable, position: int, group: str, columns: Sequence[str])
     some, of = (table.counts[name] for name in columns[:2])
     if of[position] and sum(some):
         overall = sum(some) / sum(of)
+        if is_people:
+            one, other = (place_of(table, group, name) for name in columns[:2])
+            missed = round(overall * of[position] - some[position])
+            yield Figure(((other, overall), (one, -1.0)), missed - 0.5, missed + 0.5)
+            return
         ratio = round(some[position] / of[position] / overall, 2)
         one, other = (place_of(table, group, name) for name in columns[:2])
         yield Figure(((one, 1.0), (other, -(ratio - 0.005) * overall)), 0.0, float("inf"))
