@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
 
-MOST_ROWS = 20_000
+MOST_ROWS = 10_000
 """Training rows of a refit at most: whole persons are drawn until so many are reached."""
 MOST_TREES = 100
 """Trees of a refit at most; each then learns as much more as there are fewer."""
