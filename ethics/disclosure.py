@@ -16,7 +16,7 @@ Everyone's figures stay.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from ethics.published_figures import (
     ABOUT,
@@ -268,16 +268,3 @@ class _Suppression:
         decided = told and key[:2] in self.tested and (not self._is_printed(key) or 2 * ABOUT * people < self.least)
         wanted = (4.0 if key[2] == "n" else 1.0) / (1 + 3 * key[0].count(CROSSED))
         return wanted * people + (_TESTED if decided else 0.0)
-
-
-def published(tables: Sequence[CountTable], attribute: str, group: str, name: str) -> bool:
-    """Whether a count or a rate may be printed, in every table that has it.
-
-    A rate that rests on a withheld figure of the same name in another table is withheld there as well.
-    """
-    return not any(table.is_hidden(name, group) for table in tables if table.attribute == attribute)
-
-
-def withheld(tables: Sequence[CountTable]) -> Collection[tuple[str, str, str]]:
-    """Every withheld figure as (attribute, group, column or rate)."""
-    return {(table.attribute, group, name) for table in tables for name, group in table.hidden}

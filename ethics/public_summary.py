@@ -56,6 +56,16 @@ def render_public_summary(verdict: Verdict, cells: pl.DataFrame | None, language
     BadInput
         A language the page is not written in.
     """
+    return _rendered(verdict, table_of(verdict, cells), language)
+
+
+def render_public_summaries(verdict: Verdict, cells: pl.DataFrame | None) -> dict[str, str]:
+    """The page in every language, by file name: ``public.<language>.html``."""
+    table = table_of(verdict, cells)
+    return {f"public.{language}.html": _rendered(verdict, table, language) for language in LANGUAGES}
+
+
+def _rendered(verdict: Verdict, table: FairnessTable | None, language: str) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -64,7 +74,7 @@ def render_public_summary(verdict: Verdict, cells: pl.DataFrame | None, language
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    page = _Page(verdict, table_of(verdict, cells), language)
+    page = _Page(verdict, table, language)
     return environment.get_template("public.html.jinja").render(page.context(), t=page.t, language=language)
 
 
