@@ -22,6 +22,7 @@ from ethics.published_figures import (
     ABOUT,
     BY_POSITION,
     CROSSED,
+    IN_PEOPLE,
     Counts,
     Key,
     Sum,
@@ -252,9 +253,11 @@ class _Suppression:
 
     def _withhold(self, key: Key, *, about: bool = False) -> bool:
         """Withhold what tells a count exactly, and what tells it about where that is too near (or nothing else is)."""
-        gone = self._hide(self.exact.get(key, ()))
-        if 2 * ABOUT * self.counts.people[key] < self.least or (about and not gone):
-            gone = self._hide(self.loose.get(key, ())) or gone
+        gone, told_about = self._hide(self.exact.get(key, ())), self.loose.get(key, ())
+        if 2 * ABOUT * self.counts.people[key] < self.least:
+            gone = self._hide(told_about) or gone
+        elif about and not gone:  # whole numbers of people before the ratio that is decided by
+            gone = self._hide(place for place in told_about if place[1].startswith(IN_PEOPLE)) or self._hide(told_about)
         return gone
 
     def _width(self, each: Sum, key: Key) -> float:

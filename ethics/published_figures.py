@@ -23,6 +23,8 @@ ABOUT = 0.10
 LOOSE = ("recall_ratio", "omission_ratio", "observed_to_expected", "missed_residents", "calibration_slope")
 """Measures whose intervals come from replicates. A bound of 1000 replicates is itself uncertain by some 4 % of the
 interval's half-width, and two printed decimals add as much, so the number of people behind it is known to 10 %."""
+IN_PEOPLE = "missed_residents"
+"""The one of these that is printed as a whole number of people."""
 WITHIN = (
     ("selected_k_audit", "selected_k"),
     ("found_k_audit", "found_k"),
@@ -214,7 +216,7 @@ def figures_of(tables: Sequence[CountTable], counts: Counts) -> list[Figure]:
                     continue
                 known = [name for name in columns if name in table.counts]
                 if is_loose(rate):
-                    figures += _about(table, position, group, known, is_people=rate.startswith("missed_residents"))
+                    figures += _about(table, position, group, known, is_people=rate.startswith(IN_PEOPLE))
                 else:
                     exact |= dict.fromkeys(known)
             for name in exact:

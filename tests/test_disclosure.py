@@ -231,14 +231,18 @@ def test_large_groups_lose_nothing():
     assert [table.hidden for table in suppress(tables, least=10)] == [frozenset(), frozenset()]
 
 
-def test_decided_ratios_of_groups_that_can_be_tested_stay():
-    tables = city(4, [2, 4, 6], 40_000)
-    for table in suppress(tables, least=5):
-        for tested, group, need, found in zip(
-            table.tested, table.groups, table.counts["need"], table.counts["found_k_audit"], strict=True
-        ):
-            if tested and need >= 60 and 10 <= found <= need - 10:
-                assert not table.is_hidden("recall_ratio@k_audit", group)
+def test_most_decided_ratios_of_groups_that_can_be_tested_stay():
+    kept = []
+    for seed in range(4):
+        for table in suppress(city(seed, [2, 4, 6], 40_000), least=5):
+            places = zip(table.tested, table.groups, table.counts["found_k_audit"], strict=True)
+            kept += [
+                not table.is_hidden("recall_ratio@k_audit", group)
+                for tested, group, found in places
+                if tested and found >= 25  # known to 10 %, it is still one of five numbers
+            ]
+    assert len(kept) > 30
+    assert np.mean(kept) >= 0.9
 
 
 def test_an_earlier_release_counts():
