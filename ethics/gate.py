@@ -153,6 +153,7 @@ def _scope(evidence: Evidence, fairness: FairnessTable | None, policy: Policy) -
         "units": list(evidence.units),
         "invented": evidence.invented,
         "min_persons_shown": policy.min_persons_shown,
+        "min_persons_public": policy.min_persons_public,
         "strict": evidence.service in policy.strict_services,
         "policy_signed_by": [dict(signer) for signer in policy.signed_by],
         "looser_than_template": policy.looser_than_template(),

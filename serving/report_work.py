@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def write_everything(
     verdict: Verdict, cells: pl.DataFrame | None, folder: Path, languages: Sequence[str] | None = None
 ) -> list[Path]:
-    """Write the report of a verdict into a folder: its pages and their JSON and CSV twins.
+    """Write the report of a verdict into a folder: its pages, their JSON and CSV twins, and the public summaries.
 
     Whatever else is made from a verdict alone is added here, so that ``judge`` and ``report`` write the same.
 
@@ -35,11 +35,12 @@ def write_everything(
     list of Path
         The files, pages first; the same verdict and cells give the same bytes.
     """
+    from ethics.public_summary import render_public_summaries
     from ethics.report import render_all
     from ethics.report_text import LANGUAGES
 
-    wanted = {f"report.{language}.html" for language in languages or LANGUAGES}
-    made = render_all(verdict, cells)
+    wanted = {f"{page}.{language}.html" for page in ("report", "public") for language in languages or LANGUAGES}
+    made = {**render_all(verdict, cells), **render_public_summaries(verdict, cells)}
     kept = {name: text for name, text in made.items() if name in wanted or not name.endswith(".html")}
     for name, text in kept.items():
         write_whole(folder / name, text.encode())
@@ -47,9 +48,12 @@ def write_everything(
 
 
 def write_beside_verdict(verdict: Verdict, cells: pl.DataFrame | None, folder: Path, language: str) -> None:
-    """What ``judge`` leaves beside a verdict: one page, ``report.html``, and the JSON and CSV twins."""
+    """What ``judge`` leaves beside a verdict: a page, ``report.html``, its JSON and CSV twins, the public summaries."""
+    from ethics.public_summary import render_public_summaries
     from ethics.report import render_all
 
+    for name, text in render_public_summaries(verdict, cells).items():
+        write_whole(folder / name, text.encode())
     for name, text in render_all(verdict, cells).items():
         if name == f"report.{language}.html":
             write_whole(folder / REPORT, text.encode())
