@@ -113,7 +113,7 @@ def _unanswered(verdict: Verdict) -> list[dict[str, str]]:
 
     if verdict.record.get("register") is None:
         return []
-    found = {}
+    found: dict[str, dict[str, str]] = {}
     for document in ("fria", "dpia"):
         for missing in unanswered(verdict, document, "en"):
             found.setdefault(missing.key, {"document": document, **missing._asdict()})
