@@ -18,7 +18,7 @@ IDENTITY_CODE = "131052-308T"
 def faults_of(body):
     with pytest.raises(BadInput) as refusal:
         parse_request(body if isinstance(body, bytes) else json.dumps(body).encode())
-    return [tuple(fault) for fault in refusal.value.faults]
+    return list(refusal.value.faults)
 
 
 def with_event(**changes):
