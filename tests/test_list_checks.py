@@ -12,6 +12,7 @@ from ethics_cases import LIST, POLICY, audited_of, week_of
 from sealed_world import World
 
 from ethics import Blocked, Cuts, GroupRegister, NotTrusted, judge_list, measure
+from ethics.checks import BUILT
 from ethics.gate import LIST_CHECKS, ONLINE_CHECKS
 from ethics.list_composition import audited_composition, departures, holm, week_columns
 from ethics.population_stability import MOST_COLUMNS, counts_like, drift_between, reference_of
