@@ -301,7 +301,7 @@ def _say_verdict(options: argparse.Namespace, result: Result) -> int:
 
 _OF_SCORES = (
     *("scores", "groups", "capacity", "periods"),
-    *("use", "service", "title", "seed", "lang", "out"),
+    *("use", "service", "title", "seed", "out"),
 )
 
 
