@@ -113,7 +113,8 @@ class GroupPages:
             return self._withheld()
         kind = "share" if column.measure in _SHARES else FURTHER.get(column, "ratio")
         if kind == "people":  # with its ratio, a whole number of people would tell how many were in need
-            found = found._replace(**{name: _to_five(getattr(found, name)) for name in ("value", "low", "high")})
+            low, value, high = map(_to_five, (found.low, found.value, found.high))
+            found = found._replace(value=value, low=low, high=high)
         return estimate_cell(found, t, {"share": t.percent, "people": t.count}.get(kind))
 
     def _withheld(self) -> Cell:
