@@ -37,6 +37,8 @@ from ethics.report_tables import CountTable
 from ethics.suppression_attack import Program, attack, targets_of
 
 MOST_GROUPS = 400  # a larger table is not printed at all: most of its groups are too small, and nobody reads it
+_FAMILIES = (("need", "found_k_audit", "missed_k_audit", "missed_k"), ("found_k", "missed_k"))
+"""Columns that go together where one of a neighbour must go: with a ratio that stays, each would tell the others."""
 _TESTED = 1e6  # what withholding a ratio that is decided by costs, beside the people it hides
 
 
@@ -184,7 +186,8 @@ class _Suppression:
         """One figure for each sum that gives a count away, where that helps by itself; else one that is near."""
         while narrow := self._narrow():
             touched: set[tuple[str, str]] = set()
-            if sum(self._widen_by_neighbour(key, touched) for key in narrow):
+            first = sorted(narrow.keys() & self.small or narrow, key=_audit_cut_first)
+            if sum(self._widen_by_neighbour(key, touched) for key in first):
                 continue
             for key in narrow:
                 if not self._widen_from_afar(key):
@@ -236,7 +239,11 @@ class _Suppression:
         printed = [key for key in keys if self._is_printed(key) or self._open(self.loose.get(key, ()))]
         chosen = min(printed, key=lambda one: (self._cost(one), one), default=None)
         if chosen is not None:
-            self._withhold(chosen, about=True)
+            family = next((names for names in _FAMILIES if chosen[2] in names), (chosen[2],))
+            gone = [self._withhold((chosen[0], chosen[1], name)) for name in family]
+            if not any(gone):  # whole numbers of people before the ratio that is decided by
+                places = self.loose.get(chosen, ())
+                self._hide(place for place in places if place[1].startswith(IN_PEOPLE)) or self._hide(places)
             self._free(chosen, {chosen})
         return chosen
 
@@ -251,13 +258,11 @@ class _Suppression:
                 self._withhold(chosen)
                 self._free(chosen, seen | {chosen})
 
-    def _withhold(self, key: Key, *, about: bool = False) -> bool:
-        """Withhold what tells a count exactly, and what tells it about where that is too near (or nothing else is)."""
-        gone, told_about = self._hide(self.exact.get(key, ())), self.loose.get(key, ())
-        if 2 * ABOUT * self.counts.people[key] < self.least:
-            gone = self._hide(told_about) or gone
-        elif about and not gone:  # whole numbers of people before the ratio that is decided by
-            gone = self._hide(place for place in told_about if place[1].startswith(IN_PEOPLE)) or self._hide(told_about)
+    def _withhold(self, key: Key) -> bool:
+        """Withhold what tells a count exactly, and what tells it about where that is too near."""
+        gone = self._hide(self.exact.get(key, ()))
+        if 2 * ABOUT * self.counts.people.get(key, 0) < self.least:
+            gone = self._hide(self.loose.get(key, ())) or gone
         return gone
 
     def _width(self, each: Sum, key: Key) -> float:
@@ -270,4 +275,12 @@ class _Suppression:
         told = any(not name.endswith("@k") for _, name, _ in self._open(self.loose.get(key, ())))
         decided = told and key[:2] in self.tested and (not self._is_printed(key) or 2 * ABOUT * people < self.least)
         wanted = (4.0 if key[2] == "n" else 1.0) / (1 + 3 * key[0].count(CROSSED))
+        places = self._open(self.loose.get(key, ()))
+        if not self._is_printed(key) and any(name.startswith(IN_PEOPLE) for _, name, _ in places):
+            return wanted * people / 10
         return wanted * people + (_TESTED if decided else 0.0)
+
+
+def _audit_cut_first(key: Key) -> tuple[bool, Key]:
+    """Need and what is found at the audit cut before one period's capacity, where few are found anyhow."""
+    return key[2].endswith("_k"), key

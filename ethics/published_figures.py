@@ -24,7 +24,7 @@ LOOSE = ("recall_ratio", "omission_ratio", "observed_to_expected", "missed_resid
 """Measures whose intervals come from replicates. A bound of 1000 replicates is itself uncertain by some 4 % of the
 interval's half-width, and two printed decimals add as much, so the number of people behind it is known to 10 %."""
 IN_PEOPLE = "missed_residents"
-"""The one of these that is printed as a whole number of people."""
+"""The one of these that is printed in people, to the nearest five."""
 WITHIN = (
     ("selected_k_audit", "selected_k"),
     ("found_k_audit", "found_k"),
@@ -230,7 +230,7 @@ def _about(
 ) -> Iterable[Figure]:
     """A ratio to everyone with an interval: its counts about, and the ratio to two decimals.
 
-    Missed residents, need × everyone's rate − found, are printed as a whole number.
+    Missed residents, need × everyone's rate − found, are printed to the nearest five.
     """
     for name in columns:
         people = table.counts[name][position]
@@ -242,8 +242,8 @@ def _about(
         overall = sum(some) / sum(of)
         if is_people:
             one, other = (place_of(table, group, name) for name in columns[:2])
-            missed = round(overall * of[position] - some[position])
-            yield Figure(((other, overall), (one, -1.0)), missed - 0.5, missed + 0.5)
+            missed = 5 * round((overall * of[position] - some[position]) / 5)
+            yield Figure(((other, overall), (one, -1.0)), missed - 2.5, missed + 2.5)
             return
         ratio = round(some[position] / of[position] / overall, 2)
         one, other = (place_of(table, group, name) for name in columns[:2])
