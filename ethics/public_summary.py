@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ethics.fairness import AT_AUDIT, EVERYONE, FairnessTable
+from ethics.judged_table import table_of
 from ethics.public_tables import REACHED, published_tables
 from ethics.refusals import BadInput, Fault
-from ethics.report import _table_of as table_of
 from ethics.verdict import Verdict
 
 if TYPE_CHECKING:

@@ -62,6 +62,7 @@ def _judge_run(
     from ethics.cells import Cuts, cells_as_bytes
     from ethics.gate import judge
     from ethics.groups import GroupRegister
+    from ethics.judged_table import remember
     from ethics.signing import seal
     from ethics.verdict_chain import latest
     from ethics.verdict_changes import with_changes
@@ -98,6 +99,7 @@ def _judge_run(
     cuts = Cuts(need.capacity.k, audit_cut_of(evidence.rows, need, home.policy.verdict_days, home.policy.audit_recall))
     groups = GroupRegister.open(_groups_of(record, city_folder))
     fairness = groups.measure(evidence.rows, cuts, home.policy, seed=evidence.seed)
+    remember(fairness)
     before = latest(chain_of(home, need.id)[0])
     examined = groups.examine(
         evidence.rows,
