@@ -62,7 +62,7 @@ class Evidence:
     single_columns : sequence of {column, auc}
     additivity_max_error : float
         Largest gap between base + contributions and the raw score.
-    features : sequence of {column, feature, source, purpose, basis, plain: {fi, sv, en}}
+    features : sequence of {column, feature, source, purpose, basis, plain: {fi, sv, en}, changeable}
     signing_keys : sequence of {keyid, role, valid_from, valid_to, demonstration, name}
         The trusted keys that are to sign the verdict.
     stop_switch_tested_at : datetime or None

@@ -48,9 +48,9 @@ def statistics_faults(verdict: Verdict, cells: pl.DataFrame) -> list[Fault]:
         The cells are not those of the verdict's digest.
     """
     from ethics.checks import BUILT
-    from ethics.report import _table_of
+    from ethics.judged_table import table_of
 
-    table = _table_of(verdict, cells)
+    table = table_of(verdict, cells)
     assert table is not None  # there are cells
     context = Context(_policy_of(verdict), verdict.issued_at, table)
     evidence = _evidence_of(verdict, table)

@@ -511,7 +511,10 @@ def feature_table(need: Need) -> list[dict[str, Any]]:
             "source": written(feature.source),
             "purpose": written(feature.purpose),
             "basis": written(feature.basis),
-            "plain": feature.plain.model_dump() if feature.plain else None,
+            "plain": {language: written(said) for language, said in feature.plain.model_dump().items()}
+            if feature.plain
+            else None,
+            "changeable": feature.changeable,
         }
         for feature in need.features
         for column in feature.columns()

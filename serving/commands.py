@@ -317,7 +317,7 @@ def _say_verdict(options: argparse.Namespace, result: Result) -> int:
 
 _OF_SCORES = (
     *("scores", "groups", "capacity", "periods"),
-    *("use", "service", "title", "seed", "lang", "out"),
+    *("use", "service", "title", "seed", "out"),
 )
 
 
@@ -461,7 +461,13 @@ def report(options: argparse.Namespace) -> int:
     from serving.report_work import report_verdict
 
     result = report_verdict(home_of(options), options.verdict, options.lang, options.out)
-    return say(options, result, lambda: print("\n".join(result["files"])))
+    return say(options, result, lambda: _say_reports(result))
+
+
+def _say_reports(result: Result) -> None:
+    print("\n".join(result["files"]))
+    for missing in result["unanswered"]:
+        print(f"NOT ANSWERED: {missing['question']} · {missing['who']} · {missing['where']}")
 
 
 def audit_verify(options: argparse.Namespace) -> int:

@@ -66,6 +66,7 @@ def _judge_run(
 ) -> dict[str, Any]:
     from ethics.cells import cells_as_bytes
     from ethics.groups import GroupRegister
+    from ethics.judged_table import remember
     from ethics.signing import seal
     from ethics.verdict_chain import latest
     from ethics.verdict_changes import with_changes
@@ -98,6 +99,7 @@ def _judge_run(
     if signer is None:
         city = Path(city_folder or record["city"])
         return rehearsed(home, run_id, verdict, fairness, evidence.rows, need, city, step, now)
+    remember(fairness)
     verdict = with_changes(verdict, before.verdict if before else None)
     step(f"{need.id}: writing the report")
     target = home.verdicts / need.id / verdict.verdict_id

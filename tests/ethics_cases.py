@@ -52,6 +52,7 @@ def feature(column="absence.count.90d", **changes):
         "purpose": "to see who is losing touch",
         "basis": "Youth Act 1285/2016",
         "plain": dict.fromkeys(LANGUAGES, "absences"),
+        "changeable": True,
         **changes,
     }
 

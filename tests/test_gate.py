@@ -512,6 +512,7 @@ def test_no_groups_at_all_is_an_error():
         "C403",
         "C405",
         "C409",
+        "C608",
     }
 
 

@@ -226,6 +226,7 @@ def test_the_report_is_rendered_again_to_the_byte(journey, tmp_path):
     code, said = journey.run("report", journey.verdict, "--out", tmp_path / "again")
     assert code == 0
     names = ["report.fi.html", "report.sv.html", "report.en.html", "report.json", "report.csv"]
+    names += ["public.fi.html", "public.sv.html", "public.en.html"]
     assert [Path(path).name for path in said["files"]] == names
     beside = {"report.en.html": "report.html"}
     for name in names[2:]:

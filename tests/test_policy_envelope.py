@@ -83,7 +83,7 @@ def test_the_template_is_looser_nowhere_and_signed_by_nobody():
         ('sign_roles = ["gate", "auditor"]', 'sign_roles = ["gate", "dpo"]', "sign_roles"),
         ("replicates = 1000", "replicates = 200", "replicates"),
         ('roles = ["dpo", "lawyer"]', 'roles = ["dpo"]', "attestations.AT-02.roles"),
-        ("days = 183", "days = 365", "attestations.AT-06.days"),
+        ('"equality_officer"]\ndays = 183', '"equality_officer"]\ndays = 365', "attestations.AT-06.days"),
     ],
 )
 def test_what_nobody_can_sign_away(ring, old, new, where):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from ethics_cases import NOW, POLICY, evidence, fair_table, key_ring
+from ethics_cases import NOW, POLICY, evidence, fair_table, key_ring, vouched
 from sealed_world import AS_OF, World
 from sealed_world import NOW as WORLD_NOW
 from test_signing import verdict_of, verified
@@ -64,7 +64,7 @@ def test_ids_are_unique_and_each_says_what_it_means():
 
 
 def test_a_verdict_that_holds_is_not_refused(ring, tmp_path):
-    assert verified(signed(ring), ring, tmp_path, expected=EXPECTED).verdict.state == "PASS"
+    assert verified(signed(ring), ring, tmp_path, expected=EXPECTED).verdict.state == "PASS_ATTESTED"
 
 
 @pytest.mark.parametrize("name", SUBJECT)
@@ -91,7 +91,7 @@ def edited(**changes):
 
 def judged(**changes):
     table = changes.pop("table", fair_table(small=0.0))
-    return lambda: judge(evidence(**changes), table, POLICY, issued_at=NOW, demonstration=True)
+    return lambda: judge(evidence(**changes), table, POLICY, vouched(), issued_at=NOW, demonstration=True)
 
 
 NAN = {"value": float("nan"), "low": 0.7, "high": 0.8}

@@ -10,12 +10,12 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
-from ethics_cases import NOW, POLICY, evidence, fair_table, key_ring, people
+from ethics_cases import NOW, POLICY, evidence, fair_table, key_ring, people, vouched
 
 from ethics import countersign, judge, measure, render_report, seal
 from ethics.cells import cells_as_bytes
-from ethics.checks import BUILT
 from ethics.digests import canonical_json, code_digest, environment_digest
+from ethics.gate import MODEL_CHECKS
 from ethics.keys import trust_bytes
 from ethics.recomputation import recomputed_ids, statistics_faults
 from ethics.verdict_audit import audit_verdict
@@ -32,7 +32,8 @@ def verdict_of(table=None, previous=None, issued_at=NOW, **given):
     case = replace(case, subject={**case.subject, **real}, recorded={**case.recorded, **real})
     table = fair_table(small=0.0) if table is None else table
     before = None if previous is None else previous.payload_sha256
-    verdict = judge(case, table, POLICY, issued_at=issued_at, demonstration=True, previous_sha256=before)
+    named = {"demonstration": True, "previous_sha256": before}
+    verdict = judge(case, table, POLICY, vouched(), issued_at=issued_at, **named)
     return with_changes(verdict, previous)
 
 
@@ -67,7 +68,7 @@ def test_the_statistics_are_computed_again_from_the_cells(ring, blocked):
     assert any(line.startswith("statistics computed again from the cells: C401") for line in audit.checked)
     assert "report.html: the bytes that verdict and cells give" in audit.checked
     named = " ".join(audit.unchecked)
-    assert all(id in named for id in BUILT if id not in recomputed_ids(verdict))
+    assert all(id in named for id in MODEL_CHECKS if id not in recomputed_ids(verdict))
     assert {row["package"] for row in audit.versions} >= {"python", "numpy", "fairlearn"}
 
 
@@ -224,7 +225,7 @@ def test_what_changed_since_the_last_verdict(blocked):
     after = replace(blocked[0], scope={**blocked[0].scope, "capacity_k": 70})
     after = replace(after, record={**after.record, "features": [{"feature": "visits", "columns": 2}]})
     rows = {(row["what"], row["name"]): (row["before"], row["after"]) for row in changes(before, after)["rows"]}
-    assert rows["state", "verdict"] == ("PASS", "BLOCK")
+    assert rows["state", "verdict"] == ("PASS_ATTESTED", "BLOCK")
     assert rows["check", "C401 language=other"] == ("pass", "block")
     assert rows["group", "language=rare"] == ("–", "measured")
     assert rows["scope", "capacity_k"] == ("60", "70")
