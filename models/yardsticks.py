@@ -114,7 +114,7 @@ class Yardsticks:
         ranked = self._in_order_of_rows(order)
         table, need_at_score = [], None
         for outcome, label in self.outcomes.items():
-            signs = [] if need_at_score is None else [f"^{INDICATOR}.*$"]
+            signs: list[str] = [] if need_at_score is None else [f"^{INDICATOR}.*$"]
             rows = self.rows.select(pl.exclude(*_RANKING, *signs)).with_columns(
                 ranked["rank_score"],
                 ranked["tie_key"],

@@ -49,6 +49,9 @@ codes = ["home.fall"]
 [[indicators]]
 name = "alarm"
 codes = ["home.alarm"]
+[[indicators]]
+name = "fire"
+codes = ["home.fire"]
 [[features]]
 name = "visits"
 codes = ["care.visit"]
@@ -98,6 +101,7 @@ def planted(folder, n=6000, seed=3):
             ("emergency.ambulance", 0.35 * need, 1, 150),
             ("home.fall", 0.35 * need, 1, 150),
             ("home.alarm", 0.35 * need, 1, 150),
+            ("home.fire", np.full(n, 0.001), 1, 150),
         ):
             times = rng.poisson(rate)
             who = np.repeat(ids, times)
@@ -205,6 +209,8 @@ def test_every_way_is_there_once_and_the_worst_group_is_found(said):
     assert len(set(names)) == len(names)
     assert (said["attribute"], said["group"]) == ("language", "other")
     assert not any("visits" in name for name in names), "the unit's own order reads it"
+    (left,) = said["not_tried"]
+    assert left["variant"] == "label: fire" and "training rows with a known outcome are in need" in left["why"]
 
 
 def test_another_label_lifts_the_block_and_finds_the_groups_need(said):
@@ -348,6 +354,15 @@ def test_an_unknown_attribute_is_refused_with_those_there_are(place, run_id):
     assert code == 2 and "Did you mean 'language'? Allowed: language, sex" in json.loads(told)["errors"][0]["mend"]
 
 
+def test_an_attribute_that_is_asked_for_is_taken(home, run_id):
+    from datetime import UTC, datetime
+
+    from serving.mitigation_work import _lay_bench
+
+    bench, _ = _lay_bench(home, run_id, None, silent, datetime.now(UTC), "sex")
+    assert bench.worst.attribute == "sex" and bench.worst.group in ("f", "m")
+
+
 def test_a_city_that_has_changed_since_is_refused(place, home, run_id, model):
     with pytest.raises(BadInput, match="does not give what it is judged on any more"):
         laid_out_again(open_city(place / "city"), model, home.objections, silent, test_matrix="0" * 64)
@@ -401,7 +416,7 @@ def test_a_label_that_counts_events_stays_among_any_sign(place, home):
     laid = lay_out(open_city(place / "city"), parse_need(text.encode(), "by_cost.toml"), home.objections, 0, silent)
     both = label_variants(laid)[-1]
     assert both.name == "label: the label or any indicator"
-    assert both.laid.need.label.codes == ("care.cost", "emergency.ambulance", "home.fall", "home.alarm")
+    assert both.laid.need.label.codes == ("care.cost", "emergency.ambulance", "home.fall", "home.alarm", "home.fire")
     signs = [laid.matrix.y == 1, *laid.matrix.indicators.values()]
     known = np.isfinite(laid.matrix.y)
     assert np.array_equal(both.laid.matrix.y[known] == 1, np.any(signs, axis=0)[known])
