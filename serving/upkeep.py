@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ethics.refusal_ids import CHAIN
 from ethics.refusals import BadInput, Fault, NotTrusted, did_you_mean
 from ethics.whole_file import write_whole
-from serving import approval, flows
+from serving import approval
+from serving.gate_question import groups_file
 from serving.home import VERDICT, Home
 from serving.progress import Step, silent
 
@@ -231,5 +232,5 @@ def measure_by_other_label(home: Home, city: Path, ranked_by: str, labelled_by: 
     need = run_model(home.registry, labelled_by).need
     cut = audit_cut_of(truth, need, home.policy.verdict_days, home.policy.audit_recall)
     rows = ranking.drop("label").join(truth.select("person_id", "label"), on="person_id", maintain_order="left")
-    groups = GroupRegister.open(flows.groups_file(city))
+    groups = GroupRegister.open(groups_file(city))
     return groups.measure(rows, Cuts(need.capacity.k, cut), home.policy, seed=0)
