@@ -284,6 +284,7 @@ class World:
                     "purpose": feature.purpose,
                     "basis": feature.basis,
                     "plain": feature.plain.model_dump(),
+                    "changeable": bool(feature.changeable),
                 }
                 for feature in self.need.features
                 for column in feature.columns()

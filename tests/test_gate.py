@@ -780,3 +780,9 @@ def test_a_stricter_policy_is_read():
     text = text.replace("verdict_days = 90", "verdict_days = 30").replace("replicates = 1000", "replicates = 4000")
     text = text.replace("strict_services = []", 'strict_services = ["health"]')
     assert Policy.parse(text.encode(), "p").thresholds.min_recall_ratio == 0.90
+
+
+def test_two_keys_of_one_holder_are_one_however_the_name_is_spelt():
+    keys = (key_facts("gate") | {"name": "Head of Services"}, key_facts("auditor") | {"name": "head_of  SERVICES"})
+    found = check_of(judged(evidence(signing_keys=keys)), "C702")
+    assert (found.state, found.facts["names"]) == ("block", "one name for two roles")
