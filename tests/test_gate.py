@@ -120,7 +120,8 @@ def test_need_at_the_same_score_on_two_indicators_blocks_on_one_asks():
 # Every check fires for what it is about, and for nothing else
 
 # A register entry and a statement about another model say nothing of the one that would be used.
-BESIDE = {"C701": ("C202", "C502")}
+# What is not listed at all can be told to nobody either.
+BESIDE = {"C701": ("C202", "C502"), "C601": ("C302",)}
 
 
 def flipped(**changes):
