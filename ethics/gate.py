@@ -63,8 +63,10 @@ def judge(
         What :meth:`ethics.GroupRegister.measure` gave; None (no groups known) makes the verdict an ERROR.
     attestations : sequence of SignedAttestation
         As :func:`ethics.read_attestations` verified them. They lift open checks, never a block and never an error.
+        One signed by a demonstration key makes the verdict that rests on it a demonstration.
     issued_at : datetime
-        With a time zone. The verdict holds for the policy's ``verdict_days`` from then, or ``demonstration_days``.
+        With a time zone. The verdict holds for the policy's ``verdict_days`` from then, or ``demonstration_days``, and
+        never longer than an attestation that it rests on.
 
     Returns
     -------
@@ -79,6 +81,10 @@ def judge(
     checks += [_unknown(id) for id in policy.required if id not in BUILT]
     checks = [_lift(check, attestations, evidence, policy, issued_at) for check in checks]
     used = {check.attested_by for check in checks}
+    given = {signed.sha256: signed for signed in attestations if signed.sha256 in used}
+    demonstration = demonstration or any(signed.demonstration for signed in given.values())
+    # A verdict does not outlive what it rests on: a score asked for afterwards asks no list's C502.
+    ends = [given[check.attested_by].ends_at(check, policy) for check in checks if check.attested_by]
     days = policy.demonstration_days if demonstration else policy.verdict_days
     return Verdict(
         service=evidence.service,
@@ -86,7 +92,7 @@ def judge(
         model_id=f"{evidence.need_id}@{evidence.model_digest[:12]}",
         use=evidence.use,
         issued_at=issued_at,
-        expires_at=issued_at + timedelta(days=days),
+        expires_at=min([issued_at + timedelta(days=days), *ends]),
         demonstration=demonstration,
         subject=_subject(evidence, fairness),
         scope=_scope(evidence, fairness, policy),

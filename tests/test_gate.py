@@ -120,7 +120,8 @@ def test_need_at_the_same_score_on_two_indicators_blocks_on_one_asks():
 # Every check fires for what it is about, and for nothing else
 
 # A register entry and a statement about another model say nothing of the one that would be used.
-BESIDE = {"C701": ("C202", "C502")}
+# What is not listed at all can be told to nobody either.
+BESIDE = {"C701": ("C202", "C502"), "C601": ("C302",)}
 
 
 def flipped(**changes):
@@ -780,3 +781,9 @@ def test_a_stricter_policy_is_read():
     text = text.replace("verdict_days = 90", "verdict_days = 30").replace("replicates = 1000", "replicates = 4000")
     text = text.replace("strict_services = []", 'strict_services = ["health"]')
     assert Policy.parse(text.encode(), "p").thresholds.min_recall_ratio == 0.90
+
+
+def test_two_keys_of_one_holder_are_one_however_the_name_is_spelt():
+    keys = (key_facts("gate") | {"name": "Head of Services"}, key_facts("auditor") | {"name": "head_of  SERVICES"})
+    found = check_of(judged(evidence(signing_keys=keys)), "C702")
+    assert (found.state, found.facts["names"]) == ("block", "one name for two roles")
