@@ -74,6 +74,9 @@ def directions_hold(evidence: Evidence, context: Context) -> Iterable[Finding]:
     if not evidence.monotone:
         yield {"state": "pass", "statistic": "no_declared_direction"}
         return
+    unknown = [str(row["column"]) for row in evidence.monotone if not row["proved"] and not int(row["probes"])]
+    if unknown:
+        raise Unanswerable("a declared direction was neither proved nor probed")
     broken = [str(row["column"]) for row in evidence.monotone if row["violations"]]
     facts = {"directions": len(evidence.monotone), "proved": sum(bool(row["proved"]) for row in evidence.monotone)}
     steps = sum(int(row["violations"]) for row in evidence.monotone)

@@ -152,7 +152,7 @@ def no_leaf_describes_a_few(evidence: Evidence, context: Context) -> Iterable[Fi
         yield {**found, "threshold": fewest, "value": len(rare), "facts": {**found["facts"], "case": "levels"}}
 
 
-@check("C608", "B", "pass", "block", scores=True)
+@check("C608", "B", "pass", "block", scores=True, from_cells=True)
 def published_tables_single_nobody_out(evidence: Evidence, context: Context) -> Iterable[Finding]:
     """What would be published of the groups is attacked before anything is written; nothing withheld may be recovered.
 

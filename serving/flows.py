@@ -84,7 +84,10 @@ def _judge_run(
     logged = logged_digests(home.registry, run_id)
     refuse_other_evidence(folder, logged)
     need = model.need
-    before = latest(chain_of(home, need.id)[0])
+    links, broken = chain_of(home, need.id)
+    if broken:  # a new verdict would be chained to what is not whole
+        raise NotTrusted(*broken)
+    before = latest(links)
     verdict, fairness, evidence = put_before_gate(
         home,
         model,

@@ -207,6 +207,7 @@ def verify_records(home: Home, verdict_path: Path | None) -> dict[str, Any]:
         needs = sorted({path.parent.parent.name for path in home.verdicts.glob(f"*/[!.]*/{VERDICT}")})
         chains = {need_id: approval.chain_of(home, need_id) for need_id in needs}
         faults += [fault for _, broken in chains.values() for fault in broken]
+        faults += _judged_and_gone(home)
         if faults:
             raise NotTrusted(*faults)
         n = {need_id: len(links) for need_id, (links, _) in chains.items()}
@@ -219,6 +220,20 @@ def verify_records(home: Home, verdict_path: Path | None) -> dict[str, Any]:
         wrong = f"names {before[:12]}… as the verdict before it, and no such verdict is kept here"
         raise NotTrusted(Fault("verdict chain", wrong, "Restore the verdicts of this need from the backup", CHAIN))
     return {"what": f"{verified.verdict.verdict_id}, {verified.verdict.state}", "state": verified.verdict.state}
+
+
+def _judged_and_gone(home: Home) -> list[Fault]:
+    """Verdicts that the log tells of and that are not kept: a chain does not show that its last one was taken away."""
+    return [
+        Fault(
+            f"verdict chain: {facts['need']}",
+            f"{facts['verdict']} was judged, says the audit log, and is not kept here",
+            "Restore the verdicts of this need from the backup",
+            CHAIN,
+        )
+        for facts in home.audit_log.facts_of("judge")
+        if not approval.verdict_place(home, str(facts["need"]), str(facts["verdict"])).is_file()
+    ]
 
 
 def measure_by_other_label(home: Home, city: Path, ranked_by: str, labelled_by: str) -> FairnessTable:

@@ -166,6 +166,7 @@ FIRES = {
         ({"auc": {"value": 0.97, "low": 0.96, "high": 0.98}}, "needs_attestation"),
         ({"single_columns": ({"column": "x", "auc": 0.86},)}, "needs_attestation"),
         ({"auc": None}, "error"),
+        ({"single_columns": ()}, "error"),
         ({"auc": {"value": float("nan"), "low": 0.5, "high": 0.6}}, "error"),
     ],
     "C201": [
@@ -203,6 +204,8 @@ FIRES = {
         ({"monotone": ({**PASSING.monotone[0], "violations": 1},)}, "block"),
         ({"monotone": ()}, "pass"),
         ({"monotone": None}, "error"),
+        ({"monotone": ({**PASSING.monotone[0], "probes": 0, "proved": False},)}, "error"),
+        ({"monotone": ({**PASSING.monotone[0], "probes": 0, "proved": True},)}, "pass"),
     ],
     "C404": [
         ({"indicator_names": ("psychiatric care",)}, "needs_attestation"),
