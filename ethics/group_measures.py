@@ -32,6 +32,7 @@ SHRUNK = "_shrunk"
 """What the name of a shrunk measure of a crossing ends in; the raw one goes without."""
 RATES = ("recall", "false_positive_rate", "false_negative_rate", "selection_rate", "precision", "false_omission_rate")
 CROSSED_RATES = ("recall", "selection_rate")
+_DUST = 1e-6  # of a person
 
 
 @dataclass(frozen=True)
@@ -238,6 +239,10 @@ class GroupMeasures:
             with np.errstate(divide="ignore", invalid="ignore"):
                 everyone = observed.sum(axis=1, keepdims=True) / expected.sum(axis=1, keepdims=True)
                 drawn_everyone = drawn_observed.sum(axis=1, keepdims=True) / drawn_expected.sum(axis=1, keepdims=True)
+                # Where everyone's need lies on the other side of the cut there is nothing to compare, and no harm;
+                # sums of parts of persons leave dust there.
+                everyone[observed.sum(axis=1) < _DUST] = np.nan
+                drawn_everyone[drawn_observed.sum(axis=1) < _DUST] = np.nan
                 value = (observed / expected / everyone)[0]
                 spread = (drawn_observed + half) / drawn_expected / drawn_everyone
             rows += self._row(cut, "observed_to_expected", value, spread, above=self.thresholds.oe)

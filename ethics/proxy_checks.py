@@ -50,17 +50,24 @@ def score_carries_no_group(evidence: Evidence, context: Context) -> Iterable[Fin
 
 @check("C604", "W", "pass", "warn", "rule", "not_testable")
 def no_proxy_without_worth(evidence: Evidence, context: Context) -> Iterable[Finding]:
-    """No single column tells a group (lower 95 % bound above the threshold) while the trees gain nothing from it."""
+    """No single column tells a group (lower 95 % bound above the threshold) without being shown to be of use.
+
+    A column is of use when the trees gain something from it and without its feature people in need would be missed: the
+    recall lost (C605's, by paired refits) is above 0 with its lower bound. Gain alone shows nothing: trees gain from
+    noise too, a few per cent of all. Where no worth could be measured, the gain alone is asked.
+    """
     if evidence.kind == "rule":
         yield RULE
         return
     if evidence.column_proxies is None:
         raise Unanswerable("what single columns tell was not gathered")
     limits = context.policy.thresholds
+    useless = _not_shown_useful(evidence)
     wrong = [
         row
         for row in evidence.column_proxies
-        if row["auc_low"] > limits.max_group_auc_by_column and row["gain"] < limits.min_feature_worth
+        if row["auc_low"] > limits.max_group_auc_by_column
+        and (row["gain"] < limits.min_feature_worth or row["column"] in useless)
     ]
     names = ", ".join(f"{row['column']} ({row['group']})" for row in wrong[:12])
     more = f" and {len(wrong) - 12} more" if len(wrong) > 12 else ""
@@ -70,6 +77,16 @@ def no_proxy_without_worth(evidence: Evidence, context: Context) -> Iterable[Fin
         "value": len(wrong),
         "threshold": 0,
         "facts": {"names": names + more} if wrong else {} if evidence.column_proxies else {"case": "not_testable"},
+    }
+
+
+def _not_shown_useful(evidence: Evidence) -> set[str]:
+    """The columns of features whose worth was measured, and not shown to be above 0."""
+    lows = {str(row["feature"]): row["low"] for row in evidence.feature_value or ()}
+    return {
+        str(row["column"])
+        for row in evidence.features
+        if (low := lows.get(str(row["feature"]))) is not None and not low > 0
     }
 
 

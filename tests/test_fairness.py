@@ -353,3 +353,21 @@ def test_power_tells_small_samples_from_large_ones():
     sv_small, sv_large = (table.groups.filter(pl.col("group") == "sv").row(0, named=True) for table in (small, large))
     assert sv_large["detectable_recall_gap"] < sv_small["detectable_recall_gap"]
     assert 1.25 < sv_large["detectable_oe"] < sv_small["detectable_oe"]
+
+
+def test_where_nobody_in_need_is_below_the_cut_nothing_is_compared_and_nothing_alarms():
+    """A score that finds everybody: the part below k* has no need, which is no harm and no error."""
+    rng = np.random.default_rng(1)
+    label = (rng.random(4000) < 0.15).astype(float)
+    groups = {"g": rng.choice(["a", "b", "c"], 4000, p=[0.6, 0.3, 0.1])}
+    score = label + 0.1 * rng.random(4000)
+    probability = np.where(label > 0, 0.999, 0.001)
+    table = measure(
+        label=label, groups=groups, score=score, probability=probability, cuts=Cuts(200, 2000), replicates=200
+    )
+    for group in "abc":
+        below = table.get("g", group, "observed_to_expected", BELOW_AUDIT)
+        assert math.isnan(below.value) and below.p_harm == 0
+    found = decisions(table)
+    assert {finding["state"] for finding in found.values()} == {"pass"}
+    assert all(math.isfinite(finding["value"]) for finding in found.values())

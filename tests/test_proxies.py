@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 import polars as pl
 import pytest
-from ethics_cases import NOW, PASSING, POLICY, gap_row, proxy_row
+from ethics_cases import NOW, PASSING, POLICY, feature, gap_row, proxy_row
 from scipy.stats import beta
 from sklearn.metrics import roc_auc_score
 
@@ -164,6 +164,20 @@ def test_a_postcode_that_tells_the_language_is_named_and_one_that_is_of_use_is_n
         ("group_auc", "language=other"),
         ("group_auc", "language=fi"),
     }
+
+
+def test_a_column_that_trees_gain_from_must_be_shown_to_be_of_use_to_tell_a_group():
+    rows, features, register = world(proxy=3.0)
+    tables = examine(rows, features, register, gain={"postcode": 0.1, "absence": 0.9})
+    tables["features"] = (feature("postcode"),)
+
+    def worth(**bounds):
+        return {"feature": "postcode", "columns": 1, "used": True, "worth": 0.01, **bounds}
+
+    assert states("C604", **tables, feature_value=(worth(low=0.002, high=0.02),)) == ["pass"]
+    assert states("C604", **tables, feature_value=(worth(low=-0.002, high=0.02),)) == ["warn"]
+    not_done = {"feature": "postcode", "columns": 1, "used": None, "worth": None, "low": None, "high": None}
+    assert states("C604", **tables, feature_value=({**not_done, "not_done": "too few rows"},)) == ["pass"]
 
 
 def test_holes_that_tell_a_group_are_a_proxy_too():

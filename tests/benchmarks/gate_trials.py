@@ -1,7 +1,9 @@
 """The gate before worlds whose truth is known: fair ones must not be blocked, planted faults must. ``make trials``.
 
 Every line prints its count, its share with an exact bound (Clopper-Pearson), and the target. Sizes are those of a city:
-70 000 youths with a weekly capacity of 60, 6 500 pre-schoolers, and mixed worlds for the false alarms.
+70 000 youths with a weekly capacity of 60, 6 500 pre-schoolers, and mixed worlds of 2 000 to 30 000 people, with one to
+four attributes and all their crossings, for the false alarms. Where only alarms are counted, and no passes, 400
+replicates are drawn in place of the gate's 1 000.
 """
 
 from __future__ import annotations
@@ -20,13 +22,16 @@ import numpy as np
 from scipy.stats import beta
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 YOUTHS, PRESCHOOLERS = 70_000, 6_500
 WEEKLY_CALLS, WEEKS = 60, 13
 AUDIT_RECALL = 0.30
 MOST_FALSE_BLOCKS = 0.02
 LEAST_YOUTHS_PASS = 0.80
-LEAST_FOUND = 0.95
+GROUP_CHECKS = ("C401", "C402", "C403", "C404", "C405")
+FEW = 400
+"""Replicates where only a probability of 0.95 has to be known: its standard error is 1.1 %, against 0.7 % of 1000."""
 
 
 def upper_bound(hits: int, n: int, level: float = 0.95) -> float:
@@ -46,14 +51,31 @@ def lower_bound(hits: int, n: int, level: float = 0.95) -> float:
 # ---- one world -------------------------------------------------------------------------------------------------
 
 
-def checks_of(world: Any, seed: int, capacity: int, periods: int, replicates: int = 1000) -> list[Any]:
-    """The checks about groups that the gate gives a world, all other evidence being in order."""
+def checks_of(
+    world: Any,
+    seed: int,
+    capacity: int,
+    periods: int,
+    *,
+    replicates: int = 1000,
+    crossed: bool = True,
+    ids: Sequence[str] | None = GROUP_CHECKS,
+) -> list[Any]:
+    """What checks say of a world, all other evidence being in order.
+
+    Parameters
+    ----------
+    crossed : bool
+        Whether attributes are put together too, and C402 is asked: most of the work where there are six of them.
+    ids : sequence of str or None
+        Which checks; None: all of models.
+    """
     from ethics_cases import evidence
     from gate_worlds import need_world
 
     from ethics import Cuts, Policy, audit_cut, measure
     from ethics.check_register import Context
-    from ethics.checks import BUILT
+    from ethics.gate import BUILT, MODEL_CHECKS
 
     people = need_world(world, seed)
     policy = Policy.load()
@@ -69,15 +91,14 @@ def checks_of(world: Any, seed: int, capacity: int, periods: int, replicates: in
         seed=seed,
         replicates=replicates,
         thresholds=policy.fairness,
+        crossings=None if crossed else (),
     )
     case = evidence(indicator_names=tuple(people.indicators), eligible_n=world.n, capacity_k=capacity)
     from ethics_cases import NOW
 
     context = Context(policy, NOW, table)
-    return [check for id in GROUP_CHECKS if id in BUILT for check in BUILT[id].run(case, context)]
-
-
-GROUP_CHECKS = ("C401", "C402", "C403", "C404", "C405")
+    asked = (id for id in (MODEL_CHECKS if ids is None else ids) if crossed or id != "C402")
+    return [check for id in asked for check in BUILT[id].run(case, context)]
 
 
 def states_of(checks: Iterable[Any]) -> Counter[tuple[str, str]]:
@@ -105,57 +126,44 @@ def mixed_world(seed: int) -> tuple[Any, int, int]:
 
 
 def fair_world(seed: int) -> Counter[tuple[str, str]]:
-    """States of one mixed fair world."""
+    """States of one mixed fair world, crossings with them."""
     world, capacity, periods = mixed_world(seed)
-    return states_of(checks_of(world, seed, capacity, periods))
+    return states_of(checks_of(world, seed, capacity, periods, replicates=FEW))
 
 
 def youths(seed: int) -> Counter[tuple[str, str]]:
-    """States of one fair world of a city's youths: six attributes, 60 calls a week, 13 weeks."""
+    """States of one fair world of a city's youths: six attributes, 60 calls a week, 13 weeks; no crossings."""
     from gate_worlds import NeedWorld
 
-    return states_of(checks_of(NeedWorld(n=YOUTHS, base_rate=0.08), seed, WEEKLY_CALLS, WEEKS))
+    return states_of(checks_of(NeedWorld(n=YOUTHS, base_rate=0.08), seed, WEEKLY_CALLS, WEEKS, crossed=False))
 
 
-def preschoolers(seed: int) -> dict[str, Any]:
-    """One fair world of a city's pre-schoolers: states, and how many periods C401 asks to pool."""
+def crossed_youths(seed: int) -> Counter[tuple[str, str]]:
+    """What C402 says of the same world: every pair of its six attributes, and all of them together."""
     from gate_worlds import NeedWorld
 
-    checks = checks_of(NeedWorld(n=PRESCHOOLERS, base_rate=0.10), seed, 40, 4)
-    open_ones = [check for check in checks if check.id == "C401" and check.state == "inconclusive"]
-    pool = [int(check.facts["periods_to_pool"]) for check in open_ones if "periods_to_pool" in check.facts]
-    return {"states": states_of(checks), "inconclusive": len(open_ones), "pool": pool}
+    world = NeedWorld(n=YOUTHS, base_rate=0.08)
+    return states_of(checks_of(world, seed, WEEKLY_CALLS, WEEKS, replicates=FEW, ids=("C402",)))
+
+
+def preschoolers(seed: int) -> tuple[Counter[tuple[str, str]], list[dict[str, Any]]]:
+    """One fair world of a city's pre-schoolers: states, and what C401 tells of each group that is not shown fair."""
+    from gate_worlds import NeedWorld
+
+    checks = checks_of(NeedWorld(n=PRESCHOOLERS, base_rate=0.10), seed, 40, 4, crossed=False)
+    unsettled = [check for check in checks if check.id == "C401" and check.state in ("inconclusive", "not_testable")]
+    return states_of(checks), [dict(check.facts) for check in unsettled]
 
 
 def unequal(seed: int) -> Counter[tuple[str, str]]:
-    """States of one calibrated world in which a group has about twice the others' need."""
-    from gate_worlds import NeedWorld
+    """States of one calibrated world in which two groups have other need than the rest, crossings with them."""
+    from gate_worlds import SIX_ATTRIBUTES, THREE_ATTRIBUTES, NeedWorld
 
     rng = np.random.default_rng([seed, 6])
     shift = {"other": float(rng.uniform(0.4, 1.0)), "yes": float(rng.uniform(-0.6, 0.8))}
-    return states_of(checks_of(NeedWorld(n=40_000, base_rate=0.08, shift=shift), seed, 100, 13))
-
-
-def recall_drop(seed: int) -> Counter[tuple[str, str]]:
-    """A score that misses a third of a group's need and more: planted recall ratio at most 0.7 at 3 000 positives."""
-    from gate_worlds import NeedWorld
-
-    world = NeedWorld(n=230_000, base_rate=0.08, unseen={"other": 0.45}, attributes=_three())
-    return states_of(checks_of(world, seed, 3_000, 10))
-
-
-def under_labelled(seed: int) -> Counter[tuple[str, str]]:
-    """A label that shows only half of a group's need; two indicators show it whole."""
-    from gate_worlds import NeedWorld
-
-    world = NeedWorld(n=60_000, base_rate=0.10, unlabelled={"other": 0.5}, attributes=_three())
-    return states_of(checks_of(world, seed, 300, 13))
-
-
-def _three() -> dict[str, Any]:
-    from gate_worlds import SIX_ATTRIBUTES
-
-    return {name: SIX_ATTRIBUTES[name] for name in ("language_group", "sex", "age_band")}
+    attributes = {**THREE_ATTRIBUTES, "support_need": SIX_ATTRIBUTES["support_need"]}
+    world = NeedWorld(n=40_000, base_rate=0.08, shift=shift, attributes=attributes)
+    return states_of(checks_of(world, seed, 100, 13, replicates=FEW))
 
 
 # ---- running and telling ---------------------------------------------------------------------------------------
@@ -188,6 +196,12 @@ def passes(states: Counter[tuple[str, str]], id: str) -> bool:
     return bool(found) and all(state in ("pass", "warn") for state in found)
 
 
+def worst_state(states: Counter[tuple[str, str]], id: str) -> str:
+    """The gravest state that a check ended in."""
+    order = ("error", "block", "needs_attestation", "not_testable", "inconclusive", "warn", "pass")
+    return min((state for check, state in states if check == id), key=order.index)
+
+
 def tell(name: str, hits: int, n: int, wanted: str, good: bool, bound: str) -> bool:
     """One line of the table."""
     print(f"{name:58} {hits:5} of {n:5}  {bound:24} wanted {wanted:18} {'ok' if good else 'MISSED'}", flush=True)
@@ -199,108 +213,96 @@ def null_part(worlds: int, workers: int) -> list[bool]:
     found = run(fair_world, range(worlds), workers)
     errors, blocks = sum(map(broken, found)), sum(map(blocked, found))
     bound = upper_bound(blocks, worlds)
-    return [
-        tell(
-            "fair worlds blocked",
-            blocks,
-            worlds,
-            f"<= {MOST_FALSE_BLOCKS:.0%}",
-            bound <= MOST_FALSE_BLOCKS,
-            _at_most(bound),
-        ),
-        tell("fair worlds with a check that is an error", errors, worlds, "0", errors == 0, ""),
-        *[
-            tell(
-                f"  of which {id} asks for an attestation",
-                n := sum(fires(one, id) for one in found),
-                worlds,
-                "",
-                True,
-                _at_most(upper_bound(n, worlds)),
-            )
-            for id in GROUP_CHECKS
-        ],
+    good = bound <= MOST_FALSE_BLOCKS
+    lines = [
+        tell("mixed fair worlds blocked", blocks, worlds, f"<= {MOST_FALSE_BLOCKS:.0%}", good, _at_most(bound)),
+        tell("  of which a check is an error", errors, worlds, "0", errors == 0, ""),
     ]
+    for id in GROUP_CHECKS:
+        for what, states in (("blocks", {"block"}), ("asks for an attestation", {"needs_attestation"})):
+            n = sum(any(check == id and state in states for check, state in one) for one in found)
+            if n or states == {"block"}:
+                print(f"{'  of which ' + id + ' ' + what:58} {n:5} of {worlds:5}  {_at_most(upper_bound(n, worlds))}")
+    return lines
 
 
 def youths_part(worlds: int, workers: int) -> list[bool]:
-    """Fair worlds of a city's youths that C401 passes without anybody's word."""
+    """Fair worlds of a city's youths that C401 passes without anybody's word; apart, what C402 says of some."""
     found = run(youths, range(worlds), workers)
-    passed = sum(passes(one, "C401") for one in found)
-    blocks = sum(map(blocked, found))
-    return [
-        tell(
-            "fair worlds of 70 000 youths that pass C401",
-            passed,
-            worlds,
-            f">= {LEAST_YOUTHS_PASS:.0%}",
-            passed / worlds >= LEAST_YOUTHS_PASS,
-            _at_least(lower_bound(passed, worlds)),
-        ),
-        tell(
-            "  of which blocked by any check", blocks, worlds, "0", blocks == 0, _at_most(upper_bound(blocks, worlds))
-        ),
+    passed, blocks = sum(passes(one, "C401") for one in found), sum(map(blocked, found))
+    good, bound = passed / worlds >= LEAST_YOUTHS_PASS, _at_least(lower_bound(passed, worlds))
+    lines = [
+        tell("fair worlds of 70 000 youths that pass C401", passed, worlds, f">= {LEAST_YOUTHS_PASS:.0%}", good, bound),
+        tell("  of which blocked by any check", blocks, worlds, "0", not blocks, _at_most(upper_bound(blocks, worlds))),
     ]
+    some = min(CROSSED_WORLDS, worlds)
+    crossed = run(crossed_youths, range(some), workers)
+    for what, states in (("pass", ("pass", "warn")), ("inconclusive", ("inconclusive",)), ("ask", _ATTEST)):
+        n = sum(worst_state(one, "C402") in states for one in crossed)
+        print(f"{'  crossings of six attributes (C402): ' + what:58} {n:5} of {some:5}", flush=True)
+    n = sum(map(blocked, crossed))
+    lines.append(
+        tell("  crossings of six attributes (C402): block", n, some, "0", not n, _at_most(upper_bound(n, some)))
+    )
+    return lines
 
 
 def preschool_part(worlds: int, workers: int) -> list[bool]:
-    """Fair worlds of a city's pre-schoolers: what passes, and what must be pooled."""
+    """Fair worlds of a city's pre-schoolers: what passes, and what of the rest would settle it, group by group."""
     found = run(preschoolers, range(worlds), workers)
-    passed = sum(passes(one["states"], "C401") for one in found)
-    open_ones = [one for one in found if not passes(one["states"], "C401")]
-    told = sum(len(one["pool"]) == one["inconclusive"] for one in open_ones)
-    periods = sorted(number for one in open_ones for number in one["pool"])
-    middle = f"periods to pool: median {periods[len(periods) // 2]}, most {periods[-1]}" if periods else "none to pool"
-    return [
-        tell("fair worlds of 6 500 pre-schoolers that pass C401", passed, worlds, "(printed)", True, middle),
+    passed, blocks = sum(passes(states, "C401") for states, _ in found), sum(blocked(states) for states, _ in found)
+    groups = [facts for _, unsettled in found for facts in unsettled]
+    told = sum(bool(facts.keys() & _SETTLES) for facts in groups)
+    periods = sorted(int(facts["periods_to_pool"]) for facts in groups if "periods_to_pool" in facts)
+    middle = f"(to pool: median {periods[len(periods) // 2]}, most {periods[-1]} periods)" if periods else ""
+    open_ones = sum(bool(unsettled) for _, unsettled in found)
+    lines = [
+        tell("fair worlds of 6 500 pre-schoolers that pass C401", passed, worlds, "(printed)", True, ""),
+        tell("  that are inconclusive or not testable", open_ones, worlds, "(printed)", True, ""),
         tell(
-            "  the rest say how many periods to pool, group by group",
+            "  groups of these that are told what would settle them",
             told,
-            len(open_ones),
+            len(groups),
             "all",
-            told == len(open_ones),
-            "",
+            told == len(groups),
+            middle,
         ),
     ]
+    for name in sorted(_SETTLES):
+        print(f"{'    ' + name:58} {sum(name in facts for facts in groups):5} of {len(groups):5}")
+    bound = _at_most(upper_bound(blocks, worlds))
+    return [*lines, tell("  of which blocked by any check", blocks, worlds, "0", not blocks, bound)]
+
+
+_SETTLES = {"periods_to_pool", "periods_to_test", "never_testable"}
+"""Facts of C401 that say what would settle a group."""
+_ATTEST = ("needs_attestation",)
 
 
 def unequal_part(worlds: int, workers: int) -> list[bool]:
-    """Calibrated worlds with unequal base rates."""
+    """Calibrated worlds with unequal base rates: asked about, never blocked."""
     found = run(unequal, range(worlds), workers)
-    blocks = sum(map(blocked, found))
-    asked = sum(fires(one, "C401") for one in found)
+    blocks, asked = sum(map(blocked, found)), sum(fires(one, "C401") for one in found)
+    bound = _at_most(upper_bound(blocks, worlds))
     return [
-        tell(
-            "calibrated worlds with unequal base rates blocked",
-            blocks,
-            worlds,
-            "0",
-            blocks == 0,
-            _at_most(upper_bound(blocks, worlds)),
-        ),
+        tell("calibrated worlds with unequal base rates blocked", blocks, worlds, "0", not blocks, bound),
         tell("  of which C401 asks for AT-06", asked, worlds, "(printed)", True, ""),
     ]
 
 
 def faults_part(worlds: int, workers: int) -> list[bool]:
-    """Planted faults of need and label: each fires its own check, and others no more than in worlds without it."""
-    lines = []
-    for name, part, id in (
-        ("45 % of a group's need unseen (ratio <= 0.7): C401", recall_drop, "C401"),
-        ("half of a group's need unlabelled: C403", under_labelled, "C403"),
-    ):
-        found = run(part, range(worlds), workers)
-        hits = sum(fires(one, id) for one in found)
-        bound = _at_least(lower_bound(hits, worlds))
-        lines.append(tell(name, hits, worlds, f">= {LEAST_FOUND:.0%}", hits / worlds >= LEAST_FOUND, bound))
-    return lines
+    """The matrix of planted faults (:mod:`gate_faults`)."""
+    from gate_faults import matrix, model_fault, score_fault
+
+    return matrix(run(score_fault, range(worlds), workers), run(model_fault, range(worlds), workers))
 
 
+CROSSED_WORLDS = 20
 PARTS: dict[str, tuple[Callable[[int, int], list[bool]], int]] = {
     "null": (null_part, 2000),
-    "youths": (youths_part, 200),
-    "preschool": (preschool_part, 200),
-    "unequal": (unequal_part, 300),
+    "youths": (youths_part, 100),
+    "preschool": (preschool_part, 100),
+    "unequal": (unequal_part, 200),
     "faults": (faults_part, 60),
 }
 """Part → what runs it, and how many worlds."""

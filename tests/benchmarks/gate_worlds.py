@@ -23,6 +23,7 @@ SIX_ATTRIBUTES: Mapping[str, Mapping[str, float]] = {
     "support_need": {"no": 0.93, "yes": 0.07},
 }
 """A city's six attributes with their shares; the smallest group is 5.6 %."""
+THREE_ATTRIBUTES = {name: SIX_ATTRIBUTES[name] for name in ("language_group", "sex", "age_band")}
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,13 @@ def need_world(world: NeedWorld, seed: int) -> People:
     in_need = rng.random(world.n) < chance
     shown = in_need & (rng.random(world.n) >= _of_group(groups, world.unlabelled))
     label = np.where(rng.random(world.n) < _of_group(groups, world.unobserved), np.nan, shown.astype(np.float64))
-    signs = {f"sign {j + 1}": rng.random(world.n) < np.where(in_need, 0.45, 0.06) for j in range(world.indicators)}
+    signs = {f"sign {j + 1}": sign_of(in_need, rng) for j in range(world.indicators)}
     return People(groups, chance, chance * (1 - hidden), label, signs)
+
+
+def sign_of(in_need: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """An independent sign of need: shown by 45 % of those in need and 6 % of the others, bool (n,)."""
+    return rng.random(len(in_need)) < np.where(in_need, 0.45, 0.06)
 
 
 def _shares(shares: Mapping[str, float]) -> np.ndarray:
