@@ -148,7 +148,9 @@ def label_can_be_tested(evidence: Evidence, context: Context) -> Iterable[Findin
     }
 
 
-@check("C405", "W", "pass", "slope", "error", "drift", "not_shown", "not_testable", "rule", scores=True, from_cells=True)
+@check(
+    "C405", "W", "pass", "slope", "error", "drift", "not_shown", "not_testable", "rule", scores=True, from_cells=True
+)
 def score_means_the_same(evidence: Evidence, context: Context) -> Iterable[Finding]:
     """Calibration slope and error of each group that can be tested, and the level of need for everyone.
 

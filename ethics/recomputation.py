@@ -205,6 +205,11 @@ def _alike(said: Any, found: Any) -> bool:
         return bool(said == found)
     return said.keys() == found.keys() and all(
         said[name] == found[name]
-        or (name.startswith("missed") and isinstance(said[name], int) and isinstance(found[name], int) and abs(said[name] - found[name]) <= _STEP)
+        or (
+            name.startswith("missed")
+            and isinstance(said[name], int)
+            and isinstance(found[name], int)
+            and abs(said[name] - found[name]) <= _STEP
+        )
         for name in said
     )

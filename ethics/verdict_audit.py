@@ -287,7 +287,9 @@ def _name_the_rest(audit: Audit, verdict: Verdict) -> None:
         if check.id not in derived:
             others.setdefault(check.id, check.statistic.replace("_", " "))
     audit.unchecked += [f"{id} ({statistic})" for id, statistic in others.items()]
-    audit.unchecked += [f"the record's {name.replace('_', ' ')}" for name in not_recomputed(verdict, with_cells=bool(derived))]
+    audit.unchecked += [
+        f"the record's {name.replace('_', ' ')}" for name in not_recomputed(verdict, with_cells=bool(derived))
+    ]
     audit.unchecked.append(f"the digests of {', '.join(_SUBJECTS).replace('_', ' ')}")
     audit.unchecked += [f"attestation {row['id']} for {row['check']}" for row in verdict.attestations]
     recorded = verdict.record.get("environment")
