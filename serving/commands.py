@@ -366,7 +366,7 @@ def _say_judged(result: Result) -> None:
         )
     if rows:
         table(rows, ("check", "state", "groups", "statistic", "value (interval)", "lifted by"))
-    _say_changes(result["changes"])
+    _say_changes(result.get("changes"))
     print(f"verdict {result['verdict_path']}\nreport  {result['report_path']}")
 
 

@@ -319,6 +319,19 @@ def test_slope_intercept_and_error_are_those_of_the_world():
     assert "drift" in found
 
 
+def test_a_slope_of_which_nothing_is_shown_is_no_pass():
+    table = measure(**people(6000, seed=3, small=0.0), design_effect=12.0, replicates=200)
+    (check,) = [check for check in answers(table, "C405") if check.facts["case"] == "not_shown"]
+    assert check.state == "warn" and check.value is None and "language=" in check.facts["names"]
+    assert "pass" not in {check.state for check in answers(table, "C405")}
+
+
+def test_one_attribute_is_said_not_to_have_been_crossed():
+    world = people(6000, small=0.0)
+    (check,) = answers(measure(**{**world, "groups": {"sex": world["groups"]["sex"]}}, replicates=200))
+    assert (check.state, check.facts["case"]) == ("pass", "one_attribute")
+
+
 def test_a_slope_agrees_with_logistic_regression_on_rows():
     from sklearn.linear_model import LogisticRegression
 
