@@ -1,4 +1,4 @@
-"""Words that no model may read, in three languages; innocent words and every need that is shipped stay what they are."""
+"""Words that no model may read, in three languages; innocent words and needs that are shipped stay what they are."""
 
 import tomllib
 from pathlib import Path
