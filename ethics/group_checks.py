@@ -187,7 +187,7 @@ def score_means_the_same(evidence: Evidence, context: Context) -> Iterable[Findi
             found.append(group_finding("warn", "error", *numbers, None, {}) | named)
     if open_slopes:
         more = f" and {len(open_slopes) - 12} more" if len(open_slopes) > 12 else ""
-        facts = {"names": ", ".join(open_slopes[:12]) + more, "n": len(open_slopes)}
+        facts: dict[str, str | int] = {"names": ", ".join(open_slopes[:12]) + more, "n": len(open_slopes)}
         found.append(group_finding("warn", "not_shown", "calibration_slope", None, None, None, facts))
     if not groups:
         yield group_finding("warn", "not_testable", "calibration_slope", None, None, None, {})
