@@ -343,11 +343,12 @@ def test_a_slope_agrees_with_logistic_regression_on_rows():
     assert table.get("sex", "f", "calibration_slope").value == pytest.approx(rows.coef_[0, 0], rel=0.01)
 
 
-def test_calibrated_scores_pass_and_their_errors_bounds_take_the_bias_off():
+def test_calibrated_scores_do_not_alarm_and_their_errors_bounds_take_the_bias_off():
     lows = []
     for seed in range(6):
         table = measure(**people(12_000, seed=seed, small=0.0), replicates=200)
-        assert {check.state for check in answers(table, "C405")} == {"pass"}
+        # Of the few Swedish speakers the slope is not shown either way; nothing is proved against anybody.
+        assert {check.facts["case"] for check in answers(table, "C405")} <= {"pass", "not_shown"}
         lows += [table.get("language", group, "calibration_error").low for group in ("fi", "sv", "other")]
         assert table.get("language", "sv", "calibration_error").value > 0
     assert np.mean(np.array(lows) == 0) > 0.5
