@@ -31,7 +31,7 @@ $(FULL): $(READY) $(AEQUITAS)/.ready
 	sh tests/setup_full.sh
 	@touch $(FULL)
 
-setup-full: $(FULL) ## Debian packages for the tests with PostgreSQL and Chromium (needs root)
+setup-full: $(FULL) ## Debian and npm packages for the tests with PostgreSQL, Chromium, Aequitas (needs root)
 
 test-full: $(FULL) ## the tests that need PostgreSQL and Chromium; a skip is a failure
 	ENNAKKO_TEST_FULL=1 $(BIN)/python -m pytest -q -m full tests
@@ -57,6 +57,10 @@ bench-training: $(READY) ## training beside bare LightGBM on 200 000 rows x 500 
 	$(BIN)/python tests/benchmarks/bench_metrics.py
 	$(BIN)/python tests/benchmarks/bench_training.py
 
+bench-gate: $(READY) ## the gate's statistics on a million persons, beside row-wise fairlearn; its evidence on 50 000 rows
+	$(BIN)/python tests/benchmarks/bench_gate.py
+	$(BIN)/python tests/benchmarks/bench_evidence.py
+
 $(AEQUITAS)/.ready: tests/oracles/aequitas.lock
 	$(PYTHON) -m venv $(AEQUITAS)
 	$(AEQUITAS)/bin/pip install --quiet --require-hashes -r tests/oracles/aequitas.lock
@@ -65,7 +69,7 @@ $(AEQUITAS)/.ready: tests/oracles/aequitas.lock
 oracle-aequitas: $(READY) $(AEQUITAS)/.ready ## group measures beside Aequitas, in an environment of its own (needs COMPAS in ../shared/data)
 	$(BIN)/python tests/oracles/aequitas_oracle.py
 
-trials: $(READY) ## invented worlds with known truth: the gate, intervals, leaks, censoring, kills, uplift (an hour)
+trials: $(READY) ## invented worlds with known truth: gate, intervals, leaks, censoring, kills, uplift (two hours)
 	$(BIN)/python tests/benchmarks/gate_trials.py
 	$(BIN)/python tests/benchmarks/worlds.py
 	$(BIN)/python tests/benchmarks/kills.py
@@ -78,4 +82,4 @@ lock: ## pin the newest versions that pyproject.toml allows (needs uv)
 clean: ## remove the virtual environment, the state and the caches
 	rm -rf $(VENV) $(AEQUITAS) var .hypothesis .mypy_cache .ruff_cache
 
-.PHONY: help setup demo test setup-full test-full lint bench bench-features bench-city-features bench-training oracle-aequitas trials lock clean
+.PHONY: help setup demo test setup-full test-full lint bench bench-features bench-city-features bench-training bench-gate oracle-aequitas trials lock clean

@@ -27,6 +27,7 @@ _HOME_OF = {
     "keys": ("KeyRing", "TrustedKey"),
     "stop_switch": ("StopSwitch",),
     "signing": ("VerifiedVerdict", "countersign", "seal", "verify"),
+    "public_summary": ("render_public_summary",),
     "report": ("render_report",),
     "refusals": ("BadInput", "Blocked", "Fault", "Inconclusive", "NotTrusted", "Refusal"),
 }
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from ethics.objections import ObjectionRegister as ObjectionRegister
     from ethics.principles import PRINCIPLES as PRINCIPLES
     from ethics.principles import Principle as Principle
+    from ethics.public_summary import render_public_summary as render_public_summary
     from ethics.refusals import BadInput as BadInput
     from ethics.refusals import Blocked as Blocked
     from ethics.refusals import Fault as Fault

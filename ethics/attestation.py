@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from ethics.case import holder
 from ethics.digests import canonical_json, sha256
 from ethics.refusals import BadInput, Fault, NotTrusted, faults_of
 from ethics.signing import SignedBy, check_signatures, open_envelope, retired_faults, sign_payload
@@ -100,12 +101,22 @@ class SignedAttestation:
             and statement.model_digest == evidence.model_digest
             and statement.policy_digest == policy.digest
             and self._signed_by_all(rule.roles)
-            and statement.given_at <= now < min(statement.expires_at, statement.given_at + _longest(rule, check))
+            and statement.given_at <= now < self.ends_at(check, policy)
         )
+
+    def ends_at(self, check: Check, policy: Policy) -> datetime:
+        """Until when it lifts that check: its own end, or the policy's longest life of such a statement if earlier."""
+        statement = self.attestation
+        return min(statement.expires_at, statement.given_at + _longest(policy.attestations[statement.id], check))
+
+    @property
+    def demonstration(self) -> bool:
+        """Whether a demonstration key signed it: a verdict that rests on it is a demonstration."""
+        return any(signed.key.demonstration for signed in self.signed_by)
 
     def _signed_by_all(self, roles: Sequence[str]) -> bool:
         """Whether every role has signed, each by another holder: two keys of one person are one pair of eyes."""
-        holders = [{_holder(signed) for signed in self.signed_by if signed.key.role == role} for role in roles]
+        holders = [{holder(signed.key.name) for signed in self.signed_by if signed.key.role == role} for role in roles]
         return any(len(set(chosen)) == len(roles) for chosen in product(*holders))
 
     def summary(self) -> dict[str, Any]:
@@ -119,10 +130,6 @@ NAMED_ONLY = ("C602",)
 """Checks that only a statement that names the group lifts: a feature of health is vouched for by name."""
 
 _SHOWN = ("id", "check", "group", "reasons", "evidence", "name", "role", "organisation", "given_at", "expires_at")
-
-
-def _holder(signed: SignedBy) -> str:
-    return " ".join(signed.key.name.casefold().split())
 
 
 def _longest(rule: Any, check: Check) -> timedelta:

@@ -24,6 +24,17 @@ LANGUAGES = ("fi", "sv", "en")
 Texts = Mapping[str, Mapping[str, str]]
 
 
+def holder(name: str) -> str:
+    """A holder's name as it is compared: case, spacing, underscores and forms of letters make nobody another person.
+
+    >>> holder("Service_Owner "), holder("service  owner")
+    ('service owner', 'service owner')
+    """
+    # Folding case can leave letters decomposed, so the form is made twice.
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    return " ".join(folded.replace("_", " ").split())
+
+
 def names_holder(actor: str, *names: str) -> bool:
     """Whether an actor goes by one of a key's names (holder, role or key id), however it is written.
 
@@ -31,10 +42,7 @@ def names_holder(actor: str, *names: str) -> bool:
     (True, False)
     """
 
-    def plain(name: str) -> str:
-        return " ".join(unicodedata.normalize("NFKC", name).casefold().replace("_", " ").split())
-
-    return bool(plain(actor)) and plain(actor) in map(plain, names)
+    return bool(holder(actor)) and holder(actor) in map(holder, names)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +70,7 @@ class Evidence:
     single_columns : sequence of {column, auc}
     additivity_max_error : float
         Largest gap between base + contributions and the raw score.
-    features : sequence of {column, feature, source, purpose, basis, plain: {fi, sv, en}}
+    features : sequence of {column, feature, source, purpose, basis, plain: {fi, sv, en}, changeable}
     signing_keys : sequence of {keyid, role, valid_from, valid_to, demonstration, name}
         The trusted keys that are to sign the verdict.
     stop_switch_tested_at : datetime or None

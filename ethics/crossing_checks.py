@@ -28,10 +28,11 @@ _CASES = (
     "too_few",
     "left_out",
     "no_label",
+    "one_attribute",
 )
 
 
-@check("C402", "BA", *_CASES, core=True, scores=True)
+@check("C402", "BA", *_CASES, core=True, scores=True, from_cells=True)
 def no_crossing_is_missed(evidence: Evidence, context: Context) -> Iterable[Finding]:
     """The decision rule of C401 on crossings of groups, and need at the same score, all partially pooled.
 
@@ -42,7 +43,7 @@ def no_crossing_is_missed(evidence: Evidence, context: Context) -> Iterable[Find
     """
     table = measured(context)
     if len(attributes_compared(table)) < 2:
-        yield group_finding("pass", "pass", "crossings_tested", None, None, None, {})
+        yield group_finding("pass", "one_attribute", "crossings_tested", None, None, None, {})
         return
     if not table.has_label:
         yield group_finding("not_testable", "no_label", "crossings_tested", None, None, "AT-07", {})

@@ -16,12 +16,13 @@ Everyone's figures stay.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from ethics.published_figures import (
     ABOUT,
     BY_POSITION,
     CROSSED,
+    IN_PEOPLE,
     Counts,
     Key,
     Sum,
@@ -36,6 +37,8 @@ from ethics.report_tables import CountTable
 from ethics.suppression_attack import Program, attack, targets_of
 
 MOST_GROUPS = 400  # a larger table is not printed at all: most of its groups are too small, and nobody reads it
+_FAMILIES = (("need", "found_k_audit", "missed_k_audit", "missed_k"), ("found_k", "missed_k"))
+"""Columns that go together where one of a neighbour must go: with a ratio that stays, each would tell the others."""
 _TESTED = 1e6  # what withholding a ratio that is decided by costs, beside the people it hides
 
 
@@ -180,50 +183,87 @@ class _Suppression:
         return bool(self._open(self.exact.get(key, ())))
 
     def _withhold_more(self) -> None:
+        """One figure for each sum that gives a count away, where that helps by itself; else one that is near."""
         while narrow := self._narrow():
-            touched: set[int] = set()
+            touched: set[tuple[str, str]] = set()
+            first = sorted(narrow.keys() & self.small or narrow, key=_audit_cut_first)
+            if sum(self._widen_by_neighbour(key, touched) for key in first):
+                continue
             for key in narrow:
-                if self._widen(key, touched):
-                    continue
-                self.hopeless.add(key)
-                if self.is_later:
-                    for number, table in enumerate(self.given):
-                        self.hidden[number] |= silenced(table).hidden
+                if not self._widen_from_afar(key):
+                    self.hopeless.add(key)
+                    if self.is_later:
+                        for number, table in enumerate(self.given):
+                            self.hidden[number] |= silenced(table).hidden
+                elif not self.is_later:
+                    break  # what widens one count often widens the others
 
     def _narrow(self) -> dict[Key, tuple[int, int]]:
         """The counts that the figures give away now: by single sums where there are any, else by the whole system."""
         tables = [table for table in (*self.earlier, *self.tables()) if not is_silent(table)]
         targets = targets_of(tables, self.counts, self.least) - self.hopeless
-        self.program = program = Program(self.counts, figures_of(tables))
+        self.program = program = Program(self.counts, figures_of(tables, self.counts))
         plain = {key: program.bounds(key) for key in sorted(targets)}
         found = {key: (low, high) for key, (low, high) in plain.items() if high - low < self.least}
         return found or program.narrow(targets, self.least)
 
-    def _widen(self, key: Key, touched: set[int]) -> bool:
-        """Withhold the cheapest figure near a count that is given away; False when none is left."""
-        if self._hide(self.exact.get(key, ())):
+    def _widen_by_neighbour(self, key: Key, touched: set[tuple[str, str]]) -> bool:
+        """Withhold the count's own figures, or the cheapest of another group in a sum that alone gives it away."""
+        if self._withhold(key):
             return True
-        if 2 * ABOUT * self.counts.people[key] < self.least and self._hide(self.loose.get(key, ())):
-            return True
+        for each in self.of.get(key, ()):
+            if each.parts[0][2] == each.whole[2] and self._width(each, key) < self.least:
+                others = [one for one in (each.whole, *each.parts) if one != key]
+                if any(one[:2] in touched for one in others):
+                    return True  # something of this sum was withheld in this round: see first what that leaves
+                if chosen := self._withhold_cheapest(others):
+                    touched.add(chosen[:2])
+                    return True
+        return False
+
+    def _widen_from_afar(self, key: Key) -> bool:
+        """Withhold the cheapest of the nearest figures of the same tables; False when none is left."""
         level, seen = [key], {key}
         while level:
             sums = [each for member in level for each in self.of.get(member, ())]
             if level == [key]:
-                narrow = [each for each in sums if self._width(each, key) < self.least]
-                over_groups = [each for each in narrow if each.parts[0][2] == each.whole[2]]
-                sums = over_groups or narrow or sums
-            if any(id(each) in touched for each in sums):
-                return True  # another count of the same sum was given room in this round
-            members = dict.fromkeys(one for each in sums for one in (each.whole, *each.parts) if one not in seen)
-            printed = [one for one in members if self._is_printed(one) or self._open(self.loose.get(one, ()))]
-            if printed:
-                chosen = min(printed, key=lambda one: (self._cost(one), one))
-                self._hide(self.exact.get(chosen, ())) or self._hide(self.loose.get(chosen, ()))
-                touched |= {id(each) for each in sums if chosen == each.whole or chosen in each.parts}
+                sums = [each for each in sums if self._width(each, key) < self.least] or sums
+            near = dict.fromkeys(one for each in sums for one in (each.whole, *each.parts))
+            level = [one for one in near if one not in seen and not is_total(one)]
+            if self._withhold_cheapest(level):
                 return True
-            seen |= members.keys()
-            level = list(members)
+            seen |= near.keys()
         return False
+
+    def _withhold_cheapest(self, keys: Iterable[Key]) -> Key | None:
+        printed = [key for key in keys if self._is_printed(key) or self._open(self.loose.get(key, ()))]
+        chosen = min(printed, key=lambda one: (self._cost(one), one), default=None)
+        if chosen is not None:
+            family = next((names for names in _FAMILIES if chosen[2] in names), (chosen[2],))
+            gone = [self._withhold((chosen[0], chosen[1], name)) for name in family]
+            if not any(gone):  # whole numbers of people before the ratio that is decided by
+                places = self.loose.get(chosen, ())
+                self._hide(place for place in places if place[1].startswith(IN_PEOPLE)) or self._hide(places)
+            self._free(chosen, {chosen})
+        return chosen
+
+    def _free(self, key: Key, seen: set[Key]) -> None:
+        """Withhold one more figure wherever a withheld count still follows from others of its own group."""
+        for each in self.of.get(key, ()):
+            others = [one for one in (each.whole, *each.parts) if one != key]
+            if any(one[:2] != key[:2] for one in others) or not all(map(self._is_printed, others)):
+                continue
+            chosen = min(others, key=lambda one: (self._cost(one), one))
+            if chosen not in seen:
+                self._withhold(chosen)
+                self._free(chosen, seen | {chosen})
+
+    def _withhold(self, key: Key) -> bool:
+        """Withhold what tells a count exactly, and what tells it about where that is too near."""
+        gone = self._hide(self.exact.get(key, ()))
+        if 2 * ABOUT * self.counts.people.get(key, 0) < self.least:
+            gone = self._hide(self.loose.get(key, ())) or gone
+        return gone
 
     def _width(self, each: Sum, key: Key) -> float:
         """How narrowly one sum alone holds a count."""
@@ -232,19 +272,15 @@ class _Suppression:
 
     def _cost(self, key: Key) -> float:
         people = float(self.counts.people[key])
-        decided = key[:2] in self.tested and (not self._is_printed(key) or people < 5 * self.least)
+        told = any(not name.endswith("@k") for _, name, _ in self._open(self.loose.get(key, ())))
+        decided = told and key[:2] in self.tested and (not self._is_printed(key) or 2 * ABOUT * people < self.least)
         wanted = (4.0 if key[2] == "n" else 1.0) / (1 + 3 * key[0].count(CROSSED))
+        places = self._open(self.loose.get(key, ()))
+        if not self._is_printed(key) and any(name.startswith(IN_PEOPLE) for _, name, _ in places):
+            return wanted * people / 10
         return wanted * people + (_TESTED if decided else 0.0)
 
 
-def published(tables: Sequence[CountTable], attribute: str, group: str, name: str) -> bool:
-    """Whether a count or a rate may be printed, in every table that has it.
-
-    A rate that rests on a withheld figure of the same name in another table is withheld there as well.
-    """
-    return not any(table.is_hidden(name, group) for table in tables if table.attribute == attribute)
-
-
-def withheld(tables: Sequence[CountTable]) -> Collection[tuple[str, str, str]]:
-    """Every withheld figure as (attribute, group, column or rate)."""
-    return {(table.attribute, group, name) for table in tables for name, group in table.hidden}
+def _audit_cut_first(key: Key) -> tuple[bool, Key]:
+    """Need and what is found at the audit cut before one period's capacity, where few are found anyhow."""
+    return key[2].endswith("_k"), key

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from ethics.case import Evidence
+from ethics.case import LANGUAGES, Evidence
 from ethics.check_register import RULE, Case, Context, Finding, Unanswerable, check, none_wrong
 
 
@@ -18,6 +19,22 @@ def reasons_add_up(case: Case, context: Context) -> Iterable[Finding]:
     limit = context.policy.thresholds.max_additivity_error
     state = "pass" if case.additivity_max_error <= limit else "block"
     yield {"state": state, "statistic": "largest_gap", "value": case.additivity_max_error, "threshold": limit}
+
+
+@check("C302", "B", "pass", "block")
+def every_feature_can_be_told(evidence: Evidence, context: Context) -> Iterable[Finding]:
+    """Every column that is used has a plain name in fi, sv and en, a source, and says whether it can change."""
+    listed = {str(feature["column"]): feature for feature in evidence.features}
+    if not evidence.model_columns:
+        raise Unanswerable("no column is used")
+    wrong = [name for name in evidence.model_columns if not _can_be_told(listed.get(name, {}))]
+    yield none_wrong("columns_that_cannot_be_told", wrong)
+
+
+def _can_be_told(feature: Mapping[str, Any]) -> bool:
+    plain = feature.get("plain") or {}
+    named = all(str(plain.get(language) or "").strip() for language in LANGUAGES)
+    return named and bool(str(feature.get("source") or "").strip()) and isinstance(feature.get("changeable"), bool)
 
 
 @check("C303", "W", "pass", "unstable", "not_done", "rule")
@@ -57,6 +74,9 @@ def directions_hold(evidence: Evidence, context: Context) -> Iterable[Finding]:
     if not evidence.monotone:
         yield {"state": "pass", "statistic": "no_declared_direction"}
         return
+    unknown = [str(row["column"]) for row in evidence.monotone if not row["proved"] and not int(row["probes"])]
+    if unknown:
+        raise Unanswerable("a declared direction was neither proved nor probed")
     broken = [str(row["column"]) for row in evidence.monotone if row["violations"]]
     facts = {"directions": len(evidence.monotone), "proved": sum(bool(row["proved"]) for row in evidence.monotone)}
     steps = sum(int(row["violations"]) for row in evidence.monotone)

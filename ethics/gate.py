@@ -6,18 +6,18 @@ fair is INCONCLUSIVE, which is not a pass.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ethics.case import SORT_KEY, Evidence, ListEvidence
 from ethics.check_register import Context
 from ethics.checks import BUILT
-from ethics.digests import decimal, environment
+from ethics.digests import decimal
 from ethics.fairness import NOT_KNOWN
-from ethics.group_record import group_record
 from ethics.policy import Policy
 from ethics.verdict import NO_SUCH_CHECK, Check, Verdict
+from ethics.verdict_record import recorded
 
 if TYPE_CHECKING:
     from ethics.attestation import SignedAttestation
@@ -38,9 +38,6 @@ __all__ = [
     "judge_list",
 ]
 
-_TOLD = 20
-"""Columns that tell a group best, in a verdict's record."""
-_TOLD_GAP = 0.05
 
 MODEL_CHECKS = tuple(id for id, check in BUILT.items() if check.for_models)
 SCORE_CHECKS = tuple(id for id, check in BUILT.items() if check.for_scores)
@@ -66,8 +63,10 @@ def judge(
         What :meth:`ethics.GroupRegister.measure` gave; None (no groups known) makes the verdict an ERROR.
     attestations : sequence of SignedAttestation
         As :func:`ethics.read_attestations` verified them. They lift open checks, never a block and never an error.
+        One signed by a demonstration key makes the verdict that rests on it a demonstration.
     issued_at : datetime
-        With a time zone. The verdict holds for the policy's ``verdict_days`` from then, or ``demonstration_days``.
+        With a time zone. The verdict holds for the policy's ``verdict_days`` from then, or ``demonstration_days``, and
+        never longer than an attestation that it rests on.
 
     Returns
     -------
@@ -82,6 +81,10 @@ def judge(
     checks += [_unknown(id) for id in policy.required if id not in BUILT]
     checks = [_lift(check, attestations, evidence, policy, issued_at) for check in checks]
     used = {check.attested_by for check in checks}
+    given = {signed.sha256: signed for signed in attestations if signed.sha256 in used}
+    demonstration = demonstration or any(signed.demonstration for signed in given.values())
+    # A verdict does not outlive what it rests on: a score asked for afterwards asks no list's C502.
+    ends = [given[check.attested_by].ends_at(check, policy) for check in checks if check.attested_by]
     days = policy.demonstration_days if demonstration else policy.verdict_days
     return Verdict(
         service=evidence.service,
@@ -89,12 +92,12 @@ def judge(
         model_id=f"{evidence.need_id}@{evidence.model_digest[:12]}",
         use=evidence.use,
         issued_at=issued_at,
-        expires_at=issued_at + timedelta(days=days),
+        expires_at=min([issued_at + timedelta(days=days), *ends]),
         demonstration=demonstration,
         subject=_subject(evidence, fairness),
         scope=_scope(evidence, fairness, policy),
         purpose={name: dict(text) for name, text in evidence.texts.items()},
-        record=_record(evidence, fairness) | group_record(fairness, policy.min_persons_shown),
+        record=recorded(evidence, fairness, policy.min_persons_shown),
         checks=tuple(checks),
         required=required,
         attestations=tuple(signed.summary() for signed in attestations if signed.sha256 in used),
@@ -156,6 +159,7 @@ def _scope(evidence: Evidence, fairness: FairnessTable | None, policy: Policy) -
         "units": list(evidence.units),
         "invented": evidence.invented,
         "min_persons_shown": policy.min_persons_shown,
+        "min_persons_public": policy.min_persons_public,
         "strict": evidence.service in policy.strict_services,
         "policy_signed_by": [dict(signer) for signer in policy.signed_by],
         "looser_than_template": policy.looser_than_template(),
@@ -175,90 +179,3 @@ def _scope(evidence: Evidence, fairness: FairnessTable | None, policy: Policy) -
             "measured_k_audit": fairness.cuts.k_audit,
         }
     return scope
-
-
-def _record(evidence: Evidence, fairness: FairnessTable | None) -> dict[str, Any]:
-    """What the report tells beside the checks; copied, never decided by."""
-    features: dict[str, dict[str, Any]] = {}
-    for row in evidence.features:
-        known = features.setdefault(
-            str(row.get("feature")),
-            {name: str(row.get(name, "")) for name in ("source", "purpose", "basis")}
-            | {"feature": str(row.get("feature")), "plain": dict(row.get("plain", {})), "columns": 0},
-        )
-        known["columns"] += 1
-    return {
-        **_inside_record(evidence),
-        "owner": dict(evidence.owner),
-        "trained_by": evidence.trained_by,
-        "environment": environment(),
-        "features": list(features.values()),
-        "auc": None if evidence.auc is None else _as_written(evidence.auc),
-        "duel": [_as_written(row) for row in evidence.duel],
-        "fair_worlds_pass": None if fairness is None else decimal(fairness.fair_worlds_pass),
-        "register": _copied(evidence.register),
-        "impact": _copied(evidence.impact),
-        **_of_groups(evidence),
-        "reference": None if evidence.reference is None else dict(evidence.reference),
-        **({} if evidence.stated is None else {"stated": dict(evidence.stated)}),
-    }
-
-
-def _of_groups(evidence: Evidence) -> dict[str, Any]:
-    """The tables of :meth:`ethics.GroupRegister.examine`, without what is too small to be worth telling."""
-    choice, seen = evidence.label_choice, evidence.observability
-    columns = sorted(evidence.column_proxies or (), key=lambda row: -row["auc"])
-    contacts = None if seen is None else seen["from_contacts"]
-    return {
-        "group_proxies": [_as_written(row) for row in evidence.group_proxies or ()],
-        "column_proxies": [_as_written(row) for row in columns[:_TOLD]],
-        "missingness": [_as_written(row) for row in evidence.missingness or () if row["value"] > _TOLD_GAP],
-        "observability": [_as_written(row) for row in ((seen or {}).get("groups") or ())],
-        "labels_from_contacts": None if contacts is None else _as_written(contacts),
-        "label_choice": None
-        if choice is None
-        else {
-            "kind": str(choice["kind"]),
-            "compared": list(choice["compared"]),
-            **{name: [_as_written(row) for row in choice[name]] for name in ("lists", "shifts", "concentration")},
-        },
-    }
-
-
-def _inside_record(evidence: Evidence) -> dict[str, Any]:
-    """What was found inside the model, row by row: flips, worth of features, membership, directions, leaves."""
-    tables = {
-        "flips": evidence.flips,
-        "feature_value": evidence.feature_value,
-        "membership": evidence.membership,
-        "monotone": evidence.monotone,
-        "categories": None if evidence.leaves is None else evidence.leaves["levels"],
-    }
-    single = {"reason_stability": evidence.reason_stability, "robustness": evidence.robustness}
-    return {
-        **{name: None if rows is None else [_as_told(row) for row in rows] for name, rows in tables.items()},
-        **{name: None if row is None else _as_told(row) for name, row in single.items()},
-    }
-
-
-def _as_told(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row as signed files hold it: numbers as decimals, lists as one text."""
-    told: dict[str, Any] = {}
-    for name, value in row.items():
-        is_list = isinstance(value, list | tuple)
-        told[name] = ", ".join(value) if is_list else str(value).lower() if isinstance(value, bool) else value
-    return _as_written(told)
-
-
-def _copied(value: Any) -> Any:
-    """Text, whole numbers, lists and tables as signed files hold them; nobody's later change reaches the verdict."""
-    if isinstance(value, Mapping):
-        return {str(name): _copied(inner) for name, inner in value.items()}
-    return [_copied(inner) for inner in value] if isinstance(value, list | tuple) else value
-
-
-def _as_written(row: Mapping[str, Any]) -> dict[str, str | None]:
-    """A row of names and numbers as signed files hold it."""
-    return {
-        name: value if value is None or isinstance(value, str) else decimal(float(value)) for name, value in row.items()
-    }

@@ -148,11 +148,14 @@ def label_can_be_tested(evidence: Evidence, context: Context) -> Iterable[Findin
     }
 
 
-@check("C405", "W", "pass", "slope", "error", "drift", "not_testable", "rule", scores=True)
+@check(
+    "C405", "W", "pass", "slope", "error", "drift", "not_shown", "not_testable", "rule", scores=True, from_cells=True
+)
 def score_means_the_same(evidence: Evidence, context: Context) -> Iterable[Finding]:
     """Calibration slope and error of each group that can be tested, and the level of need for everyone.
 
-    It warns only of what is proved: an interval that lies beyond the thresholds as a whole. Everyone's observed ÷
+    It warns of what is proved, an interval that lies beyond the thresholds as a whole; and names the groups of which
+    nothing is shown, whose slope has no interval or one that reaches beyond both thresholds. Everyone's observed ÷
     expected is a year that drifts, which the ratios of C401 leave out; it warns beyond ``max_oe_ratio`` either way.
     """
     table, limits = measured(context), context.policy.thresholds
@@ -167,11 +170,14 @@ def score_means_the_same(evidence: Evidence, context: Context) -> Iterable[Findi
     if drift.low > limits.max_oe_ratio or drift.high < 1 / limits.max_oe_ratio:
         found.append(group_finding("warn", "drift", "observed_to_expected", drift, limits.max_oe_ratio, None, {}))
     groups = [row for row in table.groups.iter_rows(named=True) if row["testable"]]
+    open_slopes = []
     for row in groups:
         attribute, group = row["attribute"], row["group"]
         slope = table.get(attribute, group, "calibration_slope")
         error = table.get(attribute, group, "calibration_error")
         named = {"group": f"{attribute}={group}", "n_bucket": bucket(row["n"])}
+        if not (slope.low >= limits.min_calibration_slope or slope.high <= limits.max_calibration_slope):
+            open_slopes.append(f"{attribute}={group}")
         if slope.high < limits.min_calibration_slope or slope.low > limits.max_calibration_slope:
             flat = slope.high < limits.min_calibration_slope
             threshold = limits.min_calibration_slope if flat else limits.max_calibration_slope
@@ -179,6 +185,10 @@ def score_means_the_same(evidence: Evidence, context: Context) -> Iterable[Findi
         if error.low > limits.max_calibration_error:
             numbers = ("calibration_error", error, limits.max_calibration_error)
             found.append(group_finding("warn", "error", *numbers, None, {}) | named)
+    if open_slopes:
+        more = f" and {len(open_slopes) - 12} more" if len(open_slopes) > 12 else ""
+        facts: dict[str, str | int] = {"names": ", ".join(open_slopes[:12]) + more, "n": len(open_slopes)}
+        found.append(group_finding("warn", "not_shown", "calibration_slope", None, None, None, facts))
     if not groups:
         yield group_finding("warn", "not_testable", "calibration_slope", None, None, None, {})
     elif not found:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from ethics.cells import INDICATOR, UNKNOWN
 from ethics.digests import sha256
 from ethics.fairness import Cuts, FairnessTable, measure
-from ethics.refusals import BadInput, Fault
+from ethics.refusals import BadInput, Fault, did_you_mean
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from ethics.cells import Floats
     from ethics.policy import Policy
 
 MAX_GROUPS = 200
@@ -180,6 +181,70 @@ class GroupRegister:
             design_effect=design_effect,
             households=rows[HOUSEHOLD] if HOUSEHOLD in rows.columns else None,
         )
+
+    def only(self, attribute: str) -> GroupRegister:
+        """The register with one attribute alone.
+
+        Raises
+        ------
+        BadInput
+            It does not have the attribute.
+        """
+        if attribute not in self.attributes:
+            wrong = f"'{attribute}' is not an attribute of {self._where}"
+            raise BadInput(Fault("attribute", wrong, did_you_mean(attribute, self.attributes)))
+        return GroupRegister(self._frame.select("person_id", attribute), self._where, self.digest)
+
+    def balancing_weights(self, rows: pl.DataFrame, attribute: str) -> Floats:
+        """Weights under which need is the same in every group (:func:`ethics.balancing.balancing_weights`).
+
+        They tell the groups apart to whoever holds them, so they serve for learning and are not kept.
+
+        Parameters
+        ----------
+        rows : polars.DataFrame
+            ``person_id`` and ``label`` (1, 0, or null where not known); a person may come on several days.
+        attribute : str
+
+        Returns
+        -------
+        float64 (n,)
+            1 on average over the rows whose label is known.
+        """
+        import polars as pl
+
+        from ethics.balancing import balancing_weights
+
+        members = self.only(attribute)._joined(rows)[attribute]
+        return balancing_weights(rows["label"].cast(pl.Float64).fill_null(float("nan")).to_numpy(), members)
+
+    def equal_recall_order(self, rows: pl.DataFrame, attribute: str) -> Floats:
+        """A rank score by which every cut finds the same share of each group's expected need.
+
+        Parameters
+        ----------
+        rows : polars.DataFrame
+            As :meth:`measure` takes them, with probabilities; no label is looked at.
+        attribute : str
+
+        Returns
+        -------
+        float64 (n,)
+            :func:`ethics.balancing.equal_recall_order`.
+
+        Raises
+        ------
+        BadInput
+            There are no probabilities.
+        """
+        from ethics.balancing import equal_recall_order
+
+        self._refuse(rows)
+        if rows["probability"].null_count():
+            mend = "A group's own cut shares out expected need: give calibrated probabilities"
+            raise BadInput(Fault("rows: probability", "is null", mend))
+        members = self.only(attribute)._joined(rows)[attribute]
+        return equal_recall_order(rows["rank_score"].to_numpy(), rows["probability"].to_numpy(), members)
 
     def _refuse(self, rows: pl.DataFrame) -> None:
         import polars as pl

@@ -54,7 +54,7 @@ class Unanswered(NamedTuple):
 def unanswered(verdict: Verdict, document: str, language: str) -> list[Unanswered]:
     """The questions of "fria" or "dpia" that nobody has answered in this language, in the document's order.
 
-    A command that writes the drafts names them and ends with exit code 10 while there are any.
+    Each is a failure that the draft names at its top, and whoever writes the drafts names again.
     """
     words, need = Words("impact", language), verdict.need_id
     missing = []

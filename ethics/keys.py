@@ -30,6 +30,7 @@ DEMONSTRATION_DAYS = 7
 SIGNED_DAYS = {False: 90, True: 7}
 """The longest life of a verdict, by demonstration: for so long the signatures of a retired key may still count."""
 _OTHERS_MAY_READ = 0o077
+_IN_USE = ("in date", "not yet valid")
 _NOT_ASKED = {"public", "retired_at", "revoked_at", "revoked_because"}
 
 
@@ -136,7 +137,7 @@ class KeyRing:
         return str(signer.public_key.keyid)
 
     def rotate(self, role: str, *, days: int | None, now: datetime) -> tuple[str, str]:
-        """Put a new key in the place of a role's key; what the old one signed counts while that lives.
+        """Put a new key in the place of a role's key; what the old one signed counts for one verdict life at most.
 
         ``days`` is how long the new key holds: a year, or a demonstration key's week, if None.
 
@@ -161,7 +162,7 @@ class KeyRing:
             key = keys[old]
             days = days or (DEMONSTRATION_DAYS if key.demonstration else 365)
             self._refuse_bad_words(role, key.name, days, key.demonstration)
-            lives_to = max(key.valid_to, now + timedelta(days=SIGNED_DAYS[key.demonstration]))
+            lives_to = min(key.valid_to, now + timedelta(days=SIGNED_DAYS[key.demonstration]))
             keys[old] = key.model_copy(update={"retired_at": now, "valid_to": lives_to})
             signer = CryptoSigner.generate_ed25519()
             self._trust_and_keep(
@@ -193,8 +194,12 @@ class KeyRing:
             key = keys[found[0]]
             changes = {"revoked_at": now, "revoked_because": reason.strip()}
             keys[found[0]] = key.model_copy(update=changes)
-            mine = self._private(key.role).exists() and self._kept(key.role).public_key.keyid == found[0]
+            # Trust first: a key that leaked, or whose file is damaged or gone, is no longer believed whatever follows.
             write_whole(self.folder / "trust.json", trust_bytes(keys))
+            try:
+                mine = self._lies_there(key.role).public_key.keyid == found[0]
+            except NotTrusted:
+                mine = False  # nobody can say whose it is; `make` puts another in its place
             if mine:
                 self._private(key.role).unlink()
         return found[0]
@@ -269,20 +274,25 @@ class KeyRing:
         return signer
 
     def _kept(self, role: str) -> CryptoSigner:
-        """The private key of a role as it lies in the folder, trusted or not."""
+        """The private key of a role, trusted or not, that nobody else on this machine may read."""
+        signer, path = self._lies_there(role), self._private(role)
+        mode = path.stat().st_mode & 0o777
+        if mode & _OTHERS_MAY_READ:
+            wrong = f"has mode {mode:o}, so others on this machine could sign"
+            raise NotTrusted(Fault(str(path), wrong, f"Run: chmod 600 {path}"))
+        return signer
+
+    def _lies_there(self, role: str) -> CryptoSigner:
+        """The private key of a role as it lies in the folder, trusted or not, whoever may read it."""
         from cryptography.hazmat.primitives.serialization import load_pem_private_key
         from securesystemslib.signer import CryptoSigner
 
         path = self._private(role)
         mend = f"Make one: ennakko keys (role {role})"
         try:
-            mode = path.stat().st_mode & 0o777
             content = path.read_bytes()
         except OSError as error:
             raise NotTrusted(Fault(str(path), f"cannot be read ({error.strerror})", mend)) from None
-        if mode & _OTHERS_MAY_READ:
-            wrong = f"has mode {mode:o}, so others on this machine could sign"
-            raise NotTrusted(Fault(str(path), wrong, f"Run: chmod 600 {path}"))
         try:
             return CryptoSigner(load_pem_private_key(content, None))
         except (ValueError, TypeError):
@@ -292,12 +302,20 @@ class KeyRing:
         return self.folder / f"{role}.pem"
 
     def _current(self, role: str, now: datetime) -> bool:
+        """Whether the role's private key is one in use; a damaged file is none where the role has no key in use."""
+        in_use = any(key.role == role and key.state(now) in _IN_USE for key in self.trust().values())
         if not self._private(role).exists():
             return False
-        key = self.trust().get(self._kept(role).public_key.keyid)
+        try:
+            kept = self._lies_there(role)
+        except NotTrusted:
+            if in_use:
+                raise
+            return False
+        key = self.trust().get(kept.public_key.keyid)
         if key is None:
             raise NotTrusted(Fault(f"{role}.pem", "is not in trust.json", "Restore trust.json, or move the key away"))
-        return key.state(now) in ("in date", "not yet valid")
+        return key.state(now) in _IN_USE
 
 
 def read_trust(path: Path) -> dict[str, TrustedKey]:

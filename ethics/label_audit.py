@@ -201,11 +201,17 @@ def _ratio_of_shares(member: Bools, name: str, people: Cohort, rank: Mapping[str
 
 
 def _ratio_of_means(x: Floats, ours: Bools, theirs: Bools, clusters: Ints) -> Bounds:
-    if not ours.any() or not theirs.any() or not x[ours].any() or not x[theirs].any():
+    """Half an event on either side keeps the logarithms finite where one of them had none, the extreme of all cases."""
+    counts = [float(x[some].sum()) + 0.5 for some in (ours, theirs)]
+    if not ours.any() or not theirs.any() or max(counts) < 1:
         return NOTHING
-    a, b = x[ours].mean(), x[theirs].mean()
+    a, b = (count / some.sum() for count, some in zip(counts, (ours, theirs), strict=True))
     log = ours * (x - a) / (ours.sum() * a) - theirs * (x - b) / (theirs.sum() * b)
-    return around_ratio(float(a / b), log, clusters)
+    # The half events are of nobody; their own spread is added as that of two more households, or none would be shown
+    # where nobody had an event.
+    halves = [np.sqrt(0.5) / count for count in counts]
+    own = clusters.max() + 1 + np.arange(2)
+    return around_ratio(float(a / b), np.append(log, halves), np.append(clusters, own))
 
 
 def _concentration(people: Cohort) -> list[dict[str, Any]]:

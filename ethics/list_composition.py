@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ethics.crossings import is_crossing
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -48,6 +50,8 @@ def audited_composition(cells: pl.DataFrame, k_audit: int) -> pl.DataFrame:
     (``need``, ``need_above``, with sums of squares; null where there are no probabilities)."""
     import polars as pl
 
+    single = [name for name in cells["attribute"].unique() if not is_crossing(name)]
+    cells = cells.filter(pl.col("attribute").is_in(single))
     everyone = cells.filter(pl.col("attribute") == cells["attribute"][0]) if cells.height else cells
     per_bin = everyone.group_by("bin").agg(pl.col("n").sum()).sort("bin")
     inside = per_bin.filter(pl.col("n").cum_sum() <= k_audit)["bin"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ethics.case import LANGUAGES, TEXTS, Evidence
-from ethics.check_register import RULE, Case, Context, Finding, check, none_wrong, whole
+from ethics.check_register import RULE, Case, Context, Finding, Unanswerable, check, none_wrong, whole
 
 
 @check("C101", "B", "pass", "block")
@@ -77,6 +77,8 @@ def not_too_good_to_be_true(evidence: Evidence, context: Context) -> Iterable[Fi
         yield RULE
         return
     assert evidence.auc is not None and evidence.plausible_auc_max is not None
+    if not evidence.single_columns:
+        raise Unanswerable("no column was tried alone")
     limit = evidence.plausible_auc_max
     alone = limit * context.policy.thresholds.single_column_share
     aucs = {str(row["column"]): float(row["auc"]) for row in evidence.single_columns}

@@ -3,8 +3,9 @@
 Anybody who can write a file could have any model pass. So a policy that nobody has signed may only be stricter than
 :data:`FLOOR`, which is part of the code and so of every verdict's code digest; ``ethics/policy.toml`` is the floor
 written out. What service owner and equality officer have signed (:mod:`ethics.policy_envelope`) may set other
-thresholds and leave out checks that are neither of the core nor of severity B; each is then named in the verdict. The
-rest of the floor (:data:`FLOOR_WHEN_SIGNED` among it) nobody can sign away.
+thresholds within :data:`SIGNED_BOUNDS` and leave out checks that are neither of the core nor of severity B; each is
+then named in the verdict. The rest of the floor (:data:`FLOOR_WHEN_SIGNED`, :data:`NEVER_LEFT_OUT`) nobody can sign
+away.
 """
 
 from __future__ import annotations
@@ -109,8 +110,65 @@ FLOOR_ATTESTATIONS: dict[str, tuple[tuple[str, ...], int, int]] = {
     "AT-12": (("security_owner",), 365, 365),
 }
 """Per attestation: who must sign, the longest it may hold, and the longest where a check is inconclusive."""
-FLOOR_WHEN_SIGNED = ("verdict_days", "demonstration_days", "replicates", "min_persons_shown", "min_persons_public")
+FLOOR_WHEN_SIGNED = (
+    "verdict_days",
+    "demonstration_days",
+    "replicates",
+    "min_persons_shown",
+    "min_persons_public",
+    "thresholds.min_indicators",
+    "thresholds.max_additivity_error",
+    "thresholds.stop_switch_days",
+)
 """Numbers that protect residents or the measuring itself, and weigh nothing up: no signature lowers them."""
+SIGNED_BOUNDS: dict[str, tuple[float | None, float | None]] = {
+    "audit_recall": (0.10, 0.60),
+    "thresholds.min_recall_ratio": (0.50, None),
+    "thresholds.max_oe_ratio": (None, 2.0),
+    "thresholds.max_need_ratio": (None, 2.0),
+    "thresholds.alarm_probability": (None, 0.99),
+    "thresholds.min_expected_positives": (10, 300),
+    "thresholds.single_column_share": (None, 0.99),
+    "thresholds.discovery_rate": (0.01, None),
+    "thresholds.min_calibration_slope": (0.50, None),
+    "thresholds.max_calibration_slope": (None, 2.0),
+    "thresholds.max_calibration_error": (None, 0.10),
+    "thresholds.min_observability": (0.50, None),
+    "thresholds.max_labels_from_contacts": (None, 0.80),
+    "thresholds.list_error": (1e-6, None),
+    "thresholds.min_exploration": (0.005, None),
+    "thresholds.min_reason_overlap": (0.30, None),
+    "thresholds.max_flip_percentiles": (None, 5.0),
+    "thresholds.min_coverage_ratio": (0.80, None),
+    "thresholds.max_missing_gap": (None, 0.30),
+    "thresholds.max_group_auc": (None, 0.95),
+    "thresholds.max_group_auc_by_score": (None, 0.75),
+    "thresholds.max_group_auc_by_column": (None, 0.90),
+    "thresholds.min_feature_worth": (0.0005, None),
+    "thresholds.membership_attest": (None, 0.70),
+    "thresholds.membership_block": (None, 0.80),
+    "thresholds.min_rows_per_level": (20, None),
+    "thresholds.max_drift_of_score": (None, 1.0),
+    "thresholds.max_drift_of_feature": (None, 1.0),
+    "thresholds.min_noise_overlap": (0.70, None),
+    "thresholds.max_lix_fi": (None, 80),
+    "thresholds.max_lix_sv": (None, 60),
+    "thresholds.max_objection_ratio": (None, 5.0),
+    "thresholds.min_uptake_ratio": (0.50, None),
+    "thresholds.max_complaint_days": (None, 90),
+    "thresholds.min_override_share": (0.001, None),
+    "thresholds.max_override_share": (None, 0.50),
+    "limits.max_reject_share": (None, 0.05),
+    "limits.min_data_in_leaf": (10, None),
+    "retention.scores_days": (None, 400),
+    "retention.lists_days": (None, 1830),
+    "retention.judged_rows_days": (None, 800),
+    "retention.groups_days": (None, 800),
+    "retention.log_days": (None, 3660),
+}
+"""Least and most of what a signed policy may say: beyond them a check would run and could never find anything."""
+NEVER_LEFT_OUT = ("C502",)
+"""Beside core and severity B: without it the attestations that every need must have would be asked by nobody."""
 _ONLY_STRICTER = "a policy that is not signed may only be stricter than ethics/policy.toml"
 _NOBODY = "not even a signed policy may be looser here"
 
@@ -119,7 +177,7 @@ Days = Annotated[int, Field(ge=1, le=400)]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class GateThresholds(_Frozen):
@@ -310,15 +368,32 @@ def _built() -> dict[str, BuiltCheck]:
     return BUILT
 
 
+def _number(policy: Policy, key: str) -> float:
+    value: Any = policy
+    for part in key.split("."):
+        value = getattr(value, part)
+    return float(value)
+
+
 def _below_floor(policy: Policy) -> Iterator[tuple[str, float, str, float]]:
     """Key, value, direction and floor of every number that asks for less than the floor."""
-    written: dict[str, Any] = policy.model_dump()
     for key, (direction, floor) in FLOOR.items():
-        value: Any = written
-        for part in key.split("."):
-            value = value[part]
+        value = _number(policy, key)
         if (direction != AT_MOST and value < floor) or (direction != AT_LEAST and value > floor):
             yield key, value, direction, floor
+
+
+def _out_of_bounds(policy: Policy, where: str) -> Iterator[Fault]:
+    """Numbers beyond which no signature goes."""
+    for key, (least, most) in SIGNED_BOUNDS.items():
+        value = _number(policy, key)
+        for bound, direction, beyond in (
+            (least, AT_LEAST, least is not None and value < least),
+            (most, AT_MOST, most is not None and value > most),
+        ):
+            if beyond:
+                wrong = f"is {value:g}, and {direction} {bound:g} may be given"
+                yield Fault(f"{where}: {key}", wrong, f"Give {direction} {bound:g}: {_NOBODY}")
 
 
 def _looser(policy: Policy, where: str, *, signed: bool) -> Iterator[Fault]:
@@ -328,7 +403,12 @@ def _looser(policy: Policy, where: str, *, signed: bool) -> Iterator[Fault]:
         if not signed or key in FLOOR_WHEN_SIGNED:
             mend = f"Give {direction} {floor:g}: {why}"
             yield Fault(f"{where}: {key}", f"is {value:g}, and {direction} {floor:g} may be given", mend)
-    demanded = {id for id, check in _built().items() if not signed or check.core or check.severity == "B"}
+    yield from _out_of_bounds(policy, where) if signed else ()
+    demanded = {
+        id
+        for id, check in _built().items()
+        if not signed or check.core or check.severity == "B" or id in NEVER_LEFT_OUT
+    }
     omitted = {
         "required": demanded - set(policy.required),
         "sign_roles": set(FLOOR_SIGN_ROLES) - {*policy.sign_roles},

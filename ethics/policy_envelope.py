@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from ethics.case import holder
 from ethics.policy import Policy
 from ethics.refusal_ids import ENVELOPE, ONE_HOLDER_TWICE, ONE_KEY_TWICE, POLICY_SIGNATURE
 from ethics.refusals import BadInput, Fault, NotTrusted
@@ -98,7 +99,7 @@ def missing_signatures(signed_by: list[SignedBy], where: str) -> list[Fault]:
     mend = "Two different holders must sign"
     if not faults and len({signed.key.public for signed in officers}) < len(POLICY_SIGNERS):
         faults.append(Fault(where, "is signed twice by the same key", mend, ONE_KEY_TWICE))
-    elif not faults and len({signed.key.name for signed in officers}) < len(POLICY_SIGNERS):
+    elif not faults and len({holder(signed.key.name) for signed in officers}) < len(POLICY_SIGNERS):
         faults.append(Fault(where, "is signed twice by the same person", mend, ONE_HOLDER_TWICE))
     return faults
 

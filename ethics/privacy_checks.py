@@ -7,7 +7,10 @@ from typing import Any
 
 from ethics.case import Evidence, ListEvidence
 from ethics.check_register import RULE, Case, Context, Finding, Unanswerable, check, none_wrong
+from ethics.group_checks import measured
+from ethics.public_tables import published_tables
 from ethics.sensitive_features import forbidden_name, is_health
+from ethics.suppression_attack import attack
 
 
 @check("C601", "B", "pass", "block", lists=True, core=True)
@@ -147,3 +150,15 @@ def no_leaf_describes_a_few(evidence: Evidence, context: Context) -> Iterable[Fi
     if rare:
         found = none_wrong("rare_categories", rare)
         yield {**found, "threshold": fewest, "value": len(rare), "facts": {**found["facts"], "case": "levels"}}
+
+
+@check("C608", "B", "pass", "block", scores=True, from_cells=True)
+def published_tables_single_nobody_out(evidence: Evidence, context: Context) -> Iterable[Finding]:
+    """What would be published of the groups is attacked before anything is written; nothing withheld may be recovered.
+
+    The tables are made from the fairness table alone, with the policy's ``min_persons_public``.
+    """
+    table, least = measured(context), context.policy.min_persons_public
+    found = attack(published_tables(table, least), least)
+    names = [f"{one.attribute}={one.group}" if one.attribute else one.group for one in found]
+    yield none_wrong("counts_that_can_be_worked_out", list(dict.fromkeys(names)), least=least)

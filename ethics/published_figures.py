@@ -12,14 +12,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from ethics.crossings import SIGN
 from ethics.report_tables import CountTable
 
-CROSSED = " × "
+GROUP_TABLES = ("groups", "public")
+"""Tables that count the same people under the same column names. Those of any other name count people of their own."""
 BY_POSITION = {"curve": "above", "ventiles": "in ventile"}
+CROSSED = SIGN
 ABOUT = 0.10
 LOOSE = ("recall_ratio", "omission_ratio", "observed_to_expected", "missed_residents", "calibration_slope")
 """Measures whose intervals come from replicates. A bound of 1000 replicates is itself uncertain by some 4 % of the
 interval's half-width, and two printed decimals add as much, so the number of people behind it is known to 10 %."""
+IN_PEOPLE = "missed_residents"
+"""The one of these that is printed in people, to the nearest five."""
 WITHIN = (
     ("selected_k_audit", "selected_k"),
     ("found_k_audit", "found_k"),
@@ -31,7 +36,8 @@ WITHIN = (
 """Pairs of columns of which the second counts some of the people of the first, whatever a table says of sums."""
 
 Key = tuple[str, str, str]
-"""Attribute, group and column: one number of people. Everyone's have no attribute (see :func:`is_total`)."""
+"""Attribute, group and column: one number of people (of everyone: see :func:`is_total`)."""
+_TOTAL = "\0"  # the name of no attribute
 
 
 class Figure(NamedTuple):
@@ -65,8 +71,10 @@ def place_of(table: CountTable, group: str, column: str) -> Key:
     >>> place_of(CountTable("curve", "sex", ("0.05",), {"found:f": (7,), "need:f": (90,)}), "0.05", "found:f")
     ('sex', 'f', 'found above 0.05')
     """
-    if table.name not in BY_POSITION:
+    if table.name in GROUP_TABLES:
         return table.attribute, group, column
+    if table.name not in BY_POSITION:
+        return table.attribute, group, f"{table.name}: {column}"
     attribute, _, topic = table.attribute.partition(" / ")
     what, _, name = column.partition(":")
     if what == "need":
@@ -98,7 +106,7 @@ def counts_of(tables: Sequence[CountTable]) -> Counts:
             rest = (of[0], of[1], f"{of[2]} - {part[2]}")
             people[rest] = people[of] - people[part]
             sums[of, part] = Sum(of, (part, rest))
-    for each in (*_totals(people), *_crossings(people)):
+    for each in [*_totals(people), *_crossings(people)]:
         sums[each.whole, each.parts[0]] = each
     return Counts(people, list(sums.values()))
 
@@ -126,28 +134,35 @@ def _totals(people: dict[Key, int]) -> Iterable[Sum]:
     for key in people:
         members.setdefault((key[0], key[2]), []).append(key)
     for (attribute, name), parts in members.items():
-        total, whole = sum(people[part] for part in parts), ("", "", name)
+        total, whole = sum(people[part] for part in parts), (_TOTAL, "", name)
         if people.setdefault(whole, total) != total:
-            whole = ("", attribute, name)
+            whole = (_TOTAL, attribute, name)
             people[whole] = total
         yield Sum(whole, tuple(parts))
 
 
-def _crossings(people: Mapping[Key, int]) -> Iterable[Sum]:
+def _crossings(people: dict[Key, int]) -> Iterable[Sum]:
     """A crossing's groups add up to the groups of the attributes, and of the smaller crossings, that it crosses."""
     groups: dict[str, dict[str, None]] = {}
     columns: dict[str, dict[str, None]] = {}
     for attribute, group, name in people:
-        if attribute:
+        if attribute != _TOTAL:
             groups.setdefault(attribute, {})[group] = None
             columns.setdefault(attribute, {})[name] = None
     for fine in groups:
         for coarse in groups:
             for whole, inner in _coarser(fine, coarse, groups):
-                for name in columns[coarse]:
-                    parts = tuple((fine, member, name) for member in inner)
-                    if people.get((coarse, whole, name)) == sum(people.get(part, -1) for part in parts):
-                        yield Sum((coarse, whole, name), parts)
+                for name in list(columns[coarse]):
+                    key, parts = (coarse, whole, name), tuple((fine, member, name) for member in inner)
+                    if key not in people or not all(part in people for part in parts):
+                        continue
+                    outside = people[key] - sum(people[part] for part in parts)
+                    if outside > 0:  # in groups of the crossing that are pooled, and not printed by themselves
+                        rest = (coarse, whole, f"{name} outside {fine}")
+                        people[rest] = outside
+                        parts = (*parts, rest)
+                    if outside >= 0:
+                        yield Sum(key, parts)
 
 
 def _coarser(fine: str, coarse: str, groups: Mapping[str, Iterable[str]]) -> Iterable[tuple[str, list[str]]]:
@@ -165,7 +180,7 @@ def _coarser(fine: str, coarse: str, groups: Mapping[str, Iterable[str]]) -> Ite
 
 def is_total(key: Key) -> bool:
     """Whether a number of people is everyone's and no group's."""
-    return not key[0]
+    return key[0] == _TOTAL
 
 
 def is_loose(rate: str) -> bool:
@@ -177,18 +192,22 @@ def is_loose(rate: str) -> bool:
     return rate.partition("@")[0].partition(":")[0] in LOOSE
 
 
-def totals_of(tables: Sequence[CountTable]) -> list[Figure]:
-    """Everyone's figures, as far as the report tells them."""
-    told = {}
+def told_of_everyone(tables: Sequence[CountTable], people: Mapping[Key, int]) -> list[Figure]:
+    """Everyone's figures, as far as the report tells them; of a table that does not say, all are taken as told."""
+    told: dict[Key, int] = {}
     for table in tables:
-        for name, total in table.totals.items():
-            told[name] = int(total)
-    return [Figure(((("", "", name), 1.0),), total, total) for name, total in told.items()]
+        totals = dict(table.totals)
+        if not totals and table.name not in (*GROUP_TABLES, *BY_POSITION):
+            totals = {f"{table.name}: {name}": sum(table.counts[name]) for name in table.shown}
+        for name, total in totals.items():
+            keys: list[Key] = [(_TOTAL, "", name), (_TOTAL, table.attribute, name)]
+            told |= {key: total for key in keys if people.get(key) == total}
+    return [Figure(((key, 1.0),), total, total) for key, total in told.items()]
 
 
-def figures_of(tables: Sequence[CountTable]) -> list[Figure]:
+def figures_of(tables: Sequence[CountTable], counts: Counts) -> list[Figure]:
     """What the tables tell about people: totals, counts and rates that are not withheld."""
-    figures = totals_of(tables)
+    figures = told_of_everyone(tables, counts.people)
     for table in tables:
         for position, group in enumerate(table.groups):
             exact: dict[str, None] = dict.fromkeys(name for name in table.shown if not table.is_hidden(name, group))
@@ -197,7 +216,7 @@ def figures_of(tables: Sequence[CountTable]) -> list[Figure]:
                     continue
                 known = [name for name in columns if name in table.counts]
                 if is_loose(rate):
-                    figures += _about(table, position, group, known)
+                    figures += _about(table, position, group, known, is_people=rate.startswith(IN_PEOPLE))
                 else:
                     exact |= dict.fromkeys(known)
             for name in exact:
@@ -206,8 +225,13 @@ def figures_of(tables: Sequence[CountTable]) -> list[Figure]:
     return figures
 
 
-def _about(table: CountTable, position: int, group: str, columns: Sequence[str]) -> Iterable[Figure]:
-    """A ratio to everyone with an interval: its counts about, and the ratio to two decimals."""
+def _about(
+    table: CountTable, position: int, group: str, columns: Sequence[str], *, is_people: bool
+) -> Iterable[Figure]:
+    """A ratio to everyone with an interval: its counts about, and the ratio to two decimals.
+
+    Missed residents, need × everyone's rate − found, are printed to the nearest five.
+    """
     for name in columns:
         people = table.counts[name][position]
         yield Figure(((place_of(table, group, name), 1.0),), (1 - ABOUT) * people, (1 + ABOUT) * people)
@@ -216,6 +240,11 @@ def _about(table: CountTable, position: int, group: str, columns: Sequence[str])
     some, of = (table.counts[name] for name in columns[:2])
     if of[position] and sum(some):
         overall = sum(some) / sum(of)
+        if is_people:
+            one, other = (place_of(table, group, name) for name in columns[:2])
+            missed = 5 * round((overall * of[position] - some[position]) / 5)
+            yield Figure(((other, overall), (one, -1.0)), missed - 2.5, missed + 2.5)
+            return
         ratio = round(some[position] / of[position] / overall, 2)
         one, other = (place_of(table, group, name) for name in columns[:2])
         yield Figure(((one, 1.0), (other, -(ratio - 0.005) * overall)), 0.0, float("inf"))

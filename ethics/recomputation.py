@@ -7,14 +7,18 @@ cells are not those that were judged together.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ethics.case import Evidence
+from ethics.cells import blocks_of
 from ethics.check_register import Context
+from ethics.demands_audit import audit_recall_of, policy_of
 from ethics.digests import decimal
-from ethics.policy import GateThresholds, Policy
+from ethics.group_record import group_record
+from ethics.policy import FLOOR
 from ethics.refusal_ids import STATISTICS
 from ethics.refusals import Fault
 
@@ -26,6 +30,9 @@ if TYPE_CHECKING:
 
 _TOUCHED = "Take verdict and cells as they were written together; a verdict is never edited"
 _STEP = 5
+GROUP_TABLES = ("crossings", "decomposition", "exposure", "power")
+_NO_MEASURE = ("environment", "changes", "owner", "trained_by")
+"""Entries of a record that measure nothing, or are compared elsewhere."""
 _SAME = 1e-4
 """Relative: another machine's arithmetic may differ in the last of the six digits written, and no edit is so small."""
 
@@ -48,32 +55,18 @@ def statistics_faults(verdict: Verdict, cells: pl.DataFrame) -> list[Fault]:
         The cells are not those of the verdict's digest.
     """
     from ethics.checks import BUILT
-    from ethics.report import _table_of
+    from ethics.judged_table import table_of
 
-    table = _table_of(verdict, cells)
+    table = table_of(verdict, cells)
     assert table is not None  # there are cells
-    context = Context(_policy_of(verdict), verdict.issued_at, table)
+    context = Context(policy_of(verdict), verdict.issued_at, table)
     evidence = _evidence_of(verdict, table)
-    faults = list(_facts_that_differ(verdict, table))
+    faults = [*_facts_that_differ(verdict, table), *_cut_that_differs(verdict, table, cells)]
+    faults += _tables_that_differ(verdict, table)
     for id in recomputed_ids(verdict):
         signed = [check for check in verdict.checks if check.id == id]
         faults += _checks_that_differ(signed, BUILT[id].run(evidence, context))
     return faults
-
-
-def _policy_of(verdict: Verdict) -> Policy:
-    """The thresholds that were judged by, as the verdict holds them; the rest of a policy no such check asks for."""
-    scope = verdict.scope
-    numbers = {name: float(text) for name, text in scope["thresholds"].items()}
-    whole = {name: int(value) if value == int(value) else value for name, value in numbers.items()}
-    return Policy.load().model_copy(
-        update={
-            "thresholds": GateThresholds.model_validate(whole),
-            "min_persons_shown": int(scope["min_persons_shown"]),
-            "strict_services": (verdict.service,) if scope.get("strict") else (),
-            "required": verdict.required,
-        }
-    )
 
 
 def _evidence_of(verdict: Verdict, table: FairnessTable) -> Evidence:
@@ -128,6 +121,54 @@ def _facts_that_differ(verdict: Verdict, table: FairnessTable) -> Iterator[Fault
         yield Fault("record: fair_worlds_pass", f"says {said}, and the cells give {found}", _TOUCHED, STATISTICS)
 
 
+def _cut_that_differs(verdict: Verdict, table: FairnessTable, cells: pl.DataFrame) -> Iterator[Fault]:
+    """The audit cut follows from recall and capacity: one set by hand could lie where no harm can be seen.
+
+    Bins of the score are as fine as it can be told. A cut deeper than recall asks for is the capacity's, of as many
+    periods as a verdict may hold for.
+    """
+    if table.fixed or not table.has_label:
+        return
+    scope, cut = verdict.scope, table.cuts.k_audit
+    count = blocks_of(cells, table.indicators)[0].count.sum(axis=0)
+    ends, found = count.sum(axis=1).cumsum(), count[:, 1].cumsum()
+    bin = int((found < audit_recall_of(scope) * found[-1] - 1e-9).sum())
+    step = int(count.sum(axis=1).max())
+    n, enough = int(ends[-1]), int(ends[min(bin, len(ends) - 1)])
+    stated = verdict.record.get("stated") or {}
+    periods = int(stated.get("periods", math.ceil(FLOOR["verdict_days"][1] / int(scope["period_days"]))))
+    least = min(enough - step, n // 2) - 1
+    most = min(max(enough + step, int(scope["capacity_k"]) * periods), max(n, int(scope["eligible_n"])) // 2)
+    if not least <= cut <= most + 1:
+        wrong = f"says {cut}, and recall in the cells and the capacity give {max(1, least)} to {max(1, most)}"
+        yield Fault("scope: measured_k_audit", wrong, _TOUCHED, STATISTICS)
+
+
+def _tables_that_differ(verdict: Verdict, table: FairnessTable) -> Iterator[Fault]:
+    """The record's tables of groups, which follow from the cells as the checks do."""
+    for name, found in group_record(table, int(verdict.scope["min_persons_shown"])).items():
+        said = verdict.record.get(name)
+        same = isinstance(said, list) and len(said) == len(found) and all(map(_same_row, said, found))
+        if not same:
+            yield Fault(f"record: {name}", "is not what the cells give", _TOUCHED, STATISTICS)
+
+
+def _same_row(said: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
+    def alike(one: Any, other: Any) -> bool:
+        try:
+            return bool(one == other) or _same(one, other)
+        except (TypeError, ValueError):  # names, not numbers
+            return False
+
+    return said.keys() == found.keys() and all(alike(said[name], found[name]) for name in said)
+
+
+def not_recomputed(verdict: Verdict, *, with_cells: bool) -> list[str]:
+    """The record's entries that hold something and do not follow from the cells (or from cells that are not here)."""
+    derived = {*GROUP_TABLES, "fair_worlds_pass"} if with_cells else set()
+    return [name for name, held in verdict.record.items() if held and name not in {*derived, *_NO_MEASURE}]
+
+
 def _checks_that_differ(signed: list[Check], found: list[Check]) -> Iterator[Fault]:
     def keyed(checks: list[Check]) -> dict[tuple[str, str | None, int], dict[str, Any]]:
         turns: dict[str | None, int] = {}
@@ -159,11 +200,16 @@ def _same(said: str | None, found: str | None) -> bool:
 
 
 def _alike(said: Any, found: Any) -> bool:
-    """Equal text and facts; counts of people, which are rounded to five, may fall one step apart."""
+    """Equal text and facts; residents missed, who are rounded to five, may fall one step apart."""
     if not (isinstance(said, Mapping) and isinstance(found, Mapping)):
         return bool(said == found)
     return said.keys() == found.keys() and all(
         said[name] == found[name]
-        or (isinstance(said[name], int) and isinstance(found[name], int) and abs(said[name] - found[name]) <= _STEP)
+        or (
+            name.startswith("missed")
+            and isinstance(said[name], int)
+            and isinstance(found[name], int)
+            and abs(said[name] - found[name]) <= _STEP
+        )
         for name in said
     )

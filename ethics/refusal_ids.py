@@ -35,6 +35,7 @@ STATISTICS = "V26"
 REPORT = "V27"
 REVOCATIONS = "V28"
 POLICY_SIGNATURE = "V29"
+STATEMENT_SIGNER = "V30"
 
 SUBJECT = {
     "model": "V31",
@@ -81,6 +82,7 @@ MEANING = {
     REPORT: "the report is not what verdict and cells give",
     REVOCATIONS: "the list of revoked verdicts cannot be read",
     POLICY_SIGNATURE: "the policy is not signed as a policy must be",
+    STATEMENT_SIGNER: "a statement that the verdict rests on is signed by a key that is unknown, or was revoked",
     **{id: f"the {name.replace('_', ' ')} is not the one that was judged" for name, id in SUBJECT.items()},
 }
 """Id → what it means, for documents and tests."""

@@ -9,10 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ethics.cells import cells_as_bytes
-from ethics.digests import sha256
-from ethics.fairness import Cuts, FairnessTable, Thresholds, tabulate
-from ethics.refusals import Fault, NotTrusted
+from ethics.judged_table import table_of
 from ethics.report_document import SHAPE, TONE, Document
 from ethics.report_figures import Figures
 from ethics.report_page import Page
@@ -68,7 +65,7 @@ def render(verdict: Verdict, cells: pl.DataFrame | None, t: Language) -> str:
 
 def figures_of(verdict: Verdict, cells: pl.DataFrame | None) -> Figures | None:
     """The figures by group, small cells withheld over all tables of the report; None without groups."""
-    table = _table_of(verdict, cells)
+    table = table_of(verdict, cells)
     if table is None:
         return None
     return Figures(table, int(verdict.scope["min_persons_shown"]), record_counts(verdict.record))
@@ -86,30 +83,3 @@ def _as_html(document: Document, t: Language) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template("report.html.jinja").render(report=document, t=t, shape=SHAPE, tone=TONE)
-
-
-def _table_of(verdict: Verdict, cells: pl.DataFrame | None) -> FairnessTable | None:
-    """The fairness table again, from cells that must be the verdict's."""
-    judged = verdict.subject.get("cells")
-    found = None if cells is None else sha256(cells_as_bytes(cells))
-    if judged != found:
-        wrong = f"are {str(found)[:12]}, but {str(judged)[:12]} were judged"
-        raise NotTrusted(Fault("cells", wrong, "Give the file of cells that was written with the verdict"))
-    if cells is None:
-        return None
-    scope, limits = verdict.scope, verdict.scope["thresholds"]
-    return tabulate(
-        cells,
-        Cuts(int(scope["measured_k"]), int(scope["measured_k_audit"])),
-        seed=int(verdict.subject["seed"]),
-        replicates=int(verdict.subject["replicates"]),
-        thresholds=Thresholds(
-            recall=float(limits["min_recall_ratio"]),
-            oe=float(limits["max_oe_ratio"]),
-            need=float(limits["max_need_ratio"]),
-            alarm=float(limits["alarm_probability"]),
-            min_expected=int(limits["min_expected_positives"]),
-        ),
-        design_effect=float(verdict.subject["design_effect"]),
-        fixed=bool(scope["selection_given"]),
-    )

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ethics.cells import VENTILES, Block, blocks_of
+from ethics.disclosure import suppress
 from ethics.fairness import AT_AUDIT, AT_K, BELOW_AUDIT, EVERYONE, NO_CUT, Estimate, FairnessTable
 from ethics.group_measures import wilson
 from ethics.report_tables import CountTable
@@ -54,30 +55,6 @@ def hidden(counts: Sequence[int], least: int) -> set[int]:
     return chosen
 
 
-def withhold(tables: Sequence[CountTable], *, least: int) -> list[CountTable]:
-    """The tables with small cells withheld: counts with what would give them away, and the rates that rest on few."""
-    return [_withheld(table, least) for table in tables]
-
-
-def _withheld(table: CountTable, least: int) -> CountTable:
-    few = set()
-    if "n" in table.counts:
-        few = {position for position, n in enumerate(table.counts["n"]) if n < least}
-    cells = {
-        (column, table.groups[position])
-        for column in table.shown
-        for position in hidden(table.counts[column], least) | few
-    }
-    for rate, base in table.rates.items():
-        for position, group in enumerate(table.groups):
-            tested = bool(table.tested) and table.tested[position]
-            counts = [table.counts[name][position] for name in base]
-            rest = [counts[1] - counts[0]] if len(counts) == 2 else []
-            if position in few or (not tested and any(0 < count < least for count in (counts[0], *rest))):
-                cells.add((rate, group))
-    return table.hiding(frozenset(cells))
-
-
 class Figures:
     """A fairness table as the report shows it.
 
@@ -94,7 +71,7 @@ class Figures:
             built += [self._curve(block) for block in self._blocks.values()]
         for block in self._blocks.values():
             built += [self._ventiles(block, j) for j in range(len(table.indicators))]
-        masked = withhold([*built, *further], least=least)
+        masked = suppress([*built, *further], least=least)
         self.counts = {(one.name, one.attribute): one for one in masked}
 
     @cached_property

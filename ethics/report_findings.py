@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ethics.checks import BUILT
+from ethics.outcome_checks import OUTCOME_CHECKS
 from ethics.principles import PRINCIPLES, Principle
 from ethics.report_document import Cell, Column, Row, Section, Table, ToDo, number_cell, words
 from ethics.report_text import Language, machine
@@ -98,7 +99,7 @@ def checks_chapter(verdict: Verdict, t: Language) -> Section:
             name = principle_name(principle, t)
             table = _table(f"checks-{principle.id}", t("checks_table.caption", principle=name), verdict, rest, t)
             parts.append(Section(f"principle-{principle.id}", name, tables=[table]))
-    missing = sorted({id for principle in PRINCIPLES for id in principle.checks} - set(BUILT))
+    missing = sorted({id for principle in PRINCIPLES for id in principle.checks} - {*BUILT, *OUTCOME_CHECKS})
     unknown = sorted(ran - {id for principle in PRINCIPLES for id in principle.checks})
     if unknown:
         tables.append(_table("checks-other", t("checks_table.other"), verdict, unknown, t))

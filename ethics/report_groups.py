@@ -112,6 +112,9 @@ class GroupPages:
         if found is None:
             return self._withheld()
         kind = "share" if column.measure in _SHARES else FURTHER.get(column, "ratio")
+        if kind == "people":  # with its ratio, a whole number of people would tell how many were in need
+            low, value, high = map(_to_five, (found.low, found.value, found.high))
+            found = found._replace(value=value, low=low, high=high)
         return estimate_cell(found, t, {"share": t.percent, "people": t.count}.get(kind))
 
     def _withheld(self) -> Cell:
@@ -258,3 +261,7 @@ class GroupPages:
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
+
+
+def _to_five(people: float) -> float:
+    return 5.0 * round(people / 5) if math.isfinite(people) else people

@@ -9,15 +9,18 @@ import math
 from collections.abc import Sequence
 
 from ethics.checks import BUILT
+from ethics.disclosure import suppress
 from ethics.fairness import AT_AUDIT, EVERYONE, FairnessTable
 from ethics.report_chapters import Chapters
 from ethics.report_document import Cell, Column, Document, Row, Section, Table, words
-from ethics.report_figures import Figures, withhold
+from ethics.report_figures import GROUPS, Figures
+from ethics.report_figures import Column as Measured
 from ethics.report_findings import WORST_FIRST, to_do
 from ethics.report_records import RecordPages, record_counts
 from ethics.report_tables import CountTable
 from ethics.report_text import Language, machine
 from ethics.verdict import Verdict
+from ethics.withheld_numbers import without_withheld
 
 DIGESTS = ("model", "need", "policy", "code", "cells")
 
@@ -41,8 +44,9 @@ class Page:
         """Page one, then every chapter that has something to say."""
         verdict, t = self.verdict, self.t
         counts = self.figures.counts if self.figures else _withheld_alone(verdict, self.least)
-        records = RecordPages(verdict.record, counts, self.least, t)
-        chapters = Chapters(verdict, self.figures, records, self.owner, t).all()
+        told = without_withheld(verdict, {name: table for (kind, name), table in counts.items() if kind == GROUPS})
+        records = RecordPages(told.record, counts, self.least, t)
+        chapters = Chapters(told, self.figures, records, self.owner, t).all()
         return Document(
             title=t.of(verdict.purpose.get("title", {})) or t("page.missing"),
             state=verdict.state,
@@ -53,7 +57,7 @@ class Page:
             facts=self._facts(),
             missed=self._missed(),
             untested=self._untested(),
-            todo=to_do(verdict, t, self.owner),
+            todo=to_do(told, t, self.owner),
             chapters=[chapter for chapter in chapters if not chapter.is_empty],
         )
 
@@ -118,7 +122,9 @@ class Page:
             return Section("missed", t("missed.heading"), [t("missed.not_known")])
         for row in table.groups.iter_rows(named=True):
             attribute, group = row["attribute"], row["group"]
-            found = table.get(attribute, group, "missed_residents", AT_AUDIT)
+            found = self.figures.estimate(attribute, group, Measured("missed_residents", AT_AUDIT))
+            if found is None:
+                continue
             if row["testable"] and found.value >= self.least and all(math.isfinite(part) for part in found[:3]):
                 low, value, high = (5 * round(max(0.0, part) / 5) for part in (found.low, found.value, found.high))
                 shown = f"{t.count(value)} ({t.interval(low, high, t.count)})"
@@ -161,4 +167,4 @@ class Page:
 
 def _withheld_alone(verdict: Verdict, least: int) -> dict[tuple[str, str], CountTable]:
     """What is withheld where no group was measured: the record's own tables of people."""
-    return {(table.name, table.attribute): table for table in withhold(record_counts(verdict.record), least=least)}
+    return {(table.name, table.attribute): table for table in suppress(record_counts(verdict.record), least=least)}

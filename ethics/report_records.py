@@ -27,6 +27,7 @@ from typing import Any
 from ethics.report_document import Cell, Column, Row, Section, Table, count_cell, number_cell, words
 from ethics.report_tables import CountTable
 from ethics.report_text import Language, record_layouts
+from ethics.withheld_numbers import WITHHELD
 
 CHAPTERS = ("purpose", "data", "model", "fairness", "uncertainty", "mitigation", "privacy", "oversight", "changes")
 NUMBERS = ("count", "people", "number", "share")
@@ -144,7 +145,8 @@ class RecordPages:
     def _number(self, name: str, key: str, column: Mapping[str, Any], row: Mapping[str, Any], position: int) -> Cell:
         t, kind = self.t, column["kind"]
         counts = self.counts.get((name, str(row.get("attribute", ""))))
-        if counts is not None and counts.is_hidden(key, _key_of(row, position)):
+        is_hidden = counts is not None and counts.is_hidden(key, _key_of(row, position))
+        if is_hidden or row.get(key) == WITHHELD:
             return Cell(t("page.withheld"), is_number=True, withheld=True)
         value, low, high = (_float(row.get(at)) for at in (key, column.get("low", ""), column.get("high", "")))
         if kind in ("count", "people"):

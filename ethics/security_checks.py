@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ethics.case import COMPARED, SUBJECTS, Evidence, ListEvidence, names_holder
+from ethics.case import COMPARED, SUBJECTS, Evidence, ListEvidence, holder, names_holder
 from ethics.check_register import RULE, Case, Context, Finding, Unanswerable, check, moment, none_wrong, whole
 
 
@@ -31,8 +31,9 @@ def signers_are_trusted(case: Case, context: Context) -> Iterable[Finding]:
         f"no key in date for {role}" for role in context.policy.sign_roles if all(key["role"] != role for key in keys)
     ]
     signing = [key for key in keys if key["role"] in context.policy.sign_roles]
-    for what in ("keyid", "name"):
-        if len({key[what] for key in signing}) < min(len(signing), len(context.policy.sign_roles)):
+    ids, holders = {key["keyid"] for key in signing}, {holder(key["name"]) for key in signing}
+    for what, found in (("keyid", ids), ("name", holders)):
+        if len(found) < min(len(signing), len(context.policy.sign_roles)):
             wrong.append(f"one {what} for two roles")
     if isinstance(case, Evidence):
         auditors = [key for key in signing if key["role"] == "auditor"]

@@ -12,16 +12,31 @@ from collections.abc import Iterable
 
 _BEGINS, _ENDS = r"(?:^|[._:-])", r"(?:$|[._:*-])"
 _FORBIDDEN = re.compile(
-    _BEGINS + r"(hetu|ssn|personal_id\w*|name|nimi|namn|address|osoite|adress|religion|uskonto|politic\w*|"
-    r"union_member\w*|sexual\w*|crim\w*|rikos\w*|brott\w*|ethnic\w*|country_of_birth|birth_country|synty\w*maa|"
-    r"free_text|photos?)" + _ENDS,
+    _BEGINS
+    # who it is, and where: identity codes, names, addresses
+    + r"(hetu|ssn|personal_id\w*|national_id\w*|henkil(?:ö|o)tunnu\w*|personnummer\w*|personbeteckning\w*|"
+    r"name|nimi|namn|surname|(?:last|first|family|given|full|sur)_?names?|(?:suku|etu|koko)nim\w*|"
+    r"(?:efter|för|for|släkt)namn\w*|address|osoite|adress|(?:home|street|postal|email)_?address\w*|"
+    r"(?:katu|koti|lähi|posti)osoit\w*|(?:gatu|hem|bostads|post)adress\w*|"
+    # belief, opinion, union
+    r"religi\w*|uskon\w*|faith|trossamfund\w*|politic\w*|politi[iks]\w*|puolue\w*|(?:political_)?party|"
+    r"(?:politiskt_)?parti|union_member\w*|trade_?unions?\w*|ammattiliit\w*|fack(?:förbund|forbund|lig|lige)?\w*|"
+    # origin
+    r"ethnic\w*|etni\w*|nationalit\w*|citizenship\w*|kansalaisuu\w*|medborgarskap\w*|country_of_birth|"
+    r"birth_?(?:country|place)\w*|synty\w*(?:maa|paikka)|f(?:ö|o)delse(?:land|ort)\w*|"
+    # sexual life, crime
+    r"sexual\w*|seksuaali\w*|sexuell\w*|crim\w*|rikos\w*|rikok\w*|brott\w*|"
+    # free text, pictures
+    r"free_?text\w*|vapaateksti\w*|vapaa_teksti\w*|fritext\w*|photos?|photograph\w*|foto\w*|valokuva\w*)" + _ENDS,
     re.IGNORECASE,
 )
 _HEALTH = re.compile(
     r"^(?:care|lab)[._:-]|"
     + _BEGINS
-    + r"(health\w*|hospital\w*|diagnos\w*|prescri\w*|drugs?|psychiatr\w*|medic\w*|vaccin\w*|patients?|screening|"
-    r"disab\w*|icd\w*|terveys\w*|sairau\w*|sairaala\w*|potilas\w*|lääk\w*|vammai\w*|hälso\w*|sjuk\w*|vård\w*|"
+    + r"(health\w*|hospital\w*|diagno\w*|prescri\w*|drugs?|psychiatr\w*|medic\w*|vaccin\w*|patients?|screening|"
+    r"disab\w*|illness\w*|disease\w*|icd\w*|terveys\w*|sairau\w*|sairaala\w*|potilas\w*|lääk\w*|laakari\w*|laake\w*|"
+    r"mental_health\w*|mielenterv\w*|psykiat\w*|psykisk\w*|therap\w*|terapia\w*|rokot\w*|läkemed\w*|läkar\w*|"
+    r"vammai\w*|hälso\w*|sjuk\w*|vård\w*|"
     r"patient\w*|funktionsned\w*)" + _ENDS,
     re.IGNORECASE,
 )

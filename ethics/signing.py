@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ethics import refusal_ids as ids
-from ethics.case import COMPARED, names_holder
+from ethics.case import COMPARED, holder, names_holder
 from ethics.digests import canonical_json, sha256
 from ethics.keys import SIGNED_DAYS, TrustedKey
 from ethics.refusals import Blocked, Fault, Inconclusive, NotTrusted, Refusal
@@ -141,7 +141,7 @@ def verify(
     ------
     NotTrusted
         Every reason at once, each with its id (:mod:`ethics.refusal_ids`): signature, key, role, dates, revocation,
-        stop switch, digests (each named), an ERROR.
+        signers of attestations, stop switch, digests (each named), an ERROR.
     Blocked, Inconclusive
         The verdict says no, and nothing but the auditor's signature may be missing; every check that says so is named.
     """
@@ -155,7 +155,7 @@ def verify(
         raise NotTrusted(*refusal.faults, *touched) from None
     damaged, unsigned = [*faults, *retired_faults(signed_by, verdict.issued_at)], _role_faults(signed_by)
     faults = holder_faults(signed_by, verdict)
-    faults += _date_faults(verdict, now, signed_by)
+    faults += statement_faults(verdict.attestations, trust) + _date_faults(verdict, now, signed_by)
     if any(signed.key.demonstration for signed in signed_by) or verdict.demonstration:
         if not allow_demonstration:
             mend = "Sign with real keys; demonstration keys are for one's own machine"
@@ -319,7 +319,7 @@ def holder_faults(signed_by: Sequence[SignedBy], verdict: Verdict) -> list[Fault
     signing = [signed for signed in signed_by if signed.key.role in SIGN_ROLES]
     for what, found, code in (
         ("key", {signed.key.public for signed in signing}, ids.ONE_KEY_TWICE),
-        ("person", {signed.key.name for signed in signing}, ids.ONE_HOLDER_TWICE),
+        ("person", {holder(signed.key.name) for signed in signing}, ids.ONE_HOLDER_TWICE),
     ):
         if len(signing) >= len(SIGN_ROLES) > len(found):
             wrong, mend = f"is signed twice by the same {what}", "Two different holders must sign"
@@ -329,6 +329,26 @@ def holder_faults(signed_by: Sequence[SignedBy], verdict: Verdict) -> list[Fault
     if any(names_holder(author, signed.key.name, signed.key.role, signed.keyid) for signed in auditors):
         wrong = f"is audited by {author}, who trained the model"
         faults.append(Fault("verdict", wrong, "Have somebody else audit it", ids.AUTHOR_AUDITS))
+    return faults
+
+
+def statement_faults(statements: Iterable[Mapping[str, Any]], trust: Mapping[str, TrustedKey]) -> list[Fault]:
+    """Statements a verdict rests on whose signers are not believed now: unknown, revoked, or nobody.
+
+    A key that has expired or was retired since does not matter: the statement was verified when it was judged.
+    """
+    faults = []
+    for statement in statements:
+        where, signers = f"{statement.get('id')} of {statement.get('name')}", list(statement.get("signers") or ())
+        wrong = [] if signers else ["is signed by nobody"]
+        for keyid in (str(signer.get("keyid")) for signer in signers):
+            key = trust.get(keyid)
+            if key is None:
+                wrong.append(f"is signed by the unknown key {_short(keyid)}")
+            elif key.revoked_at is not None:
+                wrong.append(f"is signed by the key {_short(keyid)} of {key.name}, revoked ({key.revoked_because})")
+        mend = "Have it attested anew by a trusted key, judge and approve again"
+        faults += [Fault(where, each, mend, ids.STATEMENT_SIGNER) for each in wrong]
     return faults
 
 

@@ -56,7 +56,7 @@ def attack(tables: Sequence[CountTable], least: int, *, earlier: Sequence[CountT
     """
     printed = [table for table in (*earlier, *tables) if not is_silent(table)]
     counts = counts_of(printed)
-    return attack_figures(counts, figures_of(printed), targets_of(printed, counts, least), least)
+    return attack_figures(counts, figures_of(printed, counts), targets_of(printed, counts, least), least)
 
 
 def targets_of(tables: Sequence[CountTable], counts: Counts, least: int) -> set[Key]:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from ethics import refusal_ids as ids
 from ethics.cells import cells_from_bytes
+from ethics.demands_audit import demanded_faults
 from ethics.digests import canonical_json, code_digest, environment, sha256
-from ethics.recomputation import recomputed_ids, statistics_faults
+from ethics.recomputation import not_recomputed, recomputed_ids, statistics_faults
 from ethics.refusals import Fault, NotTrusted, Refusal
 from ethics.signing import (
     SIGN_ROLES,
@@ -120,6 +121,7 @@ def audit_verdict(
         return audit
     _audit_dates(audit, audit.verdict, now, revoked)
     _audit_signers(audit, audit.verdict, signed_by)
+    _audit_demands(audit, audit.verdict)
     _audit_cells(audit, audit.verdict, cells, reports or {})
     _audit_chain(audit, audit.verdict, envelope, neighbours or {}, trust)
     _name_the_rest(audit, audit.verdict)
@@ -205,6 +207,15 @@ def _audit_signers(audit: Audit, verdict: Verdict, signed_by: list[SignedBy]) ->
     audit.found("roles: two holders, neither the author of the model", faults)
 
 
+def _audit_demands(audit: Audit, verdict: Verdict) -> None:
+    try:
+        faults = demanded_faults(verdict)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        wrong = f"holds no thresholds that can be compared with the template's ({type(error).__name__})"
+        faults = [Fault("scope", wrong, _AS_SIGNED, ids.CONTRADICTION)]
+    audit.found("demands: no check is left out, and no threshold is loosened, beyond what is told", faults)
+
+
 def _audit_cells(audit: Audit, verdict: Verdict, cells: bytes | None, reports: Mapping[str, bytes]) -> None:
     judged = verdict.subject.get("cells")
     if judged is None:
@@ -227,7 +238,11 @@ def _audit_cells(audit: Audit, verdict: Verdict, cells: bytes | None, reports: M
     except (KeyError, TypeError, ValueError) as error:
         wrong = f"cannot be computed again from what it holds ({type(error).__name__})"
         faults = [Fault("verdict", wrong, _AS_SIGNED, ids.STATISTICS)]
-    audit.found(f"statistics computed again from the cells: {', '.join(recomputed_ids(verdict))}", faults)
+    again = recomputed_ids(verdict)
+    if again or faults:
+        audit.found(f"statistics computed again from the cells: {', '.join(again)}", faults)
+    else:
+        audit.unchecked.append("statistics: no statistic was computed again, for no check here follows from the cells")
     for name, content in reports.items():
         _audit_report(audit, verdict, frame, name, content)
 
@@ -265,12 +280,16 @@ def _audit_chain(
 
 def _name_the_rest(audit: Audit, verdict: Verdict) -> None:
     """What needs more than these files, by name; and the versions here beside those recorded."""
-    derived = set(recomputed_ids(verdict)) if audit.verified else set()
+    recomputed = any(line.startswith("statistics computed again") for line in audit.checked)
+    derived = set(recomputed_ids(verdict)) if recomputed else set()
     others: dict[str, str] = {}
     for check in verdict.checks:
         if check.id not in derived:
             others.setdefault(check.id, check.statistic.replace("_", " "))
     audit.unchecked += [f"{id} ({statistic})" for id, statistic in others.items()]
+    audit.unchecked += [
+        f"the record's {name.replace('_', ' ')}" for name in not_recomputed(verdict, with_cells=bool(derived))
+    ]
     audit.unchecked.append(f"the digests of {', '.join(_SUBJECTS).replace('_', ' ')}")
     audit.unchecked += [f"attestation {row['id']} for {row['check']}" for row in verdict.attestations]
     recorded = verdict.record.get("environment")

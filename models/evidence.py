@@ -395,8 +395,33 @@ def load_evidence(
     Inconclusive
         The need was measured on a split of persons.
     """
+    return evidence_of(
+        read_evidence(folder, expected_digest),
+        model,
+        policy=policy,
+        subject=subject,
+        objections=objections,
+        stop_switch_tested_at=stop_switch_tested_at,
+        signing_keys=signing_keys,
+        units=units,
+        invented=invented,
+    )
+
+
+def evidence_of(
+    gathered: GatheredEvidence,
+    model: NeedModel | RuleModel,
+    *,
+    policy: Policy,
+    subject: Mapping[str, str],
+    objections: ObjectionRegister,
+    stop_switch_tested_at: datetime | None,
+    signing_keys: Sequence[Mapping[str, Any]],
+    units: Sequence[str] = (),
+    invented: bool = False,
+) -> Evidence:
+    """Evidence as the gate wants it, of what a trial showed; parameters are those of :func:`load_evidence`."""
     refuse_person_split(model)
-    gathered = read_evidence(folder, expected_digest)
     facts, rows = gathered.facts, gathered.rows
     known = {name: facts[name] for name in _KEPT} | {name: facts.get(name) for name in INSIDE}
     people = rows["person_id"].to_list()
@@ -486,7 +511,10 @@ def feature_table(need: Need) -> list[dict[str, Any]]:
             "source": written(feature.source),
             "purpose": written(feature.purpose),
             "basis": written(feature.basis),
-            "plain": feature.plain.model_dump() if feature.plain else None,
+            "plain": {language: written(said) for language, said in feature.plain.model_dump().items()}
+            if feature.plain
+            else None,
+            "changeable": feature.changeable,
         }
         for feature in need.features
         for column in feature.columns()

@@ -9,6 +9,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ethics.refusal_ids import CHAIN
 from ethics.refusals import BadInput, Fault, NotTrusted
 from serving.approval import bytes_of
 from serving.home import CELLS, VERDICT, Home
@@ -59,7 +60,7 @@ def audit_files(verdict: Path, *, trust: Path | None, cells: Path | None, home: 
         for path in (sorted(needs_folder.glob(f"v-*/{VERDICT}")) if lies_in_chain else ())
         if path.resolve() != verdict.resolve()
     }
-    return audit_verdict(
+    audit = audit_verdict(
         bytes_of(verdict),
         trust=read_trust(trust),
         now=now,
@@ -68,6 +69,10 @@ def audit_files(verdict: Path, *, trust: Path | None, cells: Path | None, home: 
         neighbours=neighbours,
         revoked=_revoked_beside(needs_folder.parent / "revoked.json") if lies_in_chain else None,
     )
+    if lies_in_chain and audit.verdict is not None and audit.verdict.verdict_id != folder.name:
+        wrong = f"holds {audit.verdict.verdict_id}, which is another verdict"
+        audit.touched.append(Fault(folder.name, wrong, "Restore the verdicts of this need from the backup", CHAIN))
+    return audit
 
 
 def _revoked_beside(path: Path) -> list[str] | None:

@@ -31,7 +31,6 @@ NOT_BUILT = {
     "person": "the person view",
     "erase": "erasure",
     "simulate": "what-if runs",
-    "mitigate": "mitigation",
     "token": "access tokens",
 }
 
@@ -299,6 +298,14 @@ def _add_gate(commands: Any) -> None:
     rehearse = _command(commands, "rehearse", what, "rehearse")
     _city_and_need(rehearse)
     rehearse.add_argument("--seed", type=_not_negative, default=0)
+
+    what = "try another label, weights, fewer features and a cut by group; judge each, and show the trade"
+    mitigate = _command(commands, "mitigate", what, "mitigate")
+    mitigate.add_argument("--run", dest="run_id", required=True, help="the run_id that train printed")
+    mitigate.add_argument("--city", type=_city, help="the city folder, if it has moved since training")
+    what = "by which attribute to weigh and cut (default: that of the gravest finding)"
+    mitigate.add_argument("--attribute", help=what)
+    mitigate.add_argument("--out", type=Path, help="a folder for mitigation.json (default: in the home)")
 
     attest = _command(commands, "attest", "sign what only a person can vouch for", "attest")
     attest.add_argument("--verdict", type=Path, required=True, help="the verdict that asks for it")

@@ -268,13 +268,29 @@ def judge(options: argparse.Namespace) -> int:
     if not options.run_id:
         mend = "Give the run_id that ennakko train printed, or --scores, --groups and --capacity"
         raise BadInput(Fault("ennakko judge", "--run is missing", mend))
-    if isinstance(options.city, str):  # a URL, which may hold a password: it is not said again
-        mend = "Give the path of the city folder, in which the groups of the gate lie"
-        raise BadInput(Fault("--city", "names a database, which has no place for the groups of the gate", mend))
+    _refuse_url(options.city)
     with steps(options) as step:
         asked = {"rehearse": options.rehearse, "language": options.lang}
         result = flows.judge_run(home_of(options), options.run_id, options.city, step, **asked)
     return _say_rehearsal(options, result) if options.rehearse else _say_verdict(options, result)
+
+
+def _refuse_url(city: Path | str | None) -> None:
+    if isinstance(city, str):  # a URL, which may hold a password: it is not said again
+        mend = "Give the path of the city folder, in which the groups of the gate lie"
+        raise BadInput(Fault("--city", "names a database, which has no place for the groups of the gate", mend))
+
+
+def mitigate(options: argparse.Namespace) -> int:
+    """Try what could mend a run, and show the trade."""
+    from serving.mitigation_words import say_mitigated
+    from serving.mitigation_work import mitigate_run
+
+    _refuse_url(options.city)
+    with steps(options) as step:
+        asked = {"attribute": options.attribute, "out": options.out}
+        result = mitigate_run(home_of(options), options.run_id, options.city, step, **asked)
+    return say(options, result, lambda: say_mitigated(result))
 
 
 def rehearse(options: argparse.Namespace) -> int:
@@ -301,7 +317,7 @@ def _say_verdict(options: argparse.Namespace, result: Result) -> int:
 
 _OF_SCORES = (
     *("scores", "groups", "capacity", "periods"),
-    *("use", "service", "title", "seed", "lang", "out"),
+    *("use", "service", "title", "seed", "out"),
 )
 
 
@@ -350,7 +366,7 @@ def _say_judged(result: Result) -> None:
         )
     if rows:
         table(rows, ("check", "state", "groups", "statistic", "value (interval)", "lifted by"))
-    _say_changes(result["changes"])
+    _say_changes(result.get("changes"))
     print(f"verdict {result['verdict_path']}\nreport  {result['report_path']}")
 
 
@@ -445,7 +461,13 @@ def report(options: argparse.Namespace) -> int:
     from serving.report_work import report_verdict
 
     result = report_verdict(home_of(options), options.verdict, options.lang, options.out)
-    return say(options, result, lambda: print("\n".join(result["files"])))
+    return say(options, result, lambda: _say_reports(result))
+
+
+def _say_reports(result: Result) -> None:
+    print("\n".join(result["files"]))
+    for missing in result["unanswered"]:
+        print(f"NOT ANSWERED: {missing['question']} · {missing['who']} · {missing['where']}")
 
 
 def audit_verify(options: argparse.Namespace) -> int:

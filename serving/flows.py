@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ethics.digests import code_digest, environment_digest, sha256
 from ethics.refusals import BadInput, Fault, NotTrusted
 from ethics.whole_file import write_whole
 from serving.approval import RECORDED, bytes_of, chain_of, open_champion, verdict_place
+from serving.gate_question import (
+    groups_file,
+    groups_of,
+    put_before_gate,
+    refuse_other_evidence,
+    running_digests,
+    subject_of,
+)
 from serving.home import CELLS, REPORT, VERDICT, Home, locked, whole_folder
 from serving.opening import folder_of, need_path, open_city_for, refuse_unfounded
 from serving.progress import Step, silent
@@ -58,14 +64,13 @@ def _judge_run(
     rehearse: bool,
     language: str,
 ) -> dict[str, Any]:
-    from ethics.attestation import read_attestations
-    from ethics.cells import Cuts, cells_as_bytes
-    from ethics.gate import judge
+    from ethics.cells import cells_as_bytes
     from ethics.groups import GroupRegister
+    from ethics.judged_table import remember
     from ethics.signing import seal
     from ethics.verdict_chain import latest
     from ethics.verdict_changes import with_changes
-    from models.evidence import audit_cut_of, load_evidence, read_evidence
+    from models.evidence import read_evidence
     from models.registry import logged_digests, refuse_person_split, run_model
 
     now = now or datetime.now(UTC)
@@ -77,51 +82,27 @@ def _judge_run(
     signer, trust = None if rehearse else home.key_ring.signer("gate"), home.key_ring.trust()
     folder = home.runs / run_id
     logged = logged_digests(home.registry, run_id)
-    _refuse_other_evidence(folder, logged)
-    running = {"policy": home.policy.digest, "code": code_digest(), "environment": environment_digest()}
-    evidence = load_evidence(
-        folder,
-        model,
-        policy=home.policy,
-        subject={**_subject_of(model, logged), **running},
-        objections=home.objections,
-        stop_switch_tested_at=home.stop_switch.tested_at(),
-        signing_keys=[
-            key.facts(keyid)
-            for keyid, key in trust.items()
-            if key.role in home.policy.sign_roles and key.state(now) == "in date"
-        ],
-        units=record["units"],
-        invented=record["invented"],
-    )
+    refuse_other_evidence(folder, logged)
     need = model.need
-    cuts = Cuts(need.capacity.k, audit_cut_of(evidence.rows, need, home.policy.verdict_days, home.policy.audit_recall))
-    groups = GroupRegister.open(_groups_of(record, city_folder))
-    fairness = groups.measure(evidence.rows, cuts, home.policy, seed=evidence.seed)
-    before = latest(chain_of(home, need.id)[0])
-    examined = groups.examine(
-        evidence.rows,
-        read_evidence(folder).features,
-        cuts,
-        home.policy,
-        seed=evidence.seed,
-        kind=need.label.kind if need.label else "need",
-        gain=_gain_of(model),
-        feature_of={row["column"]: row["feature"] for row in evidence.features},
-    )
-    evidence = replace(evidence, **examined)
-    verdict = judge(
-        evidence,
-        fairness,
-        home.policy,
-        read_attestations(home.attestation_folder(need.id, model.digest), trust, now),
-        issued_at=now,
+    links, broken = chain_of(home, need.id)
+    if broken:  # a new verdict would be chained to what is not whole
+        raise NotTrusted(*broken)
+    before = latest(links)
+    verdict, fairness, evidence = put_before_gate(
+        home,
+        model,
+        read_evidence(folder),
+        GroupRegister.open(groups_of(record, city_folder)),
+        subject={**subject_of(model, logged), **running_digests(home)},
+        record=record,
+        now=now,
         previous_sha256=before.payload_sha256 if before else None,
         demonstration=signer is not None and trust[signer.public_key.keyid].demonstration,
     )
     if signer is None:
         city = Path(city_folder or record["city"])
         return rehearsed(home, run_id, verdict, fairness, evidence.rows, need, city, step, now)
+    remember(fairness)
     verdict = with_changes(verdict, before.verdict if before else None)
     step(f"{need.id}: writing the report")
     target = home.verdicts / need.id / verdict.verdict_id
@@ -148,54 +129,6 @@ def check_as_json(check: Any) -> dict[str, Any]:
     words = ("id", "version", "severity", "state", "statistic", "group", "needs", "attested_by")
     numbers = {name: getattr(check, name) for name in ("value", "low", "high", "threshold")}
     return {**{name: getattr(check, name) for name in words}, **{k: number_or_null(v) for k, v in numbers.items()}}
-
-
-def _gain_of(model: Any) -> dict[str, float] | None:
-    """Each column's share of what the model's trees gain by their splits; None for a rule."""
-    if model.kind == "rule":
-        return None
-    gain = model.booster.feature_importance("gain")
-    total = float(gain.sum()) or 1.0
-    return {name: float(part) / total for name, part in zip(model.columns, gain, strict=True)}
-
-
-def _subject_of(model: Any, logged: Mapping[str, str]) -> dict[str, str]:
-    """Digests of what is judged, each from another place than the evidence that is compared with them."""
-    taught = model.facts["training"]["matrix_digest"] if model.kind == "model" else sha256(b"")
-    return {
-        "model": model.digest,
-        "need": model.need.digest,
-        "training_matrix": taught,
-        "test_matrix": logged.get("test_matrix", ""),
-    }
-
-
-def _refuse_other_evidence(folder: Path, logged: Mapping[str, str]) -> None:
-    from models.evidence import evidence_digest
-
-    found, expected = evidence_digest(folder), logged.get("evidence", "")
-    if found != expected:
-        wrong = f"has SHA-256 {found[:12]}…, and {expected[:12] or 'nothing'}… was logged with the run: it was altered"
-        raise NotTrusted(Fault(str(folder / "evidence.json"), wrong, "Train again"))
-
-
-def _groups_of(record: Mapping[str, Any], city_folder: Path | None) -> Path:
-    """The groups that lay beside the city when it was learnt from; others would judge other people."""
-    path = groups_file(Path(city_folder or record["city"]))
-    found, expected = sha256(path.read_bytes()), record["groups_sha256"] or ""
-    if found != expected:
-        wrong = f"has SHA-256 {found[:12]}…, and {expected[:12] or 'none'}… lay beside the city at training"
-        raise NotTrusted(Fault(str(path), wrong, "Judge with the same groups, or train again"))
-    return path
-
-
-def groups_file(city: Path) -> Path:
-    """Where a city's audit groups lie."""
-    for name in ("groups.parquet", "groups.csv"):
-        if (city / name).exists():
-            return city / name
-    mend = "Fairness cannot be judged without groups: add groups.parquet (person_id and the attributes)"
-    raise BadInput(Fault(str(city), "has no groups.parquet or groups.csv", mend))
 
 
 def train_and_judge(

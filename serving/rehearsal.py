@@ -72,15 +72,15 @@ def rehearsed(
         ``state`` is always "REHEARSAL"; ``would_be`` the word a verdict would have, were all signatures there.
         ``groups`` and ``list_by_unit`` withhold what counts too few people (null).
     """
-    asked = [check for check in verdict.checks if check.id not in NOT_ASKED]
+    word, asked = would_be(verdict)
     step(f"{need.id}: counting the list by unit")
     result: dict[str, Any] = {
         "rehearsal": True,
         "state": REHEARSAL,
-        "would_be": verdict_state(asked, [id for id in verdict.required if id not in NOT_ASKED]),
+        "would_be": word,
         "need": need.id,
         "run_id": run_id,
-        "checks": [_check(check) for check in asked],
+        "checks": [check_facts(check) for check in asked],
         "not_asked": [{"id": id, "why": why} for id, why in NOT_ASKED.items()],
         "groups": _groups(fairness, home.policy.min_persons_public),
         "list_by_unit": _list_by_unit(home, rows, need, city_folder, step),
@@ -92,7 +92,14 @@ def rehearsed(
     return {**result, "path": str(path)}
 
 
-def _check(check: Check) -> dict[str, Any]:
+def would_be(verdict: Verdict) -> tuple[str, list[Check]]:
+    """The word a verdict would have, were all signatures there; and the checks that are of the model alone."""
+    asked = [check for check in verdict.checks if check.id not in NOT_ASKED]
+    return verdict_state(asked, [id for id in verdict.required if id not in NOT_ASKED]), asked
+
+
+def check_facts(check: Check) -> dict[str, Any]:
+    """A check as a rehearsal tells it: words, and numbers that are null where there are none."""
     words = {name: getattr(check, name) for name in ("id", "severity", "state", "statistic", "group", "needs")}
     return {
         **words,

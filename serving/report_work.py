@@ -12,6 +12,9 @@ from ethics.whole_file import write_whole
 from serving.approval import bytes_of, read_verdict
 from serving.home import CELLS, REPORT, Home
 
+REGISTER = "register"
+"""The folder of register entry and drafts."""
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -21,7 +24,10 @@ if TYPE_CHECKING:
 def write_everything(
     verdict: Verdict, cells: pl.DataFrame | None, folder: Path, languages: Sequence[str] | None = None
 ) -> list[Path]:
-    """Write the report of a verdict into a folder: its pages and their JSON and CSV twins.
+    """Write all that is made from a verdict alone: pages with their JSON and CSV twins, public summaries, register.
+
+    The register entry and the drafts of the impact assessments go into the folder's ``register/``; a verdict on scores
+    alone has none.
 
     Whatever else is made from a verdict alone is added here, so that ``judge`` and ``report`` write the same.
 
@@ -35,21 +41,29 @@ def write_everything(
     list of Path
         The files, pages first; the same verdict and cells give the same bytes.
     """
+    from ethics.public_summary import render_public_summaries
+    from ethics.register_page import write_register_files
     from ethics.report import render_all
     from ethics.report_text import LANGUAGES
 
-    wanted = {f"report.{language}.html" for language in languages or LANGUAGES}
-    made = render_all(verdict, cells)
+    wanted = {f"{page}.{language}.html" for page in ("report", "public") for language in languages or LANGUAGES}
+    made = {**render_all(verdict, cells), **render_public_summaries(verdict, cells)}
     kept = {name: text for name, text in made.items() if name in wanted or not name.endswith(".html")}
     for name, text in kept.items():
         write_whole(folder / name, text.encode())
-    return [folder / name for name in kept]
+    files = [folder / name for name in kept]
+    return (
+        files if verdict.record.get("register") is None else [*files, *write_register_files(verdict, folder / REGISTER)]
+    )
 
 
 def write_beside_verdict(verdict: Verdict, cells: pl.DataFrame | None, folder: Path, language: str) -> None:
-    """What ``judge`` leaves beside a verdict: one page, ``report.html``, and the JSON and CSV twins."""
+    """What ``judge`` leaves beside a verdict: a page, ``report.html``, its JSON and CSV twins, the public summaries."""
+    from ethics.public_summary import render_public_summaries
     from ethics.report import render_all
 
+    for name, text in render_public_summaries(verdict, cells).items():
+        write_whole(folder / name, text.encode())
     for name, text in render_all(verdict, cells).items():
         if name == f"report.{language}.html":
             write_whole(folder / REPORT, text.encode())
@@ -85,4 +99,22 @@ def report_verdict(
         cells = cells_from_bytes(content)
     folder.mkdir(parents=True, exist_ok=True)
     files = write_everything(verdict, cells, folder, languages)
-    return {"verdict_id": verdict.verdict_id, "files": [str(path) for path in files], "report_path": str(files[0])}
+    return {
+        "verdict_id": verdict.verdict_id,
+        "files": [str(path) for path in files],
+        "report_path": str(files[0]),
+        "unanswered": _unanswered(verdict),
+    }
+
+
+def _unanswered(verdict: Verdict) -> list[dict[str, str]]:
+    """The questions of the drafts that only people can answer, and nobody has; none where there are no drafts."""
+    from ethics.impact_drafts import unanswered
+
+    if verdict.record.get("register") is None:
+        return []
+    found: dict[str, dict[str, str]] = {}
+    for document in ("fria", "dpia"):
+        for missing in unanswered(verdict, document, "en"):
+            found.setdefault(missing.key, {"document": document, **missing._asdict()})
+    return list(found.values())

@@ -62,7 +62,8 @@ def judge_scores(
     step: Step = silent,
     now: datetime | None = None,
 ) -> dict[str, Any]:
-    """Judge scores and write ``<out>/<verdict_id>/``: ``verdict.json`` (unsigned), ``cells.parquet``, ``report.html``.
+    """Judge scores and write ``<out>/<verdict_id>/``: ``verdict.json`` (unsigned), ``cells.parquet``, ``report.html``,
+    ``report.json`` and ``report.csv``.
 
     Equal scores are put in order by a keyed hash of the person's id (:func:`ethics.score_case.neutral_tie_keys`), the
     same on every run of a seed.
@@ -124,7 +125,8 @@ def judge_scores(
 def _write(target: Path, verdict: Verdict, fairness: FairnessTable, language: str) -> None:
     """All files of the verdict, or none; the one place where they are named."""
     from ethics.cells import cells_as_bytes
-    from ethics.report import render_report
+    from ethics.judged_table import remember
+    from ethics.report import render_all
 
     if target.exists():
         mend = "Give another --out, or remove the folder"
@@ -132,7 +134,12 @@ def _write(target: Path, verdict: Verdict, fairness: FairnessTable, language: st
     with whole_folder(target) as draft:
         (draft / VERDICT).write_bytes(canonical_json(verdict.to_json()))
         (draft / CELLS).write_bytes(cells_as_bytes(fairness.cells))
-        (draft / REPORT).write_text(render_report(verdict, fairness.cells, language=language), "utf-8")
+        remember(fairness)
+        for name, text in render_all(verdict, fairness.cells).items():
+            if name == f"report.{language}.html":
+                (draft / REPORT).write_text(text, "utf-8")
+            elif not name.endswith(".html"):
+                (draft / name).write_text(text, "utf-8")
 
 
 def _tie_keys(rows: pl.DataFrame, seed: int) -> pl.Series:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from models.evidence import GatheredEvidence
     from models.experiment import Experiment
     from models.experiment_layout import Layout
+    from models.mitigation import Candidate
     from models.need import Need
     from models.run_contents import Further
     from models.run_record import RunRecord
@@ -82,7 +83,8 @@ def train_need(
         experiment, further = _learn(home, laid, city, step, trials, workers, thorough)
         step(f"{opened.id}: gathering evidence")
         recorded = {"policy": home.policy.digest, "code": code_digest(), "environment": environment_digest()}
-        gathered = _gather(home, city, experiment, recorded, seed, by, step)
+        judged_date = experiment.split.judged_dates[-1]
+        gathered = gather_for_gate(home, city, experiment, judged_date, recorded, seed, by, step)
         step(f"{opened.id}: drawing and logging the run")
         contents = run_contents(experiment, further, extract_date=city.extract_date, invented=city.invented, seed=seed)
         with whole_folder(home.runs / run_id) as folder:
@@ -163,31 +165,52 @@ def _search(home: Home, laid: Layout, trials: int, workers: int, step: Step) -> 
     )
 
 
-def _gather(
-    home: Home, city: City, experiment: Experiment, recorded: dict[str, str], seed: int, by: str, step: Step
+def gather_for_gate(
+    home: Home,
+    city: City,
+    candidate: Experiment | Candidate,
+    judged_date: date,
+    recorded: dict[str, str],
+    seed: int,
+    by: str,
+    step: Step,
 ) -> GatheredEvidence:
+    """The gate's evidence about what was learnt and is judged, with what the city and the home know beside it.
+
+    Parameters
+    ----------
+    candidate : Experiment or Candidate
+        Of which ``need``, ``model``, ``judged``, ``train_matrix``, ``seen_in_training``, ``orders``, ``weight``, ``k``
+        and ``train_weights`` are read.
+    judged_date : date
+        On which it is asked who lives with whom.
+    recorded : mapping
+        Digests of ``policy``, ``code`` and ``environment``.
+    by : str
+        Role of whoever trains.
+    """
     from ethics.label_audit import FROM_CONTACT, VALUE
     from features.label import label_values, produced_by_contacts
     from models.evidence import gather_evidence
 
-    label, keys = experiment.need.label, experiment.judged.keys
+    label, keys = candidate.need.label, candidate.judged.keys
     found = {}
     if label is not None:
         found = {FROM_CONTACT: produced_by_contacts(city, keys, label), VALUE: label_values(city, keys, label)}
     return gather_evidence(
-        experiment.model,
-        experiment.judged,
-        training=experiment.train_matrix,
-        seen_in_training=experiment.seen_in_training,
-        secret=home.tie_secret(experiment.need.id),
+        candidate.model,
+        candidate.judged,
+        training=candidate.train_matrix,
+        seen_in_training=candidate.seen_in_training,
+        secret=home.tie_secret(candidate.need.id),
         recorded=recorded,
         seed=seed,
         trained_by=by,
-        households=_households(city, experiment.split.judged_dates[-1]),
-        orders=experiment.orders,
-        weight=experiment.weight,
-        k=experiment.k,
-        train_weights=experiment.train_weights,
+        households=_households(city, judged_date),
+        orders=candidate.orders,
+        weight=candidate.weight,
+        k=candidate.k,
+        train_weights=candidate.train_weights,
         policy=home.policy,
         step=step,
         of_label={name: values for name, values in found.items() if values is not None},

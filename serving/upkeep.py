@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ethics.refusal_ids import CHAIN
 from ethics.refusals import BadInput, Fault, NotTrusted, did_you_mean
 from ethics.whole_file import write_whole
-from serving import approval, flows
+from serving import approval
+from serving.gate_question import groups_file
 from serving.home import VERDICT, Home
 from serving.progress import Step, silent
 
@@ -206,6 +207,7 @@ def verify_records(home: Home, verdict_path: Path | None) -> dict[str, Any]:
         needs = sorted({path.parent.parent.name for path in home.verdicts.glob(f"*/[!.]*/{VERDICT}")})
         chains = {need_id: approval.chain_of(home, need_id) for need_id in needs}
         faults += [fault for _, broken in chains.values() for fault in broken]
+        faults += _judged_and_gone(home)
         if faults:
             raise NotTrusted(*faults)
         n = {need_id: len(links) for need_id, (links, _) in chains.items()}
@@ -220,6 +222,20 @@ def verify_records(home: Home, verdict_path: Path | None) -> dict[str, Any]:
     return {"what": f"{verified.verdict.verdict_id}, {verified.verdict.state}", "state": verified.verdict.state}
 
 
+def _judged_and_gone(home: Home) -> list[Fault]:
+    """Verdicts that the log tells of and that are not kept: a chain does not show that its last one was taken away."""
+    return [
+        Fault(
+            f"verdict chain: {facts['need']}",
+            f"{facts['verdict']} was judged, says the audit log, and is not kept here",
+            "Restore the verdicts of this need from the backup",
+            CHAIN,
+        )
+        for facts in home.audit_log.facts_of("judge")
+        if not approval.verdict_place(home, str(facts["need"]), str(facts["verdict"])).is_file()
+    ]
+
+
 def measure_by_other_label(home: Home, city: Path, ranked_by: str, labelled_by: str) -> FairnessTable:
     """Fairness of one run's ranking against another run's label, on the people that both judged."""
     from ethics.cells import Cuts
@@ -231,5 +247,5 @@ def measure_by_other_label(home: Home, city: Path, ranked_by: str, labelled_by: 
     need = run_model(home.registry, labelled_by).need
     cut = audit_cut_of(truth, need, home.policy.verdict_days, home.policy.audit_recall)
     rows = ranking.drop("label").join(truth.select("person_id", "label"), on="person_id", maintain_order="left")
-    groups = GroupRegister.open(flows.groups_file(city))
+    groups = GroupRegister.open(groups_file(city))
     return groups.measure(rows, Cuts(need.capacity.k, cut), home.policy, seed=0)

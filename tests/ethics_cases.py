@@ -11,6 +11,7 @@ import polars as pl
 
 from ethics import Cuts, Evidence, KeyRing, ListEvidence, Policy, StopSwitch, measure
 from ethics.attestation import Attestation, read_attestation, sign_attestation
+from ethics.keys import trust_bytes
 from ethics.register_record import ANSWERED, register_record
 
 NOW = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
@@ -52,6 +53,7 @@ def feature(column="absence.count.90d", **changes):
         "purpose": "to see who is losing touch",
         "basis": "Youth Act 1285/2016",
         "plain": dict.fromkeys(LANGUAGES, "absences"),
+        "changeable": True,
         **changes,
     }
 
@@ -322,6 +324,21 @@ def key_ring(folder, roles=("gate", "auditor"), *, demonstration=True, now=NOW):
     ring = KeyRing(folder)
     for role in roles:
         ring.make(role, f"Demonstration {role}", demonstration=demonstration, days=7, now=now - timedelta(days=1))
+    return trusting(ring) if "gate" in roles and len(roles) > 1 else ring
+
+
+@cache
+def vouching():
+    """The keys of :func:`vouched`: real ones, of no test's own ring."""
+    ring = KeyRing(Path(mkdtemp()) / "keys")
+    for role in ("dpo", "lawyer", "service_owner"):
+        ring.make(role, f"Vouching {role}", demonstration=False, days=3650, now=NOW - timedelta(days=365))
+    return ring
+
+
+def trusting(ring):
+    """The ring, with those whose word :func:`vouched` gives in its trust."""
+    (ring.folder / "trust.json").write_bytes(trust_bytes({**ring.trust(), **vouching().trust()}))
     return ring
 
 
@@ -332,9 +349,9 @@ def stop_switch(folder):
 @cache
 def vouched(need_id=PASSING.need_id, model_digest=PASSING.model_digest, policy_digest=POLICY.digest, now=NOW):
     """What the policy demands of every need (C502), signed by those who may give it."""
-    ring = key_ring(Path(mkdtemp()) / "keys", ("dpo", "lawyer", "service_owner"), now=now)
+    ring = vouching()
     names = {"need_id": need_id, "model_digest": model_digest, "policy_digest": policy_digest}
-    names |= {"given_at": now - timedelta(hours=1), "expires_at": now + timedelta(days=5)}
+    names |= {"given_at": now - timedelta(hours=1), "expires_at": now + timedelta(days=300)}
     signed = []
     for id in POLICY.required_attestations:
         roles = POLICY.attestations[id].roles

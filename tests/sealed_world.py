@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from ethics_cases import PASSING, register, responsible, vouched
+from ethics_cases import PASSING, register, responsible, trusting, vouched
 
 from ethics.case import SORT_KEY, Evidence
 from ethics.digests import code_digest, environment_digest
@@ -203,6 +203,7 @@ class World:
         for role in ("gate", "auditor"):
             holder = f"Demonstration {role}"
             home.key_ring.make(role, holder, demonstration=self.demonstration, days=7, now=self.now)
+        trusting(home.key_ring)
         return home
 
     @property
@@ -283,6 +284,7 @@ class World:
                     "purpose": feature.purpose,
                     "basis": feature.basis,
                     "plain": feature.plain.model_dump(),
+                    "changeable": bool(feature.changeable),
                 }
                 for feature in self.need.features
                 for column in feature.columns()

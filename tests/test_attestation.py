@@ -95,7 +95,7 @@ def test_every_role_the_policy_names_must_have_signed(ring, tmp_path):
 
 def test_one_person_with_two_keys_is_one_pair_of_eyes(tmp_path):
     ring = KeyRing(tmp_path / "keys")
-    for role, name in (("service_owner", "Head  of Services"), ("equality_officer", "head of services")):
+    for role, name in (("service_owner", "Head  of Services"), ("equality_officer", "ｈead_of services")):
         ring.make(role, name, demonstration=True, days=7, now=NOW - timedelta(days=1))
     (tmp_path / "given").mkdir()
     assert ("C401", "language=rare") in waiting(judged(given(ring, tmp_path / "given", attestation())))
@@ -193,3 +193,23 @@ def test_no_folder_holds_no_attestations(ring, tmp_path):
 def test_a_statement_without_reasons_or_with_bad_names_is_refused(changes):
     with pytest.raises(ValidationError):
         attestation(**changes)
+
+
+def test_a_verdict_does_not_outlive_the_statements_it_rests_on(ring, tmp_path):
+    two = [attestation(), attestation("C403", "AT-05", "domain_professional", expires_at=NOW + timedelta(days=3))]
+    signed = given(ring, tmp_path, *two)
+    assert judged(signed).expires_at == NOW + timedelta(days=3)
+    # What lifts nothing shortens nothing; the policy's longest life of a statement counts as its end.
+    assert judged(signed, table=fair_table(small=0.0)).expires_at == NOW + timedelta(days=90)
+    table = fair_table(n=7_000, small=0.0)
+    old = attestation(given_at=NOW - timedelta(days=90), expires_at=NOW + timedelta(days=100))
+    (tmp_path / "old").mkdir()
+    assert judged(given(ring, tmp_path / "old", old), table=table).expires_at == NOW + timedelta(days=2)
+
+
+def test_a_verdict_that_rests_on_a_demonstration_statement_is_a_demonstration(ring, tmp_path):
+    statements = given(ring, tmp_path, attestation(), attestation("C403", "AT-05", "domain_professional"))
+    verdict = judged(statements)
+    assert verdict.demonstration and verdict.expires_at == NOW + timedelta(days=7)
+    unused = judged(statements, table=fair_table(small=0.0))
+    assert not unused.demonstration and unused.expires_at == NOW + timedelta(days=90)

@@ -319,6 +319,19 @@ def test_slope_intercept_and_error_are_those_of_the_world():
     assert "drift" in found
 
 
+def test_a_slope_of_which_nothing_is_shown_is_no_pass():
+    table = measure(**people(6000, seed=3, small=0.0), design_effect=12.0, replicates=200)
+    (check,) = [check for check in answers(table, "C405") if check.facts["case"] == "not_shown"]
+    assert check.state == "warn" and check.value is None and "language=" in check.facts["names"]
+    assert "pass" not in {check.state for check in answers(table, "C405")}
+
+
+def test_one_attribute_is_said_not_to_have_been_crossed():
+    world = people(6000, small=0.0)
+    (check,) = answers(measure(**{**world, "groups": {"sex": world["groups"]["sex"]}}, replicates=200))
+    assert (check.state, check.facts["case"]) == ("pass", "one_attribute")
+
+
 def test_a_slope_agrees_with_logistic_regression_on_rows():
     from sklearn.linear_model import LogisticRegression
 
@@ -330,11 +343,12 @@ def test_a_slope_agrees_with_logistic_regression_on_rows():
     assert table.get("sex", "f", "calibration_slope").value == pytest.approx(rows.coef_[0, 0], rel=0.01)
 
 
-def test_calibrated_scores_pass_and_their_errors_bounds_take_the_bias_off():
+def test_calibrated_scores_do_not_alarm_and_their_errors_bounds_take_the_bias_off():
     lows = []
     for seed in range(6):
         table = measure(**people(12_000, seed=seed, small=0.0), replicates=200)
-        assert {check.state for check in answers(table, "C405")} == {"pass"}
+        # Of the few Swedish speakers the slope is not shown either way; nothing is proved against anybody.
+        assert {check.facts["case"] for check in answers(table, "C405")} <= {"pass", "not_shown"}
         lows += [table.get("language", group, "calibration_error").low for group in ("fi", "sv", "other")]
         assert table.get("language", "sv", "calibration_error").value > 0
     assert np.mean(np.array(lows) == 0) > 0.5

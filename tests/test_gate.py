@@ -120,7 +120,8 @@ def test_need_at_the_same_score_on_two_indicators_blocks_on_one_asks():
 # Every check fires for what it is about, and for nothing else
 
 # A register entry and a statement about another model say nothing of the one that would be used.
-BESIDE = {"C701": ("C202", "C502")}
+# What is not listed at all can be told to nobody either.
+BESIDE = {"C701": ("C202", "C502"), "C601": ("C302",)}
 
 
 def flipped(**changes):
@@ -165,6 +166,7 @@ FIRES = {
         ({"auc": {"value": 0.97, "low": 0.96, "high": 0.98}}, "needs_attestation"),
         ({"single_columns": ({"column": "x", "auc": 0.86},)}, "needs_attestation"),
         ({"auc": None}, "error"),
+        ({"single_columns": ()}, "error"),
         ({"auc": {"value": float("nan"), "low": 0.5, "high": 0.6}}, "error"),
     ],
     "C201": [
@@ -202,6 +204,8 @@ FIRES = {
         ({"monotone": ({**PASSING.monotone[0], "violations": 1},)}, "block"),
         ({"monotone": ()}, "pass"),
         ({"monotone": None}, "error"),
+        ({"monotone": ({**PASSING.monotone[0], "probes": 0, "proved": False},)}, "error"),
+        ({"monotone": ({**PASSING.monotone[0], "probes": 0, "proved": True},)}, "pass"),
     ],
     "C404": [
         ({"indicator_names": ("psychiatric care",)}, "needs_attestation"),
@@ -512,6 +516,7 @@ def test_no_groups_at_all_is_an_error():
         "C403",
         "C405",
         "C409",
+        "C608",
     }
 
 
@@ -779,3 +784,9 @@ def test_a_stricter_policy_is_read():
     text = text.replace("verdict_days = 90", "verdict_days = 30").replace("replicates = 1000", "replicates = 4000")
     text = text.replace("strict_services = []", 'strict_services = ["health"]')
     assert Policy.parse(text.encode(), "p").thresholds.min_recall_ratio == 0.90
+
+
+def test_two_keys_of_one_holder_are_one_however_the_name_is_spelt():
+    keys = (key_facts("gate") | {"name": "Head of Services"}, key_facts("auditor") | {"name": "head_of  SERVICES"})
+    found = check_of(judged(evidence(signing_keys=keys)), "C702")
+    assert (found.state, found.facts["names"]) == ("block", "one name for two roles")

@@ -38,7 +38,8 @@ def test_what_a_rotated_key_signed_before_still_counts_and_what_it_signs_after_d
     old, new = ring.rotate("auditor", days=7, now=NOW + timedelta(hours=1))
     assert ring.trust()[old].state(NOW + timedelta(hours=2)) == "retired"
     assert ring.signer("auditor").public_key.keyid == new
-    # The key would have ended on day 6; the verdict lives until day 7, and so does what the key signed.
+    # Rotating lengthens no life: the key would have ended on day 6, and what it signed ends then.
+    assert ring.trust()[old].valid_to == NOW + timedelta(days=6)
     verified(envelope, ring, tmp_path, now=NOW + timedelta(hours=2))
     late = verdict_of(issued_at=NOW + timedelta(hours=3))
     forged = countersign(seal(late, ring.signer("gate")), old_signer)
@@ -46,6 +47,33 @@ def test_what_a_rotated_key_signed_before_still_counts_and_what_it_signs_after_d
         f for f in faults(NotTrusted, forged, ring, tmp_path, now=NOW + timedelta(hours=4)) if f.startswith("key ")
     ]
     assert "was retired at" in fault and fault.endswith("[V12]")
+
+
+def test_what_a_retired_key_signed_counts_for_one_verdict_life_at_most(tmp_path):
+    ring = KeyRing(tmp_path / "keys")
+    ring.make("gate", "The gate", demonstration=False, days=365, now=NOW)
+    old, _ = ring.rotate("gate", days=365, now=NOW + timedelta(days=10))
+    assert ring.trust()[old].valid_to == NOW + timedelta(days=10 + 90)
+
+
+@pytest.mark.parametrize("state", ["readable by others", "damaged", "missing"])
+def test_a_key_that_leaked_or_is_damaged_or_gone_is_revoked_and_replaced(ring, state):
+    keyid, path = ring.signer("auditor").public_key.keyid, ring.folder / "auditor.pem"
+    if state == "readable by others":
+        path.chmod(0o644)
+    elif state == "damaged":
+        path.write_bytes(path.read_bytes()[:40])
+        # While the role's key is believed, its file may yet be restored: nothing is put over it.
+        with pytest.raises(NotTrusted, match="is not a private key"):
+            ring.make("auditor", "Demonstration auditor", demonstration=True, days=7, now=NOW)
+    else:
+        path.unlink()
+    assert ring.revoke(keyid, "found on a shared disk", NOW) == keyid
+    assert ring.trust()[keyid].state(NOW) == "revoked"
+    assert path.exists() == (state == "damaged")  # nobody can tell whose a damaged file is
+    new = ring.make("auditor", "Demonstration auditor", demonstration=True, days=7, now=NOW)
+    assert ring.signer("auditor").public_key.keyid == new != keyid
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_retired_key_gives_no_attestation(tmp_path):

@@ -91,6 +91,23 @@ def test_of_forty_justified_worlds_none_blocks_and_of_forty_harmed_ones_nearly_a
     assert blocks["harmed"] >= 39
 
 
+@pytest.mark.parametrize("share", [0.0, 0.02])
+def test_where_those_who_come_instead_have_no_sign_of_need_at_all_the_shift_alarms_as_where_few_have(share):
+    rows, register = world(barrier=1.5)
+    other = register._frame["language"].to_numpy() == "other"
+    kept = other | (np.random.default_rng(3).random(rows.height) < share)
+    rows = rows.with_columns(pl.col(f"indicator:{name}") & pl.Series(kept) for name in SIGNS)
+    for kind, state in (("spending", "block"), ("need", "needs_attestation")):
+        assert of_group(found("C414", **examine(rows, register, kind=kind)), "language=other").state == state
+
+
+def test_nobody_with_a_sign_of_need_proves_nothing():
+    rows, register = world(barrier=1.5)
+    rows = rows.with_columns(pl.lit(False).alias(f"indicator:{name}") for name in SIGNS)
+    checks = found("C414", **examine(rows, register, kind="spending"))
+    assert "block" not in {check.state for check in checks}
+
+
 def test_shares_of_lists_are_counted_by_hand():
     rows, register = world(barrier=1.5)
     choice = examine(rows, register)["label_choice"]

@@ -11,8 +11,7 @@ import pytest
 from ethics_cases import LIST, POLICY, audited_of, week_of
 from sealed_world import World
 
-from ethics import Blocked, GroupRegister, NotTrusted, judge_list
-from ethics.cells import count_cells
+from ethics import Blocked, Cuts, GroupRegister, NotTrusted, judge_list, measure
 from ethics.checks import BUILT
 from ethics.gate import LIST_CHECKS, ONLINE_CHECKS
 from ethics.list_composition import audited_composition, departures, holm, week_columns
@@ -187,14 +186,20 @@ def made_week(rng, n=4000, k=60, *, ties=False, units=2):
 def audited_from(rng, n=8000, k_audit=800):
     raw = np.sort(rng.normal(size=n))[::-1]
     p = 1 / (1 + np.exp(2 - raw))
-    cells = count_cells(
-        bins=np.arange(n) * 1000 // n,
+    table = measure(
         label=(rng.random(n) < p).astype(float),
-        groups={"language": rng.choice(["fi", "sv", "other"], n, p=[0.8, 0.05, 0.15])},
+        groups={
+            "language": rng.choice(["fi", "sv", "other"], n, p=[0.8, 0.05, 0.15]),
+            "sex": rng.choice(["f", "m"], n),
+        },
+        score=raw,
         probability=p,
-        indicators={},
+        cuts=Cuts(60, k_audit),
+        replicates=200,
     )
-    return audited_composition(cells, k_audit)
+    found = audited_composition(table.cells, k_audit)
+    assert set(found["attribute"]) == {"language", "sex"}  # and no crossing
+    return found.filter(pl.col("attribute") == "language")
 
 
 def asked(frame, groups, audited):

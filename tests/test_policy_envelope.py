@@ -2,6 +2,7 @@
 
 import io
 import json
+import tomllib
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from datetime import timedelta
@@ -10,7 +11,7 @@ import pytest
 from ethics_cases import NOW, evidence, fair_table, key_ring, people
 
 from ethics import BadInput, NotTrusted, Policy, judge, judge_list, measure
-from ethics.policy import DEFAULT_PATH
+from ethics.policy import DEFAULT_PATH, FLOOR, FLOOR_WHEN_SIGNED, SIGNED_BOUNDS
 from ethics.policy_envelope import POLICY_TYPE, is_envelope, read_policy, sign_policy
 from ethics.signing import sign_payload
 from serving.cli import main
@@ -80,10 +81,14 @@ def test_the_template_is_looser_nowhere_and_signed_by_nobody():
         ('uses = ["outreach_ranking"]', 'uses = ["outreach_ranking", "sanction"]', "uses"),
         ('  "C102",\n', "", "required"),  # severity B
         ('  "C401",\n', "", "required"),  # core
+        ('  "C502",\n', "", "required"),  # asks for the statements that every need must have
+        ("max_additivity_error = 1e-6", "max_additivity_error = 1e-3", "thresholds.max_additivity_error"),
+        ("stop_switch_days = 30", "stop_switch_days = 90", "thresholds.stop_switch_days"),
+        ("min_indicators = 2", "min_indicators = 1", "thresholds.min_indicators"),
         ('sign_roles = ["gate", "auditor"]', 'sign_roles = ["gate", "dpo"]', "sign_roles"),
         ("replicates = 1000", "replicates = 200", "replicates"),
         ('roles = ["dpo", "lawyer"]', 'roles = ["dpo"]', "attestations.AT-02.roles"),
-        ("days = 183", "days = 365", "attestations.AT-06.days"),
+        ('"equality_officer"]\ndays = 183', '"equality_officer"]\ndays = 365', "attestations.AT-06.days"),
     ],
 )
 def test_what_nobody_can_sign_away(ring, old, new, where):
@@ -93,6 +98,50 @@ def test_what_nobody_can_sign_away(ring, old, new, where):
         sign_policy(text.replace(old, new, 1).encode(), "p", ring.signer("service_owner"))
     assert f"p: {where}" in {fault.where for fault in refusal.value.faults}
     assert "not even a signed policy may be looser here" in str(refusal.value)
+
+
+@pytest.mark.parametrize("key", SIGNED_BOUNDS)
+def test_no_signature_goes_beyond_the_outer_bounds(key):
+    section, _, name = key.rpartition(".")
+    for bound, beyond in zip(SIGNED_BOUNDS[key], (0.5, 2), strict=True):
+        if bound is None:
+            continue
+        whole = isinstance(bound, int)
+        wild = int(bound * beyond) if whole else bound * beyond if bound * beyond < 1 or bound >= 1 else (1 + bound) / 2
+        assert set_to(key, section, name, bound) == []
+        assert set_to(key, section, name, wild) == [f"p: {key}"]
+
+
+def set_to(key, section, name, value):
+    """Where a policy that sets one number is refused, though it is signed."""
+    data = tomllib.loads(DEFAULT_PATH.read_text("utf-8"))
+    (data[section] if section else data)[name] = value
+    head = {name: part for name, part in data.items() if not isinstance(part, dict)}
+    lines = [f"{name} = {json.dumps(part)}" for name, part in head.items()]
+    for table in ("thresholds", "limits", "retention"):
+        lines += [f"[{table}]", *(f"{name} = {part}" for name, part in data[table].items())]
+    for id, rule in data["attestations"].items():
+        lines += [f"[attestations.{id}]", *(f"{name} = {json.dumps(part)}" for name, part in rule.items())]
+    try:
+        Policy._parsed("\n".join(lines).encode(), "p", signed=True)
+    except BadInput as refusal:
+        return [fault.where for fault in refusal.faults]
+    return []
+
+
+def test_every_number_is_held_by_the_floor_or_by_outer_bounds_around_the_template():
+    assert set(FLOOR) == {*SIGNED_BOUNDS, *FLOOR_WHEN_SIGNED}
+    assert not set(SIGNED_BOUNDS) & set(FLOOR_WHEN_SIGNED)
+    for key, (least, most) in SIGNED_BOUNDS.items():
+        assert (least is None or least < FLOOR[key][1]) and (most is None or FLOOR[key][1] < most), key
+
+
+@pytest.mark.parametrize("number", ["inf", "nan"])
+def test_no_threshold_is_infinite_or_not_a_number(number):
+    text = DEFAULT_PATH.read_text("utf-8").replace("max_need_ratio = 1.25", f"max_need_ratio = {number}")
+    for signed in (False, True):
+        with pytest.raises(BadInput, match="max_need_ratio"):
+            Policy._parsed(text.encode(), "p", signed=signed)
 
 
 def test_a_check_that_is_neither_core_nor_b_can_be_signed_off_and_is_told_not_run(ring):
@@ -113,10 +162,12 @@ def test_one_officer_two_roles_of_one_person_and_other_types_do_not_sign(ring):
         "p: has no valid signature by a key of role equality_officer. Have a trusted equality_officer key sign it: "
         "ennakko sign --policy FILE --role equality_officer [V29]"
     ]
-    trust = {id: key.model_copy(update={"name": "One person"}) for id, key in ring.trust().items()}
-    assert refused(by_both(ring), ring, trust=trust) == [
-        "p: is signed twice by the same person. Two different holders must sign [V06]"
-    ]
+    for spelt in ("One person", "one  PERSON", "one_person"):
+        names = {"service_owner": "One person", "equality_officer": spelt}
+        trust = {id: key.model_copy(update={"name": names.get(key.role, "")}) for id, key in ring.trust().items()}
+        assert refused(by_both(ring), ring, trust=trust) == [
+            "p: is signed twice by the same person. Two different holders must sign [V06]"
+        ]
     signers = [ring.signer(role) for role in ROLES]
     other = sign_payload(LOOSE.encode(), "text/plain", signers)
     assert refused(other, ring)[0].endswith("[V01]")

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from ethics_cases import NOW, POLICY, evidence, fair_table, key_ring
+from ethics_cases import NOW, POLICY, evidence, fair_table, key_ring, vouched
 from sealed_world import AS_OF, World
 from sealed_world import NOW as WORLD_NOW
 from test_signing import verdict_of, verified
@@ -64,7 +64,7 @@ def test_ids_are_unique_and_each_says_what_it_means():
 
 
 def test_a_verdict_that_holds_is_not_refused(ring, tmp_path):
-    assert verified(signed(ring), ring, tmp_path, expected=EXPECTED).verdict.state == "PASS"
+    assert verified(signed(ring), ring, tmp_path, expected=EXPECTED).verdict.state == "PASS_ATTESTED"
 
 
 @pytest.mark.parametrize("name", SUBJECT)
@@ -91,7 +91,7 @@ def edited(**changes):
 
 def judged(**changes):
     table = changes.pop("table", fair_table(small=0.0))
-    return lambda: judge(evidence(**changes), table, POLICY, issued_at=NOW, demonstration=True)
+    return lambda: judge(evidence(**changes), table, POLICY, vouched(), issued_at=NOW, demonstration=True)
 
 
 NAN = {"value": float("nan"), "low": 0.7, "high": 0.8}
@@ -152,6 +152,8 @@ def test_who_signs(ring, tmp_path):
     assert codes(signed(ring), ring, tmp_path, trust=without) == ["V03", "V04"]
     one_holder = {**trust, auditor: trust[auditor].model_copy(update={"name": trust[gate].name})}
     assert codes(signed(ring), ring, tmp_path, trust=one_holder) == ["V06"]
+    spelt = {**trust, auditor: trust[auditor].model_copy(update={"name": "  DEMONSTRATION\u00a0gate"})}
+    assert codes(signed(ring), ring, tmp_path, trust=spelt) == ["V06"]
     with pytest.raises(NotTrusted) as refusal:
         countersign(signed(ring), ring.signer("gate"))
     assert [fault.code for fault in refusal.value.faults] == ["V05"]
@@ -178,6 +180,26 @@ def test_a_signers_key_that_does_not_count(ring, tmp_path, changes, code):
     trust[auditor] = trust[auditor].model_copy(update=changes)
     found = codes(signed(ring), ring, tmp_path, trust=trust)
     assert [each for each in found if each != "V04"] == [code]
+
+
+def test_a_statement_whose_signer_is_not_believed_any_more(ring, tmp_path):
+    trust = dict(ring.trust())
+    signer = VERDICT.attestations[0]["signers"][0]["keyid"]
+
+    def found(**changes):
+        return codes(signed(ring), ring, tmp_path, trust={**trust, signer: trust[signer].model_copy(update=changes)})
+
+    n = sum(signer in [each["keyid"] for each in given["signers"]] for given in VERDICT.attestations)
+    assert found(revoked_at=NOW, revoked_because="lost") == ["V30"] * n
+    without = {keyid: key for keyid, key in trust.items() if keyid != signer}
+    assert codes(signed(ring), ring, tmp_path, trust=without) == ["V30"] * n
+    unsigned = replace(VERDICT, attestations=tuple({**given, "signers": []} for given in VERDICT.attestations))
+    assert codes(signed(ring, unsigned), ring, tmp_path) == ["V30"] * len(VERDICT.attestations)
+    # What has expired or was retired since had been in date when the gate read the statement.
+    past = {"valid_to": NOW, "retired_at": NOW}
+    verified(
+        signed(ring), ring, tmp_path, expected=EXPECTED, trust={**trust, signer: trust[signer].model_copy(update=past)}
+    )
 
 
 def test_what_forbids_any_verdict(ring, tmp_path):

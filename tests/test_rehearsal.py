@@ -82,8 +82,17 @@ def test_the_same_run_can_be_judged_afterwards(place, rehearsed):
     assert code == 0 and any("2 verdicts" in line for line in offline["checked"])
     code, log = command(place / "home", "audit", "log", "--need", "youth")
     assert [row["action"] for row in log["rows"]] == ["train", "rehearse", "rehearse", "judge", "judge"]
-    first = Path(judged["verdict_path"])
+    first, last = Path(judged["verdict_path"]), Path(again["verdict_path"])
     kept = first.read_bytes()
+    moved = last.parent.rename(last.parent.with_name("v-" + "0" * 20))
+    code, said = command(place / "home", "audit", "verify", moved / last.name)
+    assert code == 30 and any(again["verdict_id"] in fault["wrong"] for fault in said["errors"])
+    aside = moved.rename(place / "aside")
+    code, said = command(place / "home", "audit", "verify")  # the chain of those that are left is whole
+    assert code == 30 and [again["verdict_id"] in fault["wrong"] for fault in said["errors"]] == [True]
+    aside.rename(last.parent)
     first.write_bytes(kept.replace(kept[200:204], kept[204:208], 1))
     code, said = command(place / "home", "audit", "verify")
+    assert code == 30 and any(judged["verdict_id"] in fault["where"] for fault in said["errors"])
+    code, said = command(place / "home", "judge", "--run", run_id)  # nothing is chained to what is not whole
     assert code == 30 and any(judged["verdict_id"] in fault["where"] for fault in said["errors"])

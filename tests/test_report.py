@@ -153,7 +153,7 @@ def test_an_open_check_names_who_may_lift_it():
 
 
 def test_checks_not_built_yet_are_named(page):
-    assert "Checks of the table that are not built yet: C104, C204," in page.text()
+    assert "Checks of the table that are not built yet: C407, C802." in page.text()
 
 
 def test_what_people_wrote_is_escaped(blocked):
@@ -170,7 +170,7 @@ def test_small_cells_are_withheld_with_what_would_give_them_away(blocked):
     names = [re.search(r'<th scope="row">(\w+)</th>', row) for row in re.findall(r"<tr>.*?</tr>", html)]
     by_name = {name.group(1): row for name, row in reversed(list(zip(names, rows, strict=True))) if name}
     assert by_name["rare"][1] == "withheld"  # in need
-    assert sum(by_name[name][1] == "withheld" for name in ("Finnish", "Swedish", "other")) == 1
+    assert sum(by_name[name][1] == "withheld" for name in ("Finnish", "Swedish", "other")) >= 1
 
 
 @pytest.mark.parametrize(
@@ -469,7 +469,7 @@ def with_record(verdict, **tables):
 
 
 def test_a_table_of_the_record_is_shown_because_it_has_texts(blocked):
-    verdict, table, without = blocked
+    verdict, table, _ = blocked
     rows = [
         {"group": "language=fi", "n": "900", "features": "0.71", "features_low": "0.68", "features_high": "0.74"},
         {"group": "language=sv", "n": "3", "features": None, "features_low": None, "features_high": None},
@@ -482,7 +482,8 @@ def test_a_table_of_the_record_is_shown_because_it_has_texts(blocked):
     assert "0,71 (0,68\u2060–\u20600,74)" in text
     assert "visas inte" in text  # three people, and the forty with whom they would be worked out
     assert "40" not in text
-    assert "record-group-proxies" not in without
+    none = render_report(with_record(verdict, group_proxies=[]), table.cells)
+    assert "record-group-proxies" not in none
 
 
 def test_what_has_changed_is_told_in_words(blocked):
@@ -529,8 +530,8 @@ def test_the_twins_hold_every_number_that_the_page_shows(blocked):
     assert document["schema"] == "ennakko-report/1"
     assert sorted(numbers_of(document)) == shown
     assert "NaN" not in made["report.json"]
-    recall = [line for line in lines if (line["group"], line["measure"], line["cut"]) == ("other", "recall", "k_audit")]
-    found = table.get("language", "other", "recall", "k_audit")
+    recall = [line for line in lines if (line["group"], line["measure"], line["cut"]) == ("f", "recall", "k_audit")]
+    found = table.get("sex", "f", "recall", "k_audit")
     assert float(recall[0]["value"]) == pytest.approx(found.value, rel=1e-2)
     assert float(recall[0]["low"]) <= float(recall[0]["value"]) <= float(recall[0]["high"])
 

@@ -18,7 +18,7 @@ IDENTITY_CODE = "131052-308T"
 def faults_of(body):
     with pytest.raises(BadInput) as refusal:
         parse_request(body if isinstance(body, bytes) else json.dumps(body).encode())
-    return [tuple(fault) for fault in refusal.value.faults]
+    return list(refusal.value.faults)
 
 
 def with_event(**changes):
@@ -107,28 +107,28 @@ WHO = "Give person_id alone, or person together with events (an empty list when 
     ],
 )  # fmt: skip
 def test_a_bad_body_is_told_where_what_and_how_to_mend(body, faults):
-    assert faults_of(body) == faults
+    assert [fault[:3] for fault in faults_of(body)] == faults
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
 def test_no_number_is_infinite_or_none(number):
     body = json.dumps(with_event(value=0)).replace('"value": 0', f'"value": {number}').encode()
-    assert faults_of(body) == [
+    assert [fault[:3] for fault in faults_of(body)] == [
         ("body: events[0].value", "is not a finite number", "Give a number, or null for none"),
     ]
 
 
 def test_everything_wrong_is_told_at_once():
     body = {**with_event(event_date="x", value="y"), "as_of_date": "z"}
-    assert [where for where, _, _ in faults_of(body)] == [
+    assert [fault.where for fault in faults_of(body)] == [
         "body: as_of_date", "body: events[0].event_date", "body: events[0].value",
     ]  # fmt: skip
 
 
 def test_too_many_events_are_refused():
     event = {"event_date": "2024-01-01", "code": "a"}
-    ((where, wrong, _),) = faults_of({**PERSON, "events": [event] * (MAX_EVENTS + 1)})
-    assert (where, wrong) == ("body: events", f"has more than {MAX_EVENTS} entries")
+    (fault,) = faults_of({**PERSON, "events": [event] * (MAX_EVENTS + 1)})
+    assert (fault.where, fault.wrong) == ("body: events", f"has more than {MAX_EVENTS} entries")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from datetime import timedelta
 from functools import cache
 
 import pytest
-from ethics_cases import DIGESTS, NOW, PASSING, POLICY, evidence, fair_table, key_ring, vouched
+from ethics_cases import DIGESTS, NOW, PASSING, POLICY, evidence, fair_table, key_ring, trusting, vouched
 
 from ethics import (
     BadInput,
@@ -256,6 +256,7 @@ def test_real_keys_sign_for_ninety_days(tmp_path):
     ring = KeyRing(tmp_path / "keys")
     for role in ("gate", "auditor"):
         ring.make(role, f"The {role}", demonstration=False, days=365, now=NOW - timedelta(days=1))
+    trusting(ring)
     real = verdict_of(demonstration=False)
     found = verified(signed(ring, real), ring, tmp_path, allow_demonstration=False, now=NOW + timedelta(days=89))
     assert found.verdict.state == "PASS_ATTESTED"

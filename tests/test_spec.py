@@ -88,7 +88,7 @@ def test_an_impossible_feature_is_refused_with_everything_that_is_wrong():
         "min, months_since_change, n_changes, n_values, quantile_<p>, rate, std, sum, trend",
         "features: measures[2]: is 3: not text. Put it in quotes",
         "features: codez: is not a key here. Did you mean 'codes'? Allowed: attribute, basis, categories, changeable, "
-        "codes, measures, name, of, plain, purpose, source, visible_to, windows",
+        "codes, measures, name, of, plain, purpose, source, special_category, visible_to, windows",
     ]
 
 

@@ -277,7 +277,7 @@ def test_the_twin_by_cost_differs_in_its_label_and_texts_alone():
     )
     assert by_cost.keys() == benefit.keys()
     differing = {key for key in benefit if by_cost[key] != benefit[key]}
-    assert differing == {"label", "title", "question", "action", "benefit", "alternative"}
+    assert differing == {"label", "title", "question", "action", "benefit", "alternative", "register"}
     assert {key for key in benefit["label"] if by_cost["label"].get(key) != benefit["label"][key]} == {
         "codes",
         "measure",

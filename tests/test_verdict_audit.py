@@ -3,19 +3,23 @@
 import base64
 import io
 import json
+import math
 import shutil
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
+import numpy as np
 import polars as pl
 import pytest
-from ethics_cases import NOW, POLICY, evidence, fair_table, key_ring, people
+from ethics_cases import NOW, PASSING, POLICY, evidence, key_ring, people, vouched
 
-from ethics import countersign, judge, measure, render_report, seal
-from ethics.cells import cells_as_bytes
-from ethics.checks import BUILT
+from ethics import Cuts, countersign, judge, measure, render_report, seal
+from ethics.cells import audit_cut, cells_as_bytes
+from ethics.demands_audit import demanded_faults
 from ethics.digests import canonical_json, code_digest, environment_digest
+from ethics.gate import MODEL_CHECKS
 from ethics.keys import trust_bytes
 from ethics.recomputation import recomputed_ids, statistics_faults
 from ethics.verdict_audit import audit_verdict
@@ -26,13 +30,26 @@ from serving.cli import main
 LATER = NOW + timedelta(hours=1)
 
 
+def cut_by_recall(world):
+    """The world at the audit cut that its own recall asks for, as judging finds it."""
+    label = world["label"][np.argsort(-world["score"], kind="stable")]
+    periods = math.ceil(90 / PASSING.period_days)
+    return {**world, "cuts": Cuts(60, audit_cut(label, PASSING.capacity_k, periods, POLICY.audit_recall))}
+
+
+@cache
+def fair_table(**changes):
+    return measure(**cut_by_recall(people(**changes)), seed=7, replicates=400)
+
+
 def verdict_of(table=None, previous=None, issued_at=NOW, **given):
     case = evidence(**given)
     real = {"code": code_digest(), "environment": environment_digest()}
     case = replace(case, subject={**case.subject, **real}, recorded={**case.recorded, **real})
     table = fair_table(small=0.0) if table is None else table
     before = None if previous is None else previous.payload_sha256
-    verdict = judge(case, table, POLICY, issued_at=issued_at, demonstration=True, previous_sha256=before)
+    named = {"demonstration": True, "previous_sha256": before}
+    verdict = judge(case, table, POLICY, vouched(), issued_at=issued_at, **named)
     return with_changes(verdict, previous)
 
 
@@ -44,7 +61,7 @@ def ring(tmp_path_factory):
 @pytest.fixture(scope="module")
 def blocked():
     """A verdict with every kind of finding about groups, and its table."""
-    table = measure(**people(n=16_000, drop_label=0.6, small=0.0008), seed=7, replicates=200)
+    table = measure(**cut_by_recall(people(n=16_000, drop_label=0.6, small=0.0008)), seed=7, replicates=200)
     return verdict_of(table), table
 
 
@@ -60,14 +77,14 @@ def audited(ring, verdict, table, now=LATER, **given):
 def test_the_statistics_are_computed_again_from_the_cells(ring, blocked):
     verdict, table = blocked
     assert verdict.state == "BLOCK"
-    assert {"C401", "C403", "C404"} <= set(recomputed_ids(verdict))
+    assert {"C401", "C402", "C403", "C404", "C405", "C608"} <= set(recomputed_ids(verdict))
     report = {"report.html": render_report(verdict, table.cells).encode()}
     audit = audited(ring, verdict, table, reports=report, revoked=[])
     assert audit.verified, [str(fault) for fault in audit.touched]
     assert any(line.startswith("statistics computed again from the cells: C401") for line in audit.checked)
     assert "report.html: the bytes that verdict and cells give" in audit.checked
     named = " ".join(audit.unchecked)
-    assert all(id in named for id in BUILT if id not in recomputed_ids(verdict))
+    assert all(id in named for id in MODEL_CHECKS if id not in recomputed_ids(verdict))
     assert {row["package"] for row in audit.versions} >= {"python", "numpy", "fairlearn"}
 
 
@@ -117,6 +134,79 @@ def test_other_thresholds_scope_and_versions_are_noticed(ring, blocked):
         (replace(verdict, record={**verdict.record, "environment": {"numpy": "0"}}), "V35"),
     ):
         assert code in {fault.code for fault in audited(ring, edited, table).touched}
+
+
+def test_a_check_that_nobody_can_sign_away_is_missed_with_and_without_a_signed_policy(ring, blocked):
+    verdict, table = blocked
+
+    def without(id, **scope):
+        return replace(
+            verdict,
+            checks=tuple(check for check in verdict.checks if check.id != id),
+            required=tuple(other for other in verdict.required if other != id),
+            scope={**verdict.scope, **scope},
+        )
+
+    signers = [{"role": "service_owner", "name": "One", "keyid": "1", "demonstration": True}]
+    told = [{"key": "required", "value": "without C405", "template": "with C405"}]
+    for id in ("C401", "C602"):  # of the core; of severity B
+        row = {"key": "required", "value": f"without {id}", "template": f"with {id}"}
+        audit = audited(ring, without(id, policy_signed_by=signers, looser_than_template=[row]), table)
+        assert {(fault.where, fault.code) for fault in audit.touched} == {("required", "V20"), ("checks", "V20")}
+        assert all(id in fault.wrong for fault in audit.touched)
+    signed_away = audited(ring, without("C405", policy_signed_by=signers, looser_than_template=told), table)
+    assert signed_away.verified, [str(fault) for fault in signed_away.touched]
+    assert {fault.code for fault in audited(ring, without("C405"), table).touched} == {"V20", "V16"}
+
+
+def test_thresholds_looser_than_the_template_must_be_told_and_signed_for(ring, blocked):
+    verdict, _ = blocked
+    limits = {**verdict.scope["thresholds"], "min_reason_overlap": "0.5"}
+    told = [{"key": "thresholds.min_reason_overlap", "value": "0.5", "template": "0.6"}]
+    signers = [{"role": "service_owner", "name": "One", "keyid": "1", "demonstration": True}]
+    expected = {
+        (): {"scope: looser_than_template", "scope: policy_signed_by"},
+        ("told",): {"scope: policy_signed_by"},
+        ("signed",): {"scope: looser_than_template"},
+        ("told", "signed"): set(),
+    }
+    for given, places in expected.items():
+        scope = {**verdict.scope, "thresholds": limits}
+        scope |= {"looser_than_template": told} if "told" in given else {}
+        scope |= {"policy_signed_by": signers} if "signed" in given else {}
+        assert {fault.where for fault in demanded_faults(replace(verdict, scope=scope))} == places
+
+
+def test_an_audit_cut_that_recall_does_not_give_is_named_though_the_cells_agree():
+    world = people(n=16_000, small=0.0008)
+    honest = cut_by_recall(world)["cuts"].k_audit
+    for cut in (honest // 2, 7900):
+        table = measure(**{**world, "cuts": Cuts(60, cut)}, seed=7, replicates=200)
+        faults = statistics_faults(verdict_of(table), table.cells)
+        assert [fault.where for fault in faults] == ["scope: measured_k_audit"]
+
+
+def test_tables_and_counts_in_the_record_are_compared_too(ring, blocked):
+    verdict, table = blocked
+    for name in ("crossings", "decomposition", "exposure", "power"):
+        rows = [dict(row) for row in verdict.record[name]]
+        rows[0]["group"] = "another"
+        audit = audited(ring, replace(verdict, record={**verdict.record, name: rows}), table)
+        assert [fault.where for fault in audit.touched] == [f"record: {name}"]
+    at = next(i for i, check in enumerate(verdict.checks) if check.id == "C402" and "n" in check.facts)
+    check = verdict.checks[at]
+    edited = replace(check, facts={**check.facts, "n": check.facts["n"] + 1})
+    audit = audited(ring, replace(verdict, checks=(*verdict.checks[:at], edited, *verdict.checks[at + 1 :])), table)
+    assert [fault.where.endswith(": facts") for fault in audit.touched] == [True]
+
+
+def test_no_statistic_computed_again_is_said_to_be_none(ring, blocked, monkeypatch):
+    verdict, table = blocked
+    monkeypatch.setattr("ethics.verdict_audit.recomputed_ids", lambda verdict: [])
+    audit = audited(ring, verdict, table)
+    assert not any(line.startswith("statistics computed") for line in audit.checked)
+    assert any("no statistic" in line for line in audit.unchecked)
+    assert "the record's power" in audit.unchecked and "the record's auc" in audit.unchecked
 
 
 def test_what_was_touched_is_named(ring, blocked):
@@ -224,7 +314,7 @@ def test_what_changed_since_the_last_verdict(blocked):
     after = replace(blocked[0], scope={**blocked[0].scope, "capacity_k": 70})
     after = replace(after, record={**after.record, "features": [{"feature": "visits", "columns": 2}]})
     rows = {(row["what"], row["name"]): (row["before"], row["after"]) for row in changes(before, after)["rows"]}
-    assert rows["state", "verdict"] == ("PASS", "BLOCK")
+    assert rows["state", "verdict"] == ("PASS_ATTESTED", "BLOCK")
     assert rows["check", "C401 language=other"] == ("pass", "block")
     assert rows["group", "language=rare"] == ("–", "measured")
     assert rows["scope", "capacity_k"] == ("60", "70")
