@@ -119,7 +119,7 @@ def label_variants(laid: Layout) -> list[Variant]:
     found = []
     for indicator in laid.need.indicators:
         others = tuple(other.name for other in laid.need.indicators if other.name != indicator.name)
-        change = f"[label] codes = {_written(indicator.codes)}, and no longer the indicator '{indicator.name}'"
+        change = f"[label] codes = {_written(indicator.codes)}{_left_out(label)}, and no indicator '{indicator.name}'"
         found.append(
             Variant(
                 f"label: {indicator.name}",
@@ -136,7 +136,7 @@ def label_variants(laid: Layout) -> list[Variant]:
         spec = _any_event(label, codes)
         if counts:
             spec = spec.model_copy(update={"kind": label.kind, "contact_codes": label.contact_codes})
-        change = f"[label] codes = {_written(codes)}, and no [[indicators]] of the same codes"
+        change = f"[label] codes = {_written(codes)}{_left_out(label)}, and no [[indicators]] of the same codes"
         found.append(Variant(name, "label", change, _with_label(laid, spec, ())))
     return found
 
@@ -145,6 +145,15 @@ def _any_event(label: LabelSpec, codes: Sequence[str]) -> LabelSpec:
     """A label by any event of some codes, in the window and under the rules of another."""
     counted = {"measure": "days", "at_least": 1.0, "at_most": None, "kind": "need", "contact_codes": None}
     return label.model_copy(update={"codes": tuple(codes), **counted})
+
+
+def _left_out(label: LabelSpec) -> str:
+    """What the label has to lose in the file to be one of any event."""
+    if label.measure == "days" and label.at_least == 1:
+        return ""
+    lines = [f'measure = "{label.measure}"'] if label.measure != "days" else []
+    lines += [f"{name} = {value:g}" for name in ("at_least", "at_most") if (value := getattr(label, name)) is not None]
+    return f", without {' and '.join(lines)}"
 
 
 def _written(codes: Sequence[str]) -> str:

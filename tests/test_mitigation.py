@@ -259,7 +259,10 @@ def test_the_label_variant_is_the_need_file_that_its_words_ask_for(said, laid, m
     for old, new in BY_AMBULANCE:
         assert text.count(old) == 1
         text = text.replace(old, new)
-    assert variant(said, "label: ambulance")["change"].startswith('[label] codes = ["emergency.ambulance"]')
+    assert variant(said, "label: ambulance")["change"] == (
+        '[label] codes = ["emergency.ambulance"], without measure = "sum" and at_least = 300, '
+        "and no indicator 'ambulance'"
+    )
     again = lay_out(open_city(place / "city"), parse_need(text.encode(), "by_cost.toml"), home.objections, 0, silent)
     taught = again.matrix.rows(again.taught(again.split.candidate))
     ours = label_variants(laid)[0]
