@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 NOT_STATED = "not stated"
 DEFAULT_USE = "outreach_ranking"
+FEWEST_PEOPLE = 100
+"""Fewer people than the policy's expected needs of a single testable group can show nothing of any group."""
+FARTHEST_OFF = 10.0
+"""Probabilities so many times off are of something else; whatever is nearer, the verdict judges."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +87,7 @@ def judge_scores(
     policy = Policy.load(policy_path or DEFAULT_POLICY)
     step("reading scores and groups")
     files = read_score_files(question.scores, question.groups, question.capacity_k)
+    _refuse_too_little(files.rows, question.scores)
     rows = files.rows.with_columns(_tie_keys(files.rows, question.seed))
     k_audit = _audit_cut(rows, question, policy.audit_recall)
     step("measuring groups")
@@ -120,6 +125,33 @@ def judge_scores(
         "use": evidence.use,
         "checks": verdict.checks,
     }
+
+
+def _refuse_too_little(rows: pl.DataFrame, where: Path) -> None:
+    """Files that are in order, and of which no measure of groups can be taken.
+
+    Raises
+    ------
+    BadInput
+        Too few people, an outcome that nobody or everybody has, or probabilities that are none of that outcome.
+    """
+    faults = []
+    if rows.height < FEWEST_PEOPLE:
+        wrong = f"holds {rows.height} people, too few to compare groups of them"
+        faults.append(Fault(str(where), wrong, f"Give at least {FEWEST_PEOPLE}"))
+    known = rows["label"].drop_nulls()
+    if len(known) and known.n_unique() == 1:
+        wrong = f"is {int(known[0])} wherever it is known, so neither found nor missed need can be counted"
+        faults.append(Fault(f"{where}: label", wrong, "Give outcomes of both kinds, or leave the column out"))
+    elif len(known) and not rows["probability"].null_count():
+        expected = float(rows["probability"].filter(rows["label"].is_not_null()).sum())
+        seen = float(known.sum())
+        if not seen / FARTHEST_OFF <= expected <= seen * FARTHEST_OFF:
+            wrong = f"adds up to {expected:,.1f} needs where {seen:,.0f} appeared: these are no probabilities of them"
+            mend = "Give calibrated probabilities of the label, or leave the column out"
+            faults.append(Fault(f"{where}: probability", wrong, mend))
+    if faults:
+        raise BadInput(*faults)
 
 
 def _write(target: Path, verdict: Verdict, fairness: FairnessTable, language: str) -> None:
