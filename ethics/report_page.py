@@ -19,6 +19,7 @@ from ethics.report_findings import WORST_FIRST, to_do
 from ethics.report_records import RecordPages, record_counts
 from ethics.report_tables import CountTable
 from ethics.report_text import Language, machine
+from ethics.score_case import judges_scores_alone
 from ethics.verdict import Verdict
 from ethics.withheld_numbers import without_withheld
 
@@ -96,6 +97,8 @@ class Page:
             f"{t(f'subjects.{name}')} {str(verdict.subject[name])[:12]}" for name in DIGESTS if name in verdict.subject
         ]
         signers = ", ".join(t(f"roles.{role}") if t.has(f"roles.{role}") else role for role in self._signers())
+        if judges_scores_alone({"scope": verdict.scope}):
+            signers = t("scores.unsigned")
         rows = {
             "service": verdict.service,
             "need": verdict.need_id,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,21 +72,27 @@ def write_beside_verdict(verdict: Verdict, cells: pl.DataFrame | None, folder: P
 
 
 def report_verdict(
-    home: Home, verdict_path: Path, languages: Sequence[str] | None = None, out: Path | None = None
+    home: Callable[[], Home], verdict_path: Path, languages: Sequence[str] | None = None, out: Path | None = None
 ) -> dict[str, Any]:
     """Render every form of a verdict's report again, from verdict and cells.
+
+    Parameters
+    ----------
+    home : callable
+        Gives the home whose keys are trusted; not asked for a verdict on scores alone, which has neither.
 
     Raises
     ------
     NotTrusted
-        The verdict is signed by nobody trusted, or the cells beside it are not those it was judged on.
+        The verdict is signed by nobody trusted, one on scores alone contradicts itself, or the cells beside it are not
+        those it was judged on.
     BadInput
         ``out`` is no folder.
     """
     from ethics.cells import cells_from_bytes
     from ethics.digests import sha256
 
-    verdict = read_verdict(home, verdict_path, datetime.now(UTC))
+    verdict = _verdict_to_tell(home, verdict_path)
     folder = out or verdict_path.parent
     if folder.exists() and not folder.is_dir():
         raise BadInput(Fault(str(folder), "is not a folder", "Give the path of a folder"))
@@ -105,6 +111,14 @@ def report_verdict(
         "report_path": str(files[0]),
         "unanswered": _unanswered(verdict),
     }
+
+
+def _verdict_to_tell(home: Callable[[], Home], path: Path) -> Verdict:
+    from ethics.score_verdict import holds_unsigned_scores, read_unsigned_scores
+
+    if path.is_file() and holds_unsigned_scores(written := bytes_of(path)):
+        return read_unsigned_scores(written, str(path))
+    return read_verdict(home(), path, datetime.now(UTC))
 
 
 def _unanswered(verdict: Verdict) -> list[dict[str, str]]:

@@ -233,7 +233,9 @@ def _rows(frame: pl.DataFrame, where: str, capacity_k: int, faults: list[Fault])
 def _column_faults(frame: pl.DataFrame, where: str) -> list[Fault]:
     """What is wrong with the columns before any value is looked at."""
     missing = [name for name in _NEEDED if name not in frame.columns]
-    indicators = [(i, name.removeprefix(INDICATOR)) for i, name in enumerate(frame.columns) if name.startswith(INDICATOR)]
+    indicators = [
+        (i, name.removeprefix(INDICATOR)) for i, name in enumerate(frame.columns) if name.startswith(INDICATOR)
+    ]
     options = [*_KNOWN, f"{INDICATOR}<name>"]
     found = [Fault(where, f"has no column {name}", columns_found(frame.columns)) for name in missing]
     for place, name in enumerate(frame.columns):

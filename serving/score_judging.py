@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from ethics.score_case import neutral_tie_keys, score_evidence
 from serving.home import CELLS, DEFAULT_POLICY, REPORT, VERDICT, whole_folder
 from serving.progress import Step, silent
 from serving.score_files import RULE_SCORE, read_score_files
+from serving.score_words import findings_of, in_one_language, not_given
 
 if TYPE_CHECKING:
     import polars as pl
@@ -112,7 +114,7 @@ def judge_scores(
     verdict = judge(evidence, fairness, policy, issued_at=now)
     step("writing the report")
     target = out / verdict.verdict_id
-    _write(target, verdict, fairness, question.language)
+    report = _write(target, verdict, fairness, question.language)
     return {
         "state": verdict.state,
         "verdict_id": verdict.verdict_id,
@@ -123,6 +125,9 @@ def judge_scores(
         "n": rows.height,
         "share_with_groups": files.share_with_groups,
         "use": evidence.use,
+        "not_given": not_given(rows.columns, {name: rows[name].count() for name in ("label", "probability")}),
+        "meaning": [in_one_language(line, "en") for line in report["meaning"][:1]],
+        "findings": findings_of(report, "en"),
         "checks": verdict.checks,
     }
 
@@ -154,8 +159,8 @@ def _refuse_too_little(rows: pl.DataFrame, where: Path) -> None:
         raise BadInput(*faults)
 
 
-def _write(target: Path, verdict: Verdict, fairness: FairnessTable, language: str) -> None:
-    """All files of the verdict, or none; the one place where they are named."""
+def _write(target: Path, verdict: Verdict, fairness: FairnessTable, language: str) -> dict[str, Any]:
+    """All files of the verdict, or none; the one place where they are named. Returns the report as JSON holds it."""
     from ethics.cells import cells_as_bytes
     from ethics.judged_table import remember
     from ethics.report import render_all
@@ -167,11 +172,14 @@ def _write(target: Path, verdict: Verdict, fairness: FairnessTable, language: st
         (draft / VERDICT).write_bytes(canonical_json(verdict.to_json()))
         (draft / CELLS).write_bytes(cells_as_bytes(fairness.cells))
         remember(fairness)
-        for name, text in render_all(verdict, fairness.cells).items():
+        files = render_all(verdict, fairness.cells)
+        for name, text in files.items():
             if name == f"report.{language}.html":
                 (draft / REPORT).write_text(text, "utf-8")
             elif not name.endswith(".html"):
                 (draft / name).write_text(text, "utf-8")
+    report: dict[str, Any] = json.loads(files["report.json"])
+    return report
 
 
 def _tie_keys(rows: pl.DataFrame, seed: int) -> pl.Series:
