@@ -75,7 +75,7 @@ class Page:
             known=t.percent(float(stated["share_with_groups"])),
             labels=t.count(int(stated["labels_known"])),
             n=t.count(verdict.scope["eligible_n"]),
-            tie_break=stated["tie_break"],
+            tie_break=t("scores.keyed_hash", seed=str(verdict.subject["seed"])),
         )
         use = t(f"scores.use_{stated['use']}", use=self._use())
         not_asked = t("scores.not_asked", ids=", ".join(id for id in BUILT if id not in asked))

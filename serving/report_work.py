@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ethics.refusals import BadInput, Fault, NotTrusted
+from ethics.score_case import judges_scores_alone
 from ethics.whole_file import write_whole
 from serving.approval import bytes_of, read_verdict
 from serving.home import CELLS, REPORT, Home
@@ -26,8 +27,8 @@ def write_everything(
 ) -> list[Path]:
     """Write all that is made from a verdict alone: pages with their JSON and CSV twins, public summaries, register.
 
-    The register entry and the drafts of the impact assessments go into the folder's ``register/``; a verdict on scores
-    alone has none.
+    The register entry and the drafts of the impact assessments go into the folder's ``register/``. A verdict on scores
+    alone has none, and no public summary: no list is made by it, so residents have nothing to be told of.
 
     Whatever else is made from a verdict alone is added here, so that ``judge`` and ``report`` write the same.
 
@@ -47,7 +48,9 @@ def write_everything(
     from ethics.report_text import LANGUAGES
 
     wanted = {f"{page}.{language}.html" for page in ("report", "public") for language in languages or LANGUAGES}
-    made = {**render_all(verdict, cells), **render_public_summaries(verdict, cells)}
+    made = render_all(verdict, cells)
+    if not judges_scores_alone({"scope": verdict.scope}):
+        made |= render_public_summaries(verdict, cells)
     kept = {name: text for name, text in made.items() if name in wanted or not name.endswith(".html")}
     for name, text in kept.items():
         write_whole(folder / name, text.encode())

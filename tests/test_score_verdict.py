@@ -104,9 +104,11 @@ def test_its_report_is_rendered_again_in_every_language_with_the_same_bytes(fold
     for name in ("report.json", "report.csv"):
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
     assert "enbart poäng undertecknas aldrig" in (tmp_path / "again" / "report.sv.html").read_text("utf-8")
+    assert "nycklat kondensat av person_id, frö 0" in (tmp_path / "again" / "report.sv.html").read_text("utf-8")
+    assert not list((tmp_path / "again").glob("public.*"))  # no list is made by it
     assert not (tmp_path / "home").exists()
     page = (folder / "report.html").read_text("utf-8")
-    assert "nobody: scores alone are never signed" in page
+    assert "– (scores alone are never signed)" in page
     assert "Periods that the answer is to hold for: 3." in page
     assert "lifts this. It may be given by" not in page
     assert "Ask: " not in page
