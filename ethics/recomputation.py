@@ -81,7 +81,7 @@ def _evidence_of(verdict: Verdict, table: FairnessTable) -> Evidence:
         use=verdict.use,
         texts={name: dict(text) for name, text in verdict.purpose.items()},
         owner=dict(verdict.record.get("owner", {})),
-        model_digest=str(verdict.subject["model"]),
+        model_digest=str(verdict.subject.get("model") or verdict.subject["scores"]),
         subject={},
         recorded={},
         rows=pl.DataFrame(),
@@ -136,7 +136,9 @@ def _cut_that_differs(verdict: Verdict, table: FairnessTable, cells: pl.DataFram
     step = int(count.sum(axis=1).max())
     n, enough = int(ends[-1]), int(ends[min(bin, len(ends) - 1)])
     stated = verdict.record.get("stated") or {}
-    periods = int(stated.get("periods", math.ceil(FLOOR["verdict_days"][1] / int(scope["period_days"]))))
+    # Scores alone have periods without days; a model's period has days.
+    given = stated.get("periods")
+    periods = int(given) if given else math.ceil(FLOOR["verdict_days"][1] / int(scope["period_days"]))
     least = min(enough - step, n // 2) - 1
     most = min(max(enough + step, int(scope["capacity_k"]) * periods), max(n, int(scope["eligible_n"])) // 2)
     if not least <= cut <= most + 1:

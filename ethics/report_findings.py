@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ethics.checks import BUILT
@@ -11,6 +12,7 @@ from ethics.outcome_checks import OUTCOME_CHECKS
 from ethics.principles import PRINCIPLES, Principle
 from ethics.report_document import Cell, Column, Row, Section, Table, ToDo, number_cell, words
 from ethics.report_text import Language, machine
+from ethics.score_case import judges_scores_alone
 from ethics.verdict import Check, Verdict
 
 WORST_FIRST = ("error", "block", "needs_attestation", "inconclusive", "not_testable", "warn", "pass")
@@ -25,7 +27,10 @@ def to_do(verdict: Verdict, t: Language, owner: str) -> list[ToDo]:
         for check in verdict.checks:
             if check.state == state and not check.attested_by:
                 items.setdefault((check.id, check.message_id), []).append(check)
-    return [_to_do_item(checks, t, owner) for checks in items.values()]
+    found = [_to_do_item(checks, t, owner) for checks in items.values()]
+    if judges_scores_alone({"scope": verdict.scope}):  # no statement reaches them, and nobody owns their model
+        found = [replace(item, lifted=t("todo.lifted_never") if item.lifted else "", owner="") for item in found]
+    return found
 
 
 def _to_do_item(checks: Sequence[Check], t: Language, owner: str) -> ToDo:

@@ -19,6 +19,7 @@ from ethics.report_findings import WORST_FIRST, to_do
 from ethics.report_records import RecordPages, record_counts
 from ethics.report_tables import CountTable
 from ethics.report_text import Language, machine
+from ethics.score_case import judges_scores_alone
 from ethics.verdict import Verdict
 from ethics.withheld_numbers import without_withheld
 
@@ -74,7 +75,7 @@ class Page:
             known=t.percent(float(stated["share_with_groups"])),
             labels=t.count(int(stated["labels_known"])),
             n=t.count(verdict.scope["eligible_n"]),
-            tie_break=stated["tie_break"],
+            tie_break=t("scores.keyed_hash", seed=str(verdict.subject["seed"])),
         )
         use = t(f"scores.use_{stated['use']}", use=self._use())
         not_asked = t("scores.not_asked", ids=", ".join(id for id in BUILT if id not in asked))
@@ -96,6 +97,8 @@ class Page:
             f"{t(f'subjects.{name}')} {str(verdict.subject[name])[:12]}" for name in DIGESTS if name in verdict.subject
         ]
         signers = ", ".join(t(f"roles.{role}") if t.has(f"roles.{role}") else role for role in self._signers())
+        if judges_scores_alone({"scope": verdict.scope}):
+            signers = t("scores.unsigned")
         rows = {
             "service": verdict.service,
             "need": verdict.need_id,

@@ -19,6 +19,7 @@ from ethics.demands_audit import demanded_faults
 from ethics.digests import canonical_json, code_digest, environment, sha256
 from ethics.recomputation import not_recomputed, recomputed_ids, statistics_faults
 from ethics.refusals import Fault, NotTrusted, Refusal
+from ethics.score_verdict import read_unsigned_scores
 from ethics.signing import (
     SIGN_ROLES,
     VERDICT_TYPE,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 _AS_SIGNED = "Take the file as it was signed"
 _PASSED = ("PASS", "PASS_ATTESTED")
 _SUBJECTS = ("model", "need", "policy", "code", "training_matrix", "test_matrix")
+_SUBJECTS_OF_SCORES = ("scores", "groups", "policy", "code")
 _LANGUAGE = re.compile(rb'<html[^>]*\blang="([a-z]{2})"')
 
 
@@ -52,17 +54,25 @@ class Audit:
     touched: list[Fault] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    signed: bool = True
     versions: list[dict[str, str | None]] = field(default_factory=list)
 
     @property
     def verified(self) -> bool:
-        """Whether nothing was touched."""
+        """Whether it is signed, and nothing was touched."""
+        return self.signed and self.consistent
+
+    @property
+    def consistent(self) -> bool:
+        """Whether nothing contradicts anything; somebody who wrote all files anew could have made them so."""
         return self.verdict is not None and not self.touched
 
     def facts(self) -> dict[str, Any]:
         """As ``--json`` prints it."""
         return {
             "verified": self.verified,
+            "signed": self.signed,
+            "consistent": self.consistent,
             "verdict_id": self.verdict and self.verdict.verdict_id,
             "need": self.verdict and self.verdict.need_id,
             "state": self.verdict and self.verdict.state,
@@ -128,6 +138,39 @@ def audit_verdict(
     return audit
 
 
+def audit_unsigned_scores(
+    written: bytes, *, now: datetime, cells: bytes | None = None, reports: Mapping[str, bytes] | None = None
+) -> Audit:
+    """Whether a verdict on scores alone, which nobody signs, agrees with itself, its cells and its reports.
+
+    Parameters
+    ----------
+    written : bytes
+        The verdict as ``ennakko judge --scores`` wrote it.
+    cells, reports : optional
+        As in :func:`audit_verdict`.
+
+    Returns
+    -------
+    Audit
+        Never ``verified``: that files agree says nothing of who made them.
+    """
+    audit = Audit(signed=False)
+    try:
+        audit.verdict = read_unsigned_scores(written)
+    except NotTrusted as refusal:
+        audit.touched += refusal.faults
+        return audit
+    audit.checked.append("self-consistency: state and id follow from the checks and the content")
+    _audit_dates(audit, audit.verdict, now, None, unsigned=True)
+    _audit_demands(audit, audit.verdict)
+    _audit_cells(audit, audit.verdict, cells, reports or {})
+    _name_the_rest(audit, audit.verdict)
+    audit.unchecked.insert(0, "who judged, and when: nobody has signed it, and it belongs to no home and no chain")
+    audit.unchecked.insert(1, "whether the cells were counted from those scores and groups")
+    return audit
+
+
 def _read_payload(audit: Audit, opened: Envelope) -> Verdict | None:
     if opened.payload_type != VERDICT_TYPE:
         wrong = f"holds a payload of type {opened.payload_type!r}"
@@ -167,7 +210,9 @@ def _as_at_signing(trust: Mapping[str, TrustedKey], verdict: Verdict) -> dict[st
     }
 
 
-def _audit_dates(audit: Audit, verdict: Verdict, now: datetime, revoked: Sequence[str] | None) -> None:
+def _audit_dates(
+    audit: Audit, verdict: Verdict, now: datetime, revoked: Sequence[str] | None, *, unsigned: bool = False
+) -> None:
     from ethics.keys import SIGNED_DAYS
 
     faults = []
@@ -179,6 +224,8 @@ def _audit_dates(audit: Audit, verdict: Verdict, now: datetime, revoked: Sequenc
         wrong = f"is not valid before {verdict.issued_at.isoformat()}, and it is {now.isoformat()}"
         faults.append(Fault("verdict", wrong, "Set the clock right, here or where it was judged", ids.NOT_YET_VALID))
     audit.found("dates", faults)
+    if unsigned:  # it lets no score leave at any time, so it neither expires nor can be revoked
+        return
     if now >= verdict.expires_at:
         audit.notes.append(f"It expired at {verdict.expires_at.isoformat()}: it lets no score leave any more.")
     if revoked is None:
@@ -290,7 +337,8 @@ def _name_the_rest(audit: Audit, verdict: Verdict) -> None:
     audit.unchecked += [
         f"the record's {name.replace('_', ' ')}" for name in not_recomputed(verdict, with_cells=bool(derived))
     ]
-    audit.unchecked.append(f"the digests of {', '.join(_SUBJECTS).replace('_', ' ')}")
+    subjects = _SUBJECTS if audit.signed else _SUBJECTS_OF_SCORES
+    audit.unchecked.append(f"the digests of {', '.join(subjects).replace('_', ' ')}")
     audit.unchecked += [f"attestation {row['id']} for {row['check']}" for row in verdict.attestations]
     recorded = verdict.record.get("environment")
     if not isinstance(recorded, Mapping):

@@ -28,7 +28,8 @@ def audit_files(verdict: Path, *, trust: Path | None, cells: Path | None, home: 
     Parameters
     ----------
     trust : Path or None
-        Public keys; those of the home, if one is there, when None. Keys that merely lie beside the verdict are not
+        Public keys; those of the home, if one is there, when None (a verdict on scores alone, which nobody signs, is
+        then compared with its cells without keys). Keys that merely lie beside the verdict are not
         taken unasked: whoever edits the one can edit the other.
 
     Raises
@@ -37,8 +38,19 @@ def audit_files(verdict: Path, *, trust: Path | None, cells: Path | None, home: 
         No such file, or no public keys.
     """
     from ethics.keys import read_trust
-    from ethics.verdict_audit import audit_verdict
+    from ethics.score_verdict import holds_unsigned_scores
+    from ethics.verdict_audit import audit_unsigned_scores, audit_verdict
 
+    if trust is None and verdict.is_file() and holds_unsigned_scores(bytes_of(verdict)):
+        beside = cells or verdict.with_name(CELLS)
+        if cells is not None and not cells.is_file():
+            raise BadInput(Fault(str(cells), "is not a file", "Give the path of a file"))
+        return audit_unsigned_scores(
+            bytes_of(verdict),
+            now=now,
+            cells=bytes_of(beside) if beside.is_file() else None,
+            reports=_reports_beside(verdict),
+        )
     folder, needs_folder = verdict.parent, verdict.parent.parent
     known = home / "keys" / "trust.json" if home else None
     trust = trust or (known if known and known.is_file() else None)
@@ -65,7 +77,7 @@ def audit_files(verdict: Path, *, trust: Path | None, cells: Path | None, home: 
         trust=read_trust(trust),
         now=now,
         cells=None if cells is None else bytes_of(cells),
-        reports={path.name: bytes_of(path) for path in sorted(folder.glob("report*.html"))},
+        reports=_reports_beside(verdict),
         neighbours=neighbours,
         revoked=_revoked_beside(needs_folder.parent / "revoked.json") if lies_in_chain else None,
     )
@@ -73,6 +85,10 @@ def audit_files(verdict: Path, *, trust: Path | None, cells: Path | None, home: 
         wrong = f"holds {audit.verdict.verdict_id}, which is another verdict"
         audit.touched.append(Fault(folder.name, wrong, "Restore the verdicts of this need from the backup", CHAIN))
     return audit
+
+
+def _reports_beside(verdict: Path) -> dict[str, bytes]:
+    return {path.name: bytes_of(path) for path in sorted(verdict.parent.glob("report*.html"))}
 
 
 def _revoked_beside(path: Path) -> list[str] | None:
@@ -93,6 +109,9 @@ def say_audited(result: Result) -> None:
     named = f"{result['verdict_id']} ({result['need']}), {result['state']}" if result["verdict_id"] else "no verdict"
     if result["verified"]:
         print(f"VERIFIED: {named}")
+    elif result["consistent"]:
+        print(f"CONSISTENT, BUT SIGNED BY NOBODY: {named}")
+        print("These files agree with each other. Whoever can write them could have made them so.")
     else:
         print(f"NOT VERIFIED: {named}")
         for fault in result["errors"]:

@@ -325,6 +325,7 @@ def _judge_scores(options: argparse.Namespace) -> int:
     """Judge anybody's scores: no home is opened, and nothing is signed."""
     from serving.flows import check_as_json
     from serving.score_judging import NOT_STATED, Question, judge_scores
+    from serving.score_words import say_scores
 
     missing = [name for name in ("scores", "groups", "capacity") if getattr(options, name) is None]
     if missing:
@@ -344,7 +345,7 @@ def _judge_scores(options: argparse.Namespace) -> int:
     with steps(options) as step:
         result = judge_scores(question, options.out or Path("judged-scores"), options.policy, step)
     result["checks"] = [check_as_json(check) for check in result["checks"]]
-    say(options, result, lambda: _say_judged(result | {"need": f"{options.scores.name}, scores alone"}))
+    say(options, result, lambda: say_scores(result, options.scores.name))
     return VERDICT_EXIT[result["state"]]
 
 
@@ -460,7 +461,7 @@ def report(options: argparse.Namespace) -> int:
     """Render every form of the report again."""
     from serving.report_work import report_verdict
 
-    result = report_verdict(home_of(options), options.verdict, options.lang, options.out)
+    result = report_verdict(lambda: home_of(options), options.verdict, options.lang, options.out)
     return say(options, result, lambda: _say_reports(result))
 
 
@@ -493,7 +494,7 @@ def _audit_files(options: argparse.Namespace) -> int:
     found = audit_files(options.file, trust=options.trust, cells=options.cells, home=home, now=datetime.now(UTC))
     result = found.facts()
     say(options, result, lambda: say_audited(result))
-    return 0 if found.verified else 30
+    return 0 if found.verified else VERDICT_EXIT["INCONCLUSIVE"] if found.consistent else 30
 
 
 def audit_log(options: argparse.Namespace) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ethics.refusals import BadInput, Fault, NotTrusted
+from ethics.score_case import judges_scores_alone
 from ethics.whole_file import write_whole
 from serving.approval import bytes_of, read_verdict
 from serving.home import CELLS, REPORT, Home
@@ -26,8 +27,8 @@ def write_everything(
 ) -> list[Path]:
     """Write all that is made from a verdict alone: pages with their JSON and CSV twins, public summaries, register.
 
-    The register entry and the drafts of the impact assessments go into the folder's ``register/``; a verdict on scores
-    alone has none.
+    The register entry and the drafts of the impact assessments go into the folder's ``register/``. A verdict on scores
+    alone has none, and no public summary: no list is made by it, so residents have nothing to be told of.
 
     Whatever else is made from a verdict alone is added here, so that ``judge`` and ``report`` write the same.
 
@@ -47,7 +48,9 @@ def write_everything(
     from ethics.report_text import LANGUAGES
 
     wanted = {f"{page}.{language}.html" for page in ("report", "public") for language in languages or LANGUAGES}
-    made = {**render_all(verdict, cells), **render_public_summaries(verdict, cells)}
+    made = render_all(verdict, cells)
+    if not judges_scores_alone({"scope": verdict.scope}):
+        made |= render_public_summaries(verdict, cells)
     kept = {name: text for name, text in made.items() if name in wanted or not name.endswith(".html")}
     for name, text in kept.items():
         write_whole(folder / name, text.encode())
@@ -72,21 +75,27 @@ def write_beside_verdict(verdict: Verdict, cells: pl.DataFrame | None, folder: P
 
 
 def report_verdict(
-    home: Home, verdict_path: Path, languages: Sequence[str] | None = None, out: Path | None = None
+    home: Callable[[], Home], verdict_path: Path, languages: Sequence[str] | None = None, out: Path | None = None
 ) -> dict[str, Any]:
     """Render every form of a verdict's report again, from verdict and cells.
+
+    Parameters
+    ----------
+    home : callable
+        Gives the home whose keys are trusted; not asked for a verdict on scores alone, which has neither.
 
     Raises
     ------
     NotTrusted
-        The verdict is signed by nobody trusted, or the cells beside it are not those it was judged on.
+        The verdict is signed by nobody trusted, one on scores alone contradicts itself, or the cells beside it are not
+        those it was judged on.
     BadInput
         ``out`` is no folder.
     """
     from ethics.cells import cells_from_bytes
     from ethics.digests import sha256
 
-    verdict = read_verdict(home, verdict_path, datetime.now(UTC))
+    verdict = _verdict_to_tell(home, verdict_path)
     folder = out or verdict_path.parent
     if folder.exists() and not folder.is_dir():
         raise BadInput(Fault(str(folder), "is not a folder", "Give the path of a folder"))
@@ -105,6 +114,14 @@ def report_verdict(
         "report_path": str(files[0]),
         "unanswered": _unanswered(verdict),
     }
+
+
+def _verdict_to_tell(home: Callable[[], Home], path: Path) -> Verdict:
+    from ethics.score_verdict import holds_unsigned_scores, read_unsigned_scores
+
+    if path.is_file() and holds_unsigned_scores(written := bytes_of(path)):
+        return read_unsigned_scores(written, str(path))
+    return read_verdict(home(), path, datetime.now(UTC))
 
 
 def _unanswered(verdict: Verdict) -> list[dict[str, str]]:
