@@ -13,6 +13,7 @@ from ethics.refusal_ids import CHAIN
 from ethics.refusals import BadInput, Fault, NotTrusted
 from serving.approval import bytes_of
 from serving.home import CELLS, VERDICT, Home
+from serving.records_audit import log_faults
 from serving.saying import Result, table
 
 if TYPE_CHECKING:
@@ -126,10 +127,12 @@ def read_log(home: Home, *, need: str | None, person: str | None, since: date | 
 
     Raises
     ------
+    BadInput
+        Nothing was ever done in this home.
     NotTrusted
-        The chain does not hold: each place where it does not.
+        The chain does not hold, or is gone: each place where it does not.
     """
-    faults = home.audit_log.verify()
+    faults = log_faults(home)
     if faults:
         raise NotTrusted(*faults)
     wanted = None if person is None else _hashes_of(home, person.strip())
@@ -155,6 +158,8 @@ def _hashes_of(home: Home, person: str) -> set[str]:
         raise BadInput(Fault("--person", "is empty", "Give the pseudonym, e.g. 000123"))
     if _HMAC.fullmatch(person):
         return {person}
+    if not home.settings.secret_path("audit-persons").exists():  # no act upon a person was ever recorded
+        return set()
     secret = home.settings.secret("audit-persons")
     return {hmac.digest(secret, person.encode("utf-8", "surrogatepass"), "sha256").hex()}
 

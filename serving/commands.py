@@ -472,14 +472,14 @@ def _say_reports(result: Result) -> None:
 
 def audit_verify(options: argparse.Namespace) -> int:
     """Verify a verdict from files alone, or what this home recorded."""
-    from serving import upkeep
+    from serving.records_audit import standing_home, verify_records
 
     if options.file is not None:
         return _audit_files(options)
     if options.trust or options.cells:
         mend = "Name the verdict first: ennakko audit verify VERDICT --trust FILE"
         raise BadInput(Fault("ennakko audit verify", "--trust and --cells go with a VERDICT", mend))
-    result = upkeep.verify_records(home_of(options), options.verdict)
+    result = verify_records(standing_home(settings_of(options)), options.verdict)
     return say(options, result, lambda: print(f"VERIFIED: {result['what']}"))
 
 
@@ -499,8 +499,10 @@ def _audit_files(options: argparse.Namespace) -> int:
 def audit_log(options: argparse.Namespace) -> int:
     """What was recorded, oldest first."""
     from serving.audit_work import read_log, say_log
+    from serving.records_audit import standing_home
 
-    result = read_log(home_of(options), need=options.need, person=options.person, since=options.since)
+    home = standing_home(settings_of(options))
+    result = read_log(home, need=options.need, person=options.person, since=options.since)
     return say(options, result, lambda: say_log(result))
 
 
