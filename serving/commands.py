@@ -476,9 +476,10 @@ def audit_verify(options: argparse.Namespace) -> int:
 
     if options.file is not None:
         return _audit_files(options)
-    if options.trust or options.cells:
+    if options.trust or options.cells or options.attestations:
         mend = "Name the verdict first: ennakko audit verify VERDICT --trust FILE"
-        raise BadInput(Fault("ennakko audit verify", "--trust and --cells go with a VERDICT", mend))
+        wrong = "--trust, --cells and --attestations go with a VERDICT"
+        raise BadInput(Fault("ennakko audit verify", wrong, mend))
     result = verify_records(standing_home(settings_of(options)), options.verdict)
     return say(options, result, lambda: print(f"VERIFIED: {result['what']}"))
 
@@ -489,8 +490,16 @@ def _audit_files(options: argparse.Namespace) -> int:
     if options.verdict is not None:
         mend = "Give VERDICT to verify files alone, or --verdict to verify against this home"
         raise BadInput(Fault("ennakko audit verify", "names two verdicts", mend))
-    home = settings_of(options).home  # a home is not made for this: an auditor has none
-    found = audit_files(options.file, trust=options.trust, cells=options.cells, home=home, now=datetime.now(UTC))
+    settings = settings_of(options)  # a home is not made for this: an auditor has none
+    found = audit_files(
+        options.file,
+        trust=options.trust,
+        cells=options.cells,
+        home=settings.home,
+        now=datetime.now(UTC),
+        policy=settings.policy,
+        attestations=options.attestations,
+    )
     result = found.facts()
     say(options, result, lambda: say_audited(result))
     return 0 if found.verified else 30

@@ -5,12 +5,13 @@ Nothing is made here that is to be verified: an empty home or an empty log, made
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ethics.refusal_ids import CHAIN, LOG_GONE
 from ethics.refusals import BadInput, Fault, NotTrusted
-from serving.approval import chain_of, verdict_place, verify_verdict
+from serving.approval import bytes_of, chain_of, verdict_place, verify_verdict
 from serving.home import VERDICT, Home
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def verify_records(home: Home, verdict_path: Path | None) -> dict[str, Any]:
     faults += [fault for _, broken in chains.values() for fault in broken]
     if _has_log(home):
         faults += _judged_and_gone(home) + _kept_and_not_told(home, paths)
+    faults += _touched_foundations(home)
     if faults:
         raise NotTrusted(*faults)
     n = {need_id: len(links) for need_id, (links, _) in chains.items()}
@@ -125,6 +127,19 @@ def _what_shows_acts(home: Home) -> list[str]:
     if "objections" in secrets and not (_has_database(home) and ObjectionRegister.is_begun(home.engine)):
         found.append("the key of an objection register that is gone as well")
     return found
+
+
+def _touched_foundations(home: Home) -> list[Fault]:
+    """The signed policy and every signed statement of the home, where they are not as they were signed."""
+    from ethics.foundations_audit import statement_file_faults, toml_of
+
+    now, trust = datetime.now(UTC), home.key_ring.trust()
+    faults = []
+    if home.signed_policy_path.exists():
+        faults += toml_of(bytes_of(home.signed_policy_path), str(home.signed_policy_path), trust, now)[1]
+    for path in sorted(home.attestations.glob("*/*/*.json")):
+        faults += statement_file_faults(bytes_of(path), path.relative_to(home.root).as_posix(), trust, now)
+    return faults
 
 
 def _judged_and_gone(home: Home) -> list[Fault]:
