@@ -159,6 +159,9 @@ FIRES = {
         ({"duel": (PASSING.duel[0], {**PASSING.duel[1], "low": -90, "high": -10})}, "block"),
         ({"duel": (PASSING.duel[0], {**PASSING.duel[1], "low": -10, "high": 90})}, "needs_attestation"),
         ({"duel": (PASSING.duel[1],)}, "error"),
+        ({"duel": (PASSING.duel[0],)}, "error"),  # the unit's rule was due
+        ({"rivals_due": ("unit_rule", "area")}, "error"),
+        ({"rivals_due": None}, "error"),
         ({"duel": ({**PASSING.duel[0], "low": float("nan")},)}, "error"),
         ({"duel": ({**PASSING.duel[0], "low": None},)}, "error"),
     ],
