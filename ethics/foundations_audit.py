@@ -12,10 +12,10 @@ from ethics import refusal_ids as ids
 from ethics.attestation import ATTESTATION_TYPE
 from ethics.demands_audit import policy_of
 from ethics.digests import sha256
+from ethics.envelopes import check_signatures, open_envelope
 from ethics.policy import Policy
 from ethics.policy_envelope import POLICY_TYPE, is_envelope
 from ethics.refusals import BadInput, Fault, NotTrusted
-from ethics.signing import check_signatures, open_envelope
 
 if TYPE_CHECKING:
     from datetime import datetime

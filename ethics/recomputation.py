@@ -18,7 +18,7 @@ from ethics.check_register import Context
 from ethics.demands_audit import audit_recall_of, policy_of
 from ethics.digests import decimal
 from ethics.group_record import group_record
-from ethics.policy import FLOOR
+from ethics.policy_floor import FLOOR
 from ethics.refusal_ids import STATISTICS
 from ethics.refusals import Fault
 

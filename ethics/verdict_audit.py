@@ -17,20 +17,11 @@ from ethics import refusal_ids as ids
 from ethics.cells import BINS, cells_from_bytes, columns_of_cells
 from ethics.demands_audit import demanded_faults
 from ethics.digests import canonical_json, code_digest, installed, sha256
+from ethics.envelopes import SignedBy, check_signatures, open_envelope, retired_faults
 from ethics.foundations_audit import policy_file_faults, statements_in
 from ethics.recomputation import not_recomputed, recomputed_ids, statistics_faults
 from ethics.refusals import Fault, NotTrusted, Refusal
-from ethics.signing import (
-    SIGN_ROLES,
-    VERDICT_TYPE,
-    SignedBy,
-    check_signatures,
-    error_faults,
-    holder_faults,
-    open_envelope,
-    retired_faults,
-    statement_faults,
-)
+from ethics.signing import SIGN_ROLES, VERDICT_TYPE, error_faults, holder_faults, statement_faults
 from ethics.verdict import Verdict
 from ethics.verdict_chain import read_chain
 from ethics.verdict_parts import touched_parts

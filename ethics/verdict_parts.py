@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ethics.digests import canonical_json, sha256
-from ethics.refusal_ids import CONTRADICTION
+from ethics.refusal_ids import CONTRADICTION, SUBJECT
 from ethics.refusals import Fault
 
 PARTS, ID = "parts", "verdict_id"
@@ -31,7 +31,10 @@ def part_digests(content: Mapping[str, Any]) -> dict[str, str]:
 
 
 def touched_parts(data: Mapping[str, Any]) -> list[Fault]:
-    """Every part of a written verdict that is not what its digest says, or its id where that alone is not."""
+    """Every part of a written verdict that is not what its digest says, or its id where that alone is not.
+
+    A subject has its own id (:data:`ethics.refusal_ids.SUBJECT`), every other part that of a contradiction.
+    """
     said = data.get(PARTS)
     said = said if isinstance(said, Mapping) else {}
     found = part_digests(data)
@@ -40,7 +43,8 @@ def touched_parts(data: Mapping[str, Any]) -> list[Fault]:
         if said.get(place) == found.get(place):
             continue
         wrong = "was added" if place not in said else "was taken away" if place not in found else "was changed"
-        faults.append(Fault(f"verdict: {place}", f"{wrong} after the verdict was made", _AS_SIGNED, CONTRADICTION))
+        code = SUBJECT.get(place.removeprefix("subject: "), CONTRADICTION)
+        faults.append(Fault(f"verdict: {place}", f"{wrong} after the verdict was made", _AS_SIGNED, code))
     if not isinstance(data.get(PARTS), Mapping):
         faults = [Fault(f"verdict: {PARTS}", "was taken away", _AS_SIGNED, CONTRADICTION)]
     rest = {name: value for name, value in data.items() if name != ID}

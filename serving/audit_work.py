@@ -9,9 +9,9 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ethics.envelopes import open_envelope
 from ethics.refusal_ids import CHAIN
 from ethics.refusals import BadInput, Fault, NotTrusted
-from ethics.signing import open_envelope
 from serving.approval import bytes_of
 from serving.home import CELLS, MODEL_DIGITS, VERDICT, Home
 from serving.records_audit import log_faults

@@ -21,6 +21,7 @@ from ethics.attestation import sign_attestation
 from ethics.cells import cells_as_bytes
 from ethics.digests import canonical_json
 from ethics.keys import trust_bytes
+from ethics.refusal_ids import SUBJECT
 from ethics.verdict_audit import audit_verdict
 from serving.audit_work import audit_files
 
@@ -159,7 +160,10 @@ def each_edit_is_named(handed, chosen):
             else:
                 where = named_as(payload, path)
                 assert any(place.removeprefix("verdict: ").startswith(where) for place in told), (path, kind, told)
-            assert {fault.code for fault in found.touched} >= {"V02", "V16"}
+            codes = {fault.code for fault in found.touched}
+            assert "V02" in codes and codes & {"V16", *SUBJECT.values()}, (path, kind)
+            if path[0] == "subject" and kind != "added":
+                assert SUBJECT[path[1]] in codes
     return len(paths)
 
 
