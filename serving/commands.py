@@ -472,7 +472,7 @@ def _say_reports(result: Result) -> None:
 
 def audit_verify(options: argparse.Namespace) -> int:
     """Verify a verdict from files alone, or what this home recorded."""
-    from serving.records_audit import standing_home, verify_records
+    from serving.records_audit import verify_records
 
     if options.file is not None:
         return _audit_files(options)
@@ -480,7 +480,7 @@ def audit_verify(options: argparse.Namespace) -> int:
         mend = "Name the verdict first: ennakko audit verify VERDICT --trust FILE"
         wrong = "--trust, --cells and --attestations go with a VERDICT"
         raise BadInput(Fault("ennakko audit verify", wrong, mend))
-    result = verify_records(standing_home(settings_of(options)), options.verdict)
+    result = verify_records(settings_of(options), options.verdict)
     return say(options, result, lambda: print(f"VERIFIED: {result['what']}"))
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ethics.envelopes import open_envelope
 from ethics.refusal_ids import CHAIN, LOG_GONE
 from ethics.refusals import BadInput, Fault, NotTrusted
 from serving.approval import bytes_of, chain_of, verdict_place, verify_verdict
@@ -67,16 +68,19 @@ def log_faults(home: Home) -> list[Fault]:
     return [Fault("audit log", wrong, _RESTORE_LOG, LOG_GONE)]
 
 
-def verify_records(home: Home, verdict_path: Path | None) -> dict[str, Any]:
+def verify_records(settings: Settings, verdict_path: Path | None) -> dict[str, Any]:
     """Verify a verdict against the bytes in use, or the chains of the audit log and of every need's verdicts.
 
     Raises
     ------
     BadInput
-        Nothing was ever done in this home.
+        There is no home, or nothing was ever done in it.
     NotTrusted
         What was touched.
     """
+    if verdict_path is not None and verdict_path.is_file():
+        open_envelope(bytes_of(verdict_path), str(verdict_path))  # what is no signed verdict needs no home to say so
+    home = standing_home(settings)
     if verdict_path is not None:
         return _verify_in_use(home, verdict_path)
     faults = log_faults(home)
