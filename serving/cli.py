@@ -344,6 +344,8 @@ def _add_gate(commands: Any) -> None:
     verify.add_argument("file", metavar="VERDICT", nargs="?", type=Path, help="a verdict file: offline, with its cells")
     verify.add_argument("--trust", type=Path, help="the city's public keys (default: those of the home)")
     verify.add_argument("--cells", type=Path, help="the file of cells (default: beside the verdict)")
+    what = "a folder of signed statements (default: attestations beside the verdict, or the home's)"
+    verify.add_argument("--attestations", type=Path, help=what)
     what = "a verdict of this home, against the bytes that would be used now"
     verify.add_argument("--verdict", type=Path, help=what)
     log = _command(audit, "log", "who did what, and who looked at whom; verifies the chain", "audit_log")

@@ -473,14 +473,15 @@ def _say_reports(result: Result) -> None:
 
 def audit_verify(options: argparse.Namespace) -> int:
     """Verify a verdict from files alone, or what this home recorded."""
-    from serving import upkeep
+    from serving.records_audit import verify_records
 
     if options.file is not None:
         return _audit_files(options)
-    if options.trust or options.cells:
+    if options.trust or options.cells or options.attestations:
         mend = "Name the verdict first: ennakko audit verify VERDICT --trust FILE"
-        raise BadInput(Fault("ennakko audit verify", "--trust and --cells go with a VERDICT", mend))
-    result = upkeep.verify_records(home_of(options), options.verdict)
+        wrong = "--trust, --cells and --attestations go with a VERDICT"
+        raise BadInput(Fault("ennakko audit verify", wrong, mend))
+    result = verify_records(settings_of(options), options.verdict)
     return say(options, result, lambda: print(f"VERIFIED: {result['what']}"))
 
 
@@ -490,8 +491,16 @@ def _audit_files(options: argparse.Namespace) -> int:
     if options.verdict is not None:
         mend = "Give VERDICT to verify files alone, or --verdict to verify against this home"
         raise BadInput(Fault("ennakko audit verify", "names two verdicts", mend))
-    home = settings_of(options).home  # a home is not made for this: an auditor has none
-    found = audit_files(options.file, trust=options.trust, cells=options.cells, home=home, now=datetime.now(UTC))
+    settings = settings_of(options)  # a home is not made for this: an auditor has none
+    found = audit_files(
+        options.file,
+        trust=options.trust,
+        cells=options.cells,
+        home=settings.home,
+        now=datetime.now(UTC),
+        policy=settings.policy,
+        attestations=options.attestations,
+    )
     result = found.facts()
     say(options, result, lambda: say_audited(result))
     return 0 if found.verified else VERDICT_EXIT["INCONCLUSIVE"] if found.consistent else 30
@@ -500,8 +509,10 @@ def _audit_files(options: argparse.Namespace) -> int:
 def audit_log(options: argparse.Namespace) -> int:
     """What was recorded, oldest first."""
     from serving.audit_work import read_log, say_log
+    from serving.records_audit import standing_home
 
-    result = read_log(home_of(options), need=options.need, person=options.person, since=options.since)
+    home = standing_home(settings_of(options))
+    result = read_log(home, need=options.need, person=options.person, since=options.since)
     return say(options, result, lambda: say_log(result))
 
 

@@ -102,6 +102,7 @@ def judge_scores(
         title=question.title or question.scores.stem,
         capacity_k=question.capacity_k,
         duel=_duels(rows, k_audit, question.seed, policy.replicates),
+        rivals_due=_rivals_due(rows),
         subject={
             **files.digests,
             "policy": policy.digest,
@@ -200,9 +201,8 @@ def _duels(rows: pl.DataFrame, k_audit: int, seed: int, replicates: int) -> list
     """Found needs at k* against chance and, where it is given, the simple rule; none where no outcome is known."""
     if not rows["label"].count():
         return []
-    from models.baselines import UNIT_RULE, duels
+    from models.baselines import duels
 
-    orders = (UNIT_RULE,) if RULE_SCORE in rows.columns else ()
     return [
         {
             "rival": duel.rival,
@@ -213,8 +213,15 @@ def _duels(rows: pl.DataFrame, k_audit: int, seed: int, replicates: int) -> list
             "low": duel.difference.low,
             "high": duel.difference.high,
         }
-        for duel in duels(rows, (k_audit,), seed, replicates, orders=orders)
+        for duel in duels(rows, (k_audit,), seed, replicates, orders=_rivals_due(rows))
     ]
+
+
+def _rivals_due(rows: pl.DataFrame) -> tuple[str, ...]:
+    """Beside chance: the simple rule, where the files give one."""
+    from models.baselines import UNIT_RULE
+
+    return (UNIT_RULE,) if RULE_SCORE in rows.columns else ()
 
 
 def _stated(question: Question, rows: pl.DataFrame, share_with_groups: float) -> dict[str, str]:
