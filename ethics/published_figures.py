@@ -19,6 +19,8 @@ GROUP_TABLES = ("groups", "public")
 """Tables that count the same people under the same column names. Those of any other name count people of their own."""
 BY_POSITION = {"curve": "above", "ventiles": "in ventile"}
 CROSSED = SIGN
+OF = " of "
+"""Between what a table by group and by something else is by, and its attribute: ``label of sex``."""
 ABOUT = 0.10
 LOOSE = ("recall_ratio", "omission_ratio", "observed_to_expected", "missed_residents", "calibration_slope")
 """Measures whose intervals come from replicates. A bound of 1000 replicates is itself uncertain by some 4 % of the
@@ -73,6 +75,8 @@ def place_of(table: CountTable, group: str, column: str) -> Key:
     """
     if table.name in GROUP_TABLES:
         return table.attribute, group, column
+    if column in table.same:
+        return table.attribute.rpartition(OF)[2], group, table.same[column]
     if table.name not in BY_POSITION:
         return table.attribute, group, f"{table.name}: {column}"
     attribute, _, topic = table.attribute.partition(" / ")
@@ -100,13 +104,20 @@ def counts_of(tables: Sequence[CountTable]) -> Counts:
             for whole, parts in table.sums:
                 each = Sum(place_of(table, group, whole), tuple(place_of(table, group, part) for part in parts))
                 sums[each.whole, each.parts[0]] = each
+            for whole, columns in table.spread.items():
+                parts = tuple((table.attribute, group, column) for column in columns)
+                if parts and all(part in people for part in parts):
+                    spread = Sum(place_of(table, group, whole), parts)
+                    if people[spread.whole] == sum(people[part] for part in parts):
+                        sums[spread.whole, parts[0]] = spread
     complete = {(each.whole, part) for each in sums.values() if len(each.parts) == 2 for part in each.parts}
     for of, part in dict.fromkeys(_nested(tables)):
-        if (of, part) not in complete and people[of] >= people[part]:
+        if (of, part) not in complete and part in people and people.get(of, -1) >= people[part]:
             rest = (of[0], of[1], f"{of[2]} - {part[2]}")
             people[rest] = people[of] - people[part]
             sums[of, part] = Sum(of, (part, rest))
-    for each in [*_totals(people), *_crossings(people)]:
+    inside = list(sums.values())
+    for each in [*_totals(people), *_crossings(people), *_of_everyone(inside, people)]:
         sums[each.whole, each.parts[0]] = each
     return Counts(people, list(sums.values()))
 
@@ -121,6 +132,8 @@ def _nested(tables: Sequence[CountTable]) -> Iterable[tuple[Key, Key]]:
         for group in table.groups:
             for whole, part in here:
                 yield place_of(table, group, whole), place_of(table, group, part)
+            for whole, part in table.within:
+                yield (table.attribute, group, whole), (table.attribute, group, part)
         if table.name == "curve":  # more are found above a later cut
             for name in table.counts:
                 if name.startswith("found:"):
@@ -139,6 +152,14 @@ def _totals(people: dict[Key, int]) -> Iterable[Sum]:
             whole = (_TOTAL, attribute, name)
             people[whole] = total
         yield Sum(whole, tuple(parts))
+
+
+def _of_everyone(sums: Iterable[Sum], people: Mapping[Key, int]) -> Iterable[Sum]:
+    """What adds up in every group adds up for everyone: where all but one who were listed were in need, all know it."""
+    for whole, parts in dict.fromkeys((each.whole[2], tuple(part[2] for part in each.parts)) for each in sums):
+        total, rest = (_TOTAL, "", whole), tuple((_TOTAL, "", part) for part in parts)
+        if total in people and people[total] == sum(people.get(part, 0) for part in rest) and set(rest) <= set(people):
+            yield Sum(total, rest)
 
 
 def _crossings(people: dict[Key, int]) -> Iterable[Sum]:
@@ -222,6 +243,9 @@ def figures_of(tables: Sequence[CountTable], counts: Counts) -> list[Figure]:
             for name in exact:
                 people = table.counts[name][position]
                 figures.append(Figure(((place_of(table, group, name), 1.0),), people, people))
+            for name, bounds in table.at_most.items():
+                if (most := bounds[position]) is not None:
+                    figures.append(Figure(((place_of(table, group, name), 1.0),), 0.0, most))
     return figures
 
 
