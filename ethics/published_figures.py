@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from ethics.crossings import SIGN
+from ethics.crossings import POOLED, SIGN
 from ethics.report_tables import CountTable
 
 GROUP_TABLES = ("groups", "public")
@@ -105,11 +105,11 @@ def counts_of(tables: Sequence[CountTable]) -> Counts:
                 each = Sum(place_of(table, group, whole), tuple(place_of(table, group, part) for part in parts))
                 sums[each.whole, each.parts[0]] = each
             for whole, columns in table.spread.items():
-                parts = tuple((table.attribute, group, column) for column in columns)
-                if parts and all(part in people for part in parts):
-                    spread = Sum(place_of(table, group, whole), parts)
-                    if people[spread.whole] == sum(people[part] for part in parts):
-                        sums[spread.whole, parts[0]] = spread
+                spread = Sum(
+                    place_of(table, group, whole), tuple((table.attribute, group, column) for column in columns)
+                )
+                if set(spread.parts) <= people.keys() and people[spread.whole] == sum(people[k] for k in spread.parts):
+                    sums[spread.whole, spread.parts[0]] = spread
     complete = {(each.whole, part) for each in sums.values() if len(each.parts) == 2 for part in each.parts}
     for of, part in dict.fromkeys(_nested(tables)):
         if (of, part) not in complete and part in people and people.get(of, -1) >= people[part]:
@@ -172,18 +172,25 @@ def _crossings(people: dict[Key, int]) -> Iterable[Sum]:
             columns.setdefault(attribute, {})[name] = None
     for fine in groups:
         for coarse in groups:
+            outsiders: dict[str, list[Key]] = {}
             for whole, inner in _coarser(fine, coarse, groups):
                 for name in list(columns[coarse]):
                     key, parts = (coarse, whole, name), tuple((fine, member, name) for member in inner)
                     if key not in people or not all(part in people for part in parts):
                         continue
                     outside = people[key] - sum(people[part] for part in parts)
-                    if outside > 0:  # in groups of the crossing that are pooled, and not printed by themselves
+                    # In groups of the crossing that are pooled, and not printed; that nobody is, is not told.
+                    if outside > 0 or (outside == 0 and POOLED in groups[fine]):
                         rest = (coarse, whole, f"{name} outside {fine}")
                         people[rest] = outside
                         parts = (*parts, rest)
+                        outsiders.setdefault(name, []).append(rest)
                     if outside >= 0:
                         yield Sum(key, parts)
+            for name, rests in outsiders.items():
+                pooled = (fine, POOLED, name)
+                if pooled in people and people[pooled] == sum(people[rest] for rest in rests):
+                    yield Sum(pooled, tuple(rests))
 
 
 def _coarser(fine: str, coarse: str, groups: Mapping[str, Iterable[str]]) -> Iterable[tuple[str, list[str]]]:
