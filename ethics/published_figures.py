@@ -173,7 +173,8 @@ def _crossings(people: dict[Key, int]) -> Iterable[Sum]:
     for fine in groups:
         for coarse in groups:
             outsiders: dict[str, list[Key]] = {}
-            for whole, inner in _coarser(fine, coarse, groups):
+            met = dict(_coarser(fine, coarse, groups))
+            for whole, inner in met.items():
                 for name in list(columns[coarse]):
                     key, parts = (coarse, whole, name), tuple((fine, member, name) for member in inner)
                     if key not in people or not all(part in people for part in parts):
@@ -189,7 +190,9 @@ def _crossings(people: dict[Key, int]) -> Iterable[Sum]:
                         yield Sum(key, parts)
             for name, rests in outsiders.items():
                 pooled = (fine, POOLED, name)
-                if pooled in people and people[pooled] == sum(people[rest] for rest in rests):
+                rests += [(coarse, whole, name) for whole in groups[coarse] if whole not in met]
+                known = all(rest in people for rest in rests)
+                if known and people.get(pooled, -1) == sum(people[rest] for rest in rests):
                     yield Sum(pooled, tuple(rests))
 
 
