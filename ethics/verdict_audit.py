@@ -122,7 +122,7 @@ def audit_verdict(
     _audit_dates(audit, audit.verdict, now, revoked)
     _audit_signers(audit, audit.verdict, signed_by)
     _audit_demands(audit, audit.verdict)
-    _audit_cells(audit, audit.verdict, cells, reports or {})
+    _audit_cells(audit, audit.verdict, cells, reports or {}, signed_by)
     _audit_chain(audit, audit.verdict, envelope, neighbours or {}, trust)
     _name_the_rest(audit, audit.verdict)
     return audit
@@ -216,7 +216,9 @@ def _audit_demands(audit: Audit, verdict: Verdict) -> None:
     audit.found("demands: no check is left out, and no threshold is loosened, beyond what is told", faults)
 
 
-def _audit_cells(audit: Audit, verdict: Verdict, cells: bytes | None, reports: Mapping[str, bytes]) -> None:
+def _audit_cells(
+    audit: Audit, verdict: Verdict, cells: bytes | None, reports: Mapping[str, bytes], signed_by: Sequence[SignedBy]
+) -> None:
     judged = verdict.subject.get("cells")
     if judged is None:
         audit.notes.append("It was judged without any group, so there are no cells.")
@@ -244,16 +246,28 @@ def _audit_cells(audit: Audit, verdict: Verdict, cells: bytes | None, reports: M
     else:
         audit.unchecked.append("statistics: no statistic was computed again, for no check here follows from the cells")
     for name, content in reports.items():
-        _audit_report(audit, verdict, frame, name, content)
+        _audit_report(audit, verdict, frame, name, content, signed_by)
 
 
-def _audit_report(audit: Audit, verdict: Verdict, cells: Any, name: str, content: bytes) -> None:
-    """The report must be the bytes that verdict and cells give, where this is the code that wrote it."""
+def _audit_report(
+    audit: Audit, verdict: Verdict, cells: Any, name: str, content: bytes, signed_by: Sequence[SignedBy]
+) -> None:
+    """The report must be the bytes that verdict and cells give, where this is the code that wrote it.
+
+    It may have been written before the last of the signatures, or all of them, were there.
+    """
     from ethics.report import render_report
+    from ethics.report_page import Signature
 
-    language = _LANGUAGE.search(content[:2000])
+    found = _LANGUAGE.search(content[:2000])
+    language = found.group(1).decode() if found else "en"
+    signers = [Signature(signed.key.role, signed.key.name) for signed in signed_by]
     try:
-        again = render_report(verdict, cells, language=language.group(1).decode() if language else "en").encode("utf-8")
+        ways = (
+            render_report(verdict, cells, language=language, signed_by=signers[:n]).encode("utf-8")
+            for n in reversed(range(len(signers) + 1))
+        )
+        again = next((page for page in ways if page == content), b"")
     except (Refusal, KeyError, ValueError) as error:
         audit.unchecked.append(f"{name} (it cannot be rendered here: {type(error).__name__})")
         return
