@@ -47,7 +47,7 @@ def _check(value: str, t: Language) -> str:
     found = _CHECK.match(value)
     if found is None or found[1] not in BUILT:
         return value
-    return " ".join(part for part in (found[1], *_about(found[2] or "", t), found[3] or "") if part)
+    return " ".join(part for part in (found[1], *_about(found[2] or "", t), (found[3] or "").strip()) if part)
 
 
 def _about(words: str, t: Language) -> list[str]:

@@ -95,7 +95,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands beneath it, in this order: words, facts, charts, tables, parts."""
+    """A heading and what stands beneath it, in this order: words, facts, charts, tables, notes, parts."""
 
     id: str
     heading: str
@@ -104,12 +104,15 @@ class Section:
     items: Sequence[str] = ()
     charts: Sequence[Chart] = ()
     tables: Sequence[Table] = ()
+    notes: Sequence[str] = ()
     parts: Sequence[Section] = ()
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing beneath the heading."""
-        return not (self.paragraphs or self.facts or self.items or self.charts or self.tables or self.parts)
+        return not (
+            self.paragraphs or self.facts or self.items or self.charts or self.tables or self.notes or self.parts
+        )
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,7 @@ def without_blank_tables(section: Section, t: Language) -> Section:
             tables.append(replace(table, rows=rows))
     return replace(
         section,
-        paragraphs=[*section.paragraphs, *([t("page.all_withheld", captions="; ".join(names))] if names else [])],
+        notes=[*section.notes, *([t("page.all_withheld", captions="; ".join(names))] if names else [])],
         charts=[chart for chart in section.charts if chart.table not in blank],
         tables=tables,
         parts=[without_blank_tables(part, t) for part in section.parts],

@@ -78,9 +78,9 @@ def rival_name(name: str, t: Language) -> str:
 def _lines(checks: Sequence[Check], t: Language) -> list[str]:
     """A line for each check that has numbers; the groups of those without, in one."""
     lines = [(check, _line(check, t)) for check in checks]
-    bare = [line for check, line in lines if check.group and line == t.group_of(check.group)]
-    told = [line for _, line in lines if line and line not in bare]
-    return [*told, *(["; ".join(bare)] if bare else [])]
+    bare = [check.group for check, line in lines if check.group and line == t.group_of(check.group)]
+    told = [line for check, line in lines if line and check.group not in bare]
+    return [*told, *([t.groups_of(bare)] if bare else [])]
 
 
 def _line(check: Check, t: Language) -> str:

@@ -129,6 +129,6 @@ def _is_hidden(reference: str, figures: Figures) -> bool:
 
 def _named(groups: Sequence[str], t: Language) -> str:
     """Groups in words, the first few by name."""
-    text = "; ".join(t.group_of(group) for group in groups[:_MOST_NAMED])
+    text = t.groups_of(groups[:_MOST_NAMED])
     rest = len(groups) - _MOST_NAMED
     return text + (t("page.more", n=t.count(rest)) if rest > 0 else "")

@@ -156,14 +156,14 @@ class Page:
         if self.figures is None:
             return Section("untested", t("untested.heading"), [t("untested.no_groups")])
         named = [
-            t.group_of(f"{row['attribute']}={row['group']}")
+            f"{row['attribute']}={row['group']}"
             for rows in self.figures.groups.values()
             for row in rows
             if not row["testable"]
         ]
         checks = sorted({check.id for check in self.verdict.checks if check.state in ("not_testable", "error")})
         unclear = sorted({check.id for check in self.verdict.checks if check.state == "inconclusive"})
-        paragraphs = [t("untested.intro", groups="; ".join(named)) if named else t("untested.none")]
+        paragraphs = [t("untested.intro", groups=t.groups_of(named)) if named else t("untested.none")]
         if checks:
             paragraphs.append(t("untested.checks", ids="; ".join(map(self._named, checks))))
         if unclear:

@@ -75,7 +75,7 @@ class Language:
             return self.of(self.features.get(group) or group)
         attributes, groups = attribute.split(" × "), group.split(" × ")
         if len(attributes) != len(groups):
-            return group
+            return self._plain(f"groups.any.{group}", group)
         return " × ".join(
             self._plain(f"groups.{of}.{name}", self._plain(f"groups.any.{name}", name))
             for of, name in zip(attributes, groups, strict=True)
@@ -99,6 +99,23 @@ class Language:
         if not sign:
             return self.attribute(reference)
         return self("page.group_of", attribute=self.attribute(attribute), group=self.group(attribute, group))
+
+    def groups_of(self, references: Iterable[str]) -> str:
+        """Several groups, each attribute named once.
+
+        >>> Language("en").groups_of(["sex=f", "language=sv", "sex=m", "sex × language"])
+        'sex: female, male; language: Swedish; sex × language'
+        """
+        by_attribute: dict[str, list[str]] = {}
+        for reference in references:
+            attribute, _, group = reference.partition("=")
+            by_attribute.setdefault(attribute, []).extend([self.group(attribute, group)] if group else [])
+        return "; ".join(
+            self("page.group_of", attribute=self.attribute(attribute), group=", ".join(groups))
+            if groups
+            else self.attribute(attribute)
+            for attribute, groups in by_attribute.items()
+        )
 
     def _plain(self, key: str, otherwise: str) -> str:
         return self(key) if self.has(key) else otherwise
