@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ethics.judged_table import table_of
+from ethics.public_tables import published_tables
 from ethics.report_document import SHAPE, TONE, Document
 from ethics.report_figures import Figures
 from ethics.report_page import Page, Signature
@@ -77,11 +78,16 @@ def render(verdict: Verdict, cells: pl.DataFrame | None, t: Language, signed_by:
 
 
 def figures_of(verdict: Verdict, cells: pl.DataFrame | None) -> Figures | None:
-    """The figures by group, small cells withheld over all tables of the report; None without groups."""
+    """The figures by group, small cells withheld over all tables of the report; None without groups.
+
+    The public page is taken to be out already: who reads both learns no more than each may tell.
+    """
     table = table_of(verdict, cells)
     if table is None:
         return None
-    return Figures(table, int(verdict.scope["min_persons_shown"]), record_counts(verdict.record))
+    scope = verdict.scope
+    public = published_tables(table, int(scope.get("min_persons_public", 10)))
+    return Figures(table, int(scope["min_persons_shown"]), record_counts(verdict.record), earlier=public)
 
 
 def _as_html(document: Document, t: Language) -> str:

@@ -7,7 +7,7 @@ from datetime import date
 
 from ethics.fairness import AT_K, EVERYONE, KNOWN, NOT_KNOWN
 from ethics.report_document import Cell, Column, Row, Section, Table, count_cell, number_cell, words
-from ethics.report_figures import Figures
+from ethics.report_figures import GROUPS, POWER, Figures
 from ethics.report_findings import checks_chapter, rival_name, trace_chapter
 from ethics.report_groups import GroupPages
 from ethics.report_records import RecordPages
@@ -139,7 +139,11 @@ class Chapters:
         assert figures is not None
         for row in figures.table.groups.iter_rows(named=True):
             attribute, group = row["attribute"], row["group"]
-            if "fair_pass_share" not in row or row["n"] < figures.least:
+            if "fair_pass_share" not in row:
+                continue
+            if figures.counts[GROUPS, attribute].is_hidden(POWER, group):
+                blank = Cell(t("page.withheld"), is_number=True, withheld=True)
+                rows.append(Row([words(t.group_of(f"{attribute}={group}"), group), *[blank] * 3], attribute, group))
                 continue
             gap = row["detectable_recall_gap"]
             shown = number_cell(gap, t, show=t.percent) if math.isfinite(gap) else Cell(t("page.none"), is_number=True)

@@ -170,6 +170,8 @@ def _row(check: Check, t: Language, together: str = "") -> Row:
     value = threshold = Cell("", is_number=True)
     if check.value is not None and not together:
         value = number_cell(check.value, t, check.low, check.high)
+    elif check.facts.get("withheld") and not together:
+        value = Cell(t("page.withheld"), is_number=True, withheld=True)
     if check.threshold is not None and not together:
         threshold = Cell(t.exact(check.threshold), decimal(check.threshold), is_number=True)
     word = t(f"states.{check.state}")

@@ -115,6 +115,8 @@ class RecordPages:
         t, kind, value = self.t, column.get("kind", "text"), row.get(key)
         if kind in NUMBERS:
             return self._number(name, key, column, row, position)
+        if value == WITHHELD:
+            return Cell(t("page.withheld"), withheld=True)
         if value is None or value == "":
             return words(t("page.missing"), "")
         known = f"records.{name}.columns.{key}.values.{value}"

@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ethics.published_figures import Counts, Figure, Key, counts_of, figures_of, is_silent, is_total, place_of
+from ethics.published_figures import (
+    Counts,
+    Figure,
+    Key,
+    counts_of,
+    figures_of,
+    is_silent,
+    is_total,
+    place_of,
+    told_of_everyone,
+)
 from ethics.report_tables import CountTable
 
 if TYPE_CHECKING:
@@ -35,7 +45,9 @@ class Recovered(NamedTuple):
     high: int
 
 
-def attack(tables: Sequence[CountTable], least: int, *, earlier: Sequence[CountTable] = ()) -> list[Recovered]:
+def attack(
+    tables: Sequence[CountTable], least: int, *, earlier: Sequence[CountTable] = (), most: int | None = None
+) -> list[Recovered]:
     """The withheld and the small counts that the tables give away.
 
     Parameters
@@ -47,6 +59,8 @@ def attack(tables: Sequence[CountTable], least: int, *, earlier: Sequence[CountT
         among them, are attacked wherever they stand; others when they are withheld.
     earlier : sequence of CountTable
         Tables about the same people that are already out (another page, an earlier edition).
+    most : int, optional
+        As :meth:`Program.narrow`; without it every count is bounded.
 
     >>> table = CountTable("groups", "g", ("a", "b"), {"n": (3, 90)}, totals={"n": 93}, shown=("n",))
     >>> attack([table.hiding(frozenset({("n", "a")}))], least=5)
@@ -56,23 +70,43 @@ def attack(tables: Sequence[CountTable], least: int, *, earlier: Sequence[CountT
     """
     printed = [table for table in (*earlier, *tables) if not is_silent(table)]
     counts = counts_of(printed)
-    return attack_figures(counts, figures_of(printed, counts), targets_of(printed, counts, least), least)
+    targets = targets_of(printed, counts, least, earlier=earlier)
+    return attack_figures(counts, figures_of(printed, counts), targets, least, most=most)
 
 
-def targets_of(tables: Sequence[CountTable], counts: Counts, least: int) -> set[Key]:
+def targets_of(
+    tables: Sequence[CountTable], counts: Counts, least: int, *, earlier: Sequence[CountTable] = ()
+) -> set[Key]:
     """What must not be known: counts of a group below ``least``, and every printed count that is withheld.
 
-    A column that counts nobody at all is no secret of any group.
+    Left out is what everyone's figures alone already narrow below ``least`` (where two people in all were missed, no
+    group missed more): no cell that is withheld could widen it. Such counts are withheld where they are small. A large
+    count that an ``earlier`` table tells is no secret of a later one.
     """
+    withheld = {place_of(table, group, name) for table in tables for name, group in table.hidden if name in table.shown}
+    wanted = small_counts(counts, least) | (withheld - told_exactly(earlier, counts))
+    program = Program(counts, told_of_everyone(tables, counts.people))
+    widths = program.high - program.low
+    return {key for key in wanted & counts.people.keys() if widths[program.place[key]] >= least}
+
+
+def told_exactly(tables: Sequence[CountTable], counts: Counts) -> set[Key]:
+    """The counts that tables print, or that a rate in them tells."""
+    figures = figures_of([table for table in tables if not is_silent(table)], counts)
+    return {figure.terms[0][0] for figure in figures if len(figure.terms) == 1 and figure.low == figure.high}
+
+
+def small_counts(counts: Counts, least: int) -> set[Key]:
+    """Counts of groups below ``least``. A column that counts nobody at all is no secret of any group."""
     empty = {key[2] for key, people in counts.people.items() if is_total(key) and people == 0}
-    small = {
+    return {
         key for key, people in counts.people.items() if people < least and not is_total(key) and key[2] not in empty
     }
-    withheld = {place_of(table, group, name) for table in tables for name, group in table.hidden if name in table.shown}
-    return small | {key for key in withheld & counts.people.keys() if key[2] not in empty}
 
 
-def attack_figures(counts: Counts, figures: Iterable[Figure], targets: Collection[Key], least: int) -> list[Recovered]:
+def attack_figures(
+    counts: Counts, figures: Iterable[Figure], targets: Collection[Key], least: int, *, most: int | None = None
+) -> list[Recovered]:
     """As :func:`attack`, from any figures: say, those read off a finished page."""
     program = Program(counts, figures)
     found = []
@@ -81,7 +115,7 @@ def attack_figures(counts: Counts, figures: Iterable[Figure], targets: Collectio
         if high - low < least:
             found.append(Recovered(*key, low, high))
     open_keys = set(targets) - {(one.attribute, one.group, one.column) for one in found}
-    found += [Recovered(*key, low, high) for key, (low, high) in program.narrow(open_keys, least).items()]
+    found += [Recovered(*key, low, high) for key, (low, high) in program.narrow(open_keys, least, most=most).items()]
     return sorted(found)
 
 
@@ -143,8 +177,12 @@ class Program:
                 return
             self.low, self.high = low, high
 
-    def narrow(self, keys: Collection[Key], least: int) -> dict[Key, tuple[int, int]]:
-        """Those of the keys that the whole system narrows below ``least``, with their bounds."""
+    def narrow(self, keys: Collection[Key], least: int, *, most: int | None = None) -> dict[Key, tuple[int, int]]:
+        """Those of the keys that the whole system narrows below ``least``, with their bounds.
+
+        With ``most``, at most so many keys are bounded one by one; if more are left, they come back with their bounds
+        from single constraints: not shown to be narrow, and not shown to be safe either.
+        """
         from scipy.sparse import coo_array
         from scipy.sparse.csgraph import connected_components
 
@@ -160,7 +198,7 @@ class Program:
             by_part.setdefault(int(part[self.place[key]]), []).append(self.place[key])
         for number, targets in by_part.items():
             component = _Component(self, np.flatnonzero((part[:n] == number) & free), part[n:] == number)
-            found |= {self.keys[place]: bounds for place, bounds in component.narrowed(targets, least).items()}
+            found |= {self.keys[place]: bounds for place, bounds in component.narrowed(targets, least, most).items()}
         return found
 
 
@@ -197,7 +235,7 @@ class _Component:
                 "b_ub": np.concatenate([-low[above], high[below]]),
             }
 
-    def narrowed(self, targets: Sequence[int], least: int) -> dict[int, tuple[int, int]]:
+    def narrowed(self, targets: Sequence[int], least: int, most: int | None = None) -> dict[int, tuple[int, int]]:
         """Targets whose feasible values lie fewer than ``least`` apart.
 
         Each solution is a world that the page allows, and worlds that differ in a count by ``least`` clear it; so a
@@ -222,6 +260,8 @@ class _Component:
             )
             self._see(wish, seen_low, seen_high)
         found = {}
+        if most is not None and len(unclear := still()) > most:
+            return {int(self.places[one]): (int(self.bounds[one, 0]), int(self.bounds[one, 1])) for one in unclear}
         while len(unclear := still()):
             one = int(unclear[0])
             wish = np.zeros(len(self.places))
