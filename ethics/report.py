@@ -6,7 +6,7 @@ report can show nothing that the signed files do not hold, and the same files gi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,6 +50,15 @@ def render_report(
         Another language.
     """
     return render(verdict, cells, Language(language), signed_by)
+
+
+def render_as_signed(
+    verdict: Verdict, cells: pl.DataFrame | None, language: str, signed_by: Sequence[Signature]
+) -> Iterator[str]:
+    """The page as it was with every signature, without the last, and so on to none: for whoever compares bytes."""
+    figures, t = figures_of(verdict, cells), Language(language)
+    for n in reversed(range(len(signed_by) + 1)):
+        yield _as_html(Page(verdict, figures, t, signed_by[:n]).document(), t)
 
 
 def render_all(verdict: Verdict, cells: pl.DataFrame | None, signed_by: Sequence[Signature] = ()) -> dict[str, str]:

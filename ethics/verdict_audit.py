@@ -256,18 +256,15 @@ def _audit_report(
 
     It may have been written before the last of the signatures, or all of them, were there.
     """
-    from ethics.report import render_report
+    from ethics.report import render_as_signed
     from ethics.report_page import Signature
 
     found = _LANGUAGE.search(content[:2000])
     language = found.group(1).decode() if found else "en"
     signers = [Signature(signed.key.role, signed.key.name) for signed in signed_by]
     try:
-        ways = (
-            render_report(verdict, cells, language=language, signed_by=signers[:n]).encode("utf-8")
-            for n in reversed(range(len(signers) + 1))
-        )
-        again = next((page for page in ways if page == content), b"")
+        pages = (page.encode("utf-8") for page in render_as_signed(verdict, cells, language, signers))
+        again = next((page for page in pages if page == content), b"")
     except (Refusal, KeyError, ValueError) as error:
         audit.unchecked.append(f"{name} (it cannot be rendered here: {type(error).__name__})")
         return
