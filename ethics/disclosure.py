@@ -34,7 +34,7 @@ from ethics.published_figures import (
     place_of,
 )
 from ethics.report_tables import CountTable
-from ethics.suppression_attack import Program, attack, small_counts, targets_of, told_exactly
+from ethics.suppression_attack import Program, Settled, attack, targets_of
 
 MOST_GROUPS = 400  # a larger table is not printed at all: most of its groups are too small, and nobody reads it
 MOST_UNCLEAR = 12
@@ -124,7 +124,7 @@ class _Suppression:
     """The figures withheld so far, and what they leave open."""
 
     def __init__(self, tables: Sequence[CountTable], least: int, earlier: Sequence[CountTable]) -> None:
-        self.least, self.earlier = least, earlier
+        self.least = least
         self.given = [silenced(table) if len(table.groups) > MOST_GROUPS else table for table in tables]
         tables = [table for table in self.given if not is_silent(table)]
         self.hidden = [set(table.hidden) for table in self.given]
@@ -133,8 +133,10 @@ class _Suppression:
         for each in self.counts.sums:
             for key in (each.whole, *each.parts):
                 self.of.setdefault(key, []).append(each)
-        self.small = small_counts(self.counts, least)
-        self.known = told_exactly(earlier, self.counts)
+        self.settled = Settled(self.counts, least, earlier)
+        self.small, self.known = self.settled.small, self.settled.known
+        self.out = [table for table in earlier if not is_silent(table)]
+        self.told = figures_of(self.out, self.counts)
         self.is_later = any(CROSSED in table.attribute or table.name in BY_POSITION for table in tables)
         self.hopeless: set[Key] = set()
         self._index()
@@ -216,9 +218,10 @@ class _Suppression:
 
         Of a finer table only single sums are asked: the whole system is solved once, for all of them together.
         """
-        tables = [table for table in (*self.earlier, *self.tables()) if not is_silent(table)]
-        targets = targets_of(tables, self.counts, self.least, earlier=self.earlier) - self.hopeless
-        self.program = program = Program(self.counts, figures_of(tables, self.counts))
+        own = [table for table in self.tables() if not is_silent(table)]
+        tables = [*self.out, *own]
+        targets = targets_of(tables, self.counts, self.least, settled=self.settled) - self.hopeless
+        self.program = program = Program(self.counts, [*self.told, *figures_of(own, self.counts)], self.settled.sums)
         plain = {key: program.bounds(key) for key in sorted(targets)}
         found = {key: (low, high) for key, (low, high) in plain.items() if high - low < self.least}
         if found or self.is_later:

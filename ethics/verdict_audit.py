@@ -136,7 +136,7 @@ def audit_verdict(
     audit.found("statements: signers known and not revoked", statement_faults(audit.verdict.attestations, trust))
     _audit_foundations(audit, audit.verdict, trust, policy, attestations or {})
     _audit_demands(audit, audit.verdict)
-    _audit_cells(audit, audit.verdict, cells, reports or {})
+    _audit_cells(audit, audit.verdict, cells, reports or {}, signed_by)
     _audit_chain(audit, audit.verdict, envelope, neighbours or {}, trust)
     _name_the_rest(audit, audit.verdict)
     return audit
@@ -293,7 +293,9 @@ def _audit_demands(audit: Audit, verdict: Verdict) -> None:
     audit.found("demands: no check is left out, and no threshold is loosened, beyond what is told", faults)
 
 
-def _audit_cells(audit: Audit, verdict: Verdict, cells: bytes | None, reports: Mapping[str, bytes]) -> None:
+def _audit_cells(
+    audit: Audit, verdict: Verdict, cells: bytes | None, reports: Mapping[str, bytes], signed_by: Sequence[SignedBy]
+) -> None:
     judged = verdict.subject.get("cells")
     if judged is None:
         audit.notes.append("It was judged without any group, so there are no cells.")
@@ -316,7 +318,7 @@ def _audit_cells(audit: Audit, verdict: Verdict, cells: bytes | None, reports: M
     else:
         audit.unchecked.append("statistics: no statistic was computed again, for no check here follows from the cells")
     for name, content in reports.items():
-        _audit_report(audit, verdict, frame, name, content)
+        _audit_report(audit, verdict, frame, name, content, signed_by)
 
 
 def _recomputed_faults(verdict: Verdict, cells: Any) -> list[Fault]:
@@ -352,13 +354,22 @@ def _what_other_cells_give(verdict: Verdict, content: bytes) -> str:
     return f"Other numbers than those signed follow from the cells given: {', '.join(places[:_MOST_NAMED])}{more}."
 
 
-def _audit_report(audit: Audit, verdict: Verdict, cells: Any, name: str, content: bytes) -> None:
-    """The report must be the bytes that verdict and cells give, where this is the code that wrote it."""
-    from ethics.report import render_report
+def _audit_report(
+    audit: Audit, verdict: Verdict, cells: Any, name: str, content: bytes, signed_by: Sequence[SignedBy]
+) -> None:
+    """The report must be the bytes that verdict and cells give, where this is the code that wrote it.
 
-    language = _LANGUAGE.search(content[:2000])
+    It may have been written before the last of the signatures, or all of them, were there.
+    """
+    from ethics.report import render_as_signed
+    from ethics.report_page import Signature
+
+    found = _LANGUAGE.search(content[:2000])
+    language = found.group(1).decode() if found else "en"
+    signers = [Signature(signed.key.role, signed.key.name) for signed in signed_by]
     try:
-        again = render_report(verdict, cells, language=language.group(1).decode() if language else "en").encode("utf-8")
+        pages = (page.encode("utf-8") for page in render_as_signed(verdict, cells, language, signers))
+        again = next((page for page in pages if page == content), b"")
     except (Refusal, KeyError, ValueError) as error:
         audit.unchecked.append(f"{name} (it cannot be rendered here: {type(error).__name__})")
         return

@@ -19,11 +19,16 @@ REGISTER = "register"
 if TYPE_CHECKING:
     import polars as pl
 
+    from ethics.report_page import Signature
     from ethics.verdict import Verdict
 
 
 def write_everything(
-    verdict: Verdict, cells: pl.DataFrame | None, folder: Path, languages: Sequence[str] | None = None
+    verdict: Verdict,
+    cells: pl.DataFrame | None,
+    folder: Path,
+    languages: Sequence[str] | None = None,
+    signed_by: Sequence[Signature] = (),
 ) -> list[Path]:
     """Write all that is made from a verdict alone: pages with their JSON and CSV twins, public summaries, register.
 
@@ -36,6 +41,8 @@ def write_everything(
     ----------
     languages : sequence of str, optional
         Pages in these languages as ``report.<language>.html``; all of them without it.
+    signed_by : sequence of Signature
+        Who has signed the verdict so far (:func:`signatures_of`).
 
     Returns
     -------
@@ -48,7 +55,7 @@ def write_everything(
     from ethics.report_text import LANGUAGES
 
     wanted = {f"{page}.{language}.html" for page in ("report", "public") for language in languages or LANGUAGES}
-    made = render_all(verdict, cells)
+    made = render_all(verdict, cells, signed_by)
     if not judges_scores_alone({"scope": verdict.scope}):
         made |= render_public_summaries(verdict, cells)
     kept = {name: text for name, text in made.items() if name in wanted or not name.endswith(".html")}
@@ -60,14 +67,29 @@ def write_everything(
     )
 
 
-def write_beside_verdict(verdict: Verdict, cells: pl.DataFrame | None, folder: Path, language: str) -> None:
+def signatures_of(home: Home, envelope: bytes, where: str) -> list[Signature]:
+    """Who has signed a verdict's envelope, by keys that are trusted now, in the order of signing."""
+    from ethics.report_page import Signature
+    from ethics.signing import check_signatures, open_envelope
+
+    signed_by, _ = check_signatures(open_envelope(envelope, where), home.key_ring.trust(), datetime.now(UTC), where)
+    return [Signature(signed.key.role, signed.key.name) for signed in signed_by]
+
+
+def write_beside_verdict(
+    verdict: Verdict,
+    cells: pl.DataFrame | None,
+    folder: Path,
+    language: str,
+    signed_by: Sequence[Signature] = (),
+) -> None:
     """What ``judge`` leaves beside a verdict: a page, ``report.html``, its JSON and CSV twins, the public summaries."""
     from ethics.public_summary import render_public_summaries
     from ethics.report import render_all
 
     for name, text in render_public_summaries(verdict, cells).items():
         write_whole(folder / name, text.encode())
-    for name, text in render_all(verdict, cells).items():
+    for name, text in render_all(verdict, cells, signed_by).items():
         if name == f"report.{language}.html":
             write_whole(folder / REPORT, text.encode())
         elif not name.endswith(".html"):
@@ -107,7 +129,8 @@ def report_verdict(
             raise NotTrusted(Fault("cells", wrong, "Take the file of cells that was judged"))
         cells = cells_from_bytes(content)
     folder.mkdir(parents=True, exist_ok=True)
-    files = write_everything(verdict, cells, folder, languages)
+    signed_by = signatures_of(home, bytes_of(verdict_path), str(verdict_path))
+    files = write_everything(verdict, cells, folder, languages, signed_by)
     return {
         "verdict_id": verdict.verdict_id,
         "files": [str(path) for path in files],
