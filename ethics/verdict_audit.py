@@ -168,7 +168,7 @@ def audit_unsigned_scores(
     audit.checked.append("self-consistency: state and id follow from the checks and the content")
     _audit_dates(audit, audit.verdict, now, None, unsigned=True)
     _audit_demands(audit, audit.verdict)
-    _audit_cells(audit, audit.verdict, cells, reports or {})
+    _audit_cells(audit, audit.verdict, cells, reports or {}, ())
     _name_the_rest(audit, audit.verdict)
     audit.unchecked.insert(0, "who judged, and when: nobody has signed it, and it belongs to no home and no chain")
     audit.unchecked.insert(1, "whether the cells were counted from those scores and groups")

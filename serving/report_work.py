@@ -117,7 +117,7 @@ def report_verdict(
     from ethics.cells import cells_from_bytes
     from ethics.digests import sha256
 
-    verdict = _verdict_to_tell(home, verdict_path)
+    verdict, signed_by = _verdict_to_tell(home, verdict_path)
     folder = out or verdict_path.parent
     if folder.exists() and not folder.is_dir():
         raise BadInput(Fault(str(folder), "is not a folder", "Give the path of a folder"))
@@ -129,7 +129,6 @@ def report_verdict(
             raise NotTrusted(Fault("cells", wrong, "Take the file of cells that was judged"))
         cells = cells_from_bytes(content)
     folder.mkdir(parents=True, exist_ok=True)
-    signed_by = signatures_of(home, bytes_of(verdict_path), str(verdict_path))
     files = write_everything(verdict, cells, folder, languages, signed_by)
     return {
         "verdict_id": verdict.verdict_id,
@@ -139,12 +138,14 @@ def report_verdict(
     }
 
 
-def _verdict_to_tell(home: Callable[[], Home], path: Path) -> Verdict:
+def _verdict_to_tell(home: Callable[[], Home], path: Path) -> tuple[Verdict, Sequence[Signature]]:
+    """A verdict and who has signed it: nobody, where it is about scores alone."""
     from ethics.score_verdict import holds_unsigned_scores, read_unsigned_scores
 
     if path.is_file() and holds_unsigned_scores(written := bytes_of(path)):
-        return read_unsigned_scores(written, str(path))
-    return read_verdict(home(), path, datetime.now(UTC))
+        return read_unsigned_scores(written, str(path)), ()
+    verdict = read_verdict(home(), path, datetime.now(UTC))
+    return verdict, signatures_of(home(), bytes_of(path), str(path))
 
 
 def _unanswered(verdict: Verdict) -> list[dict[str, str]]:

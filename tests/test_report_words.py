@@ -11,7 +11,8 @@ from test_report import Page, verdict_of
 
 from ethics import judge, measure, render_report
 from ethics.digests import decimal
-from ethics.policy import FLOOR, GateThresholds
+from ethics.policy import GateThresholds
+from ethics.policy_floor import FLOOR
 from ethics.report import figures_of
 from ethics.report_changes import changed_in_words
 from ethics.report_document import Cell, Column, Row, Section, Table, without_blank_tables, words
