@@ -18,8 +18,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from ethics.case import holder
 from ethics.digests import canonical_json, sha256
+from ethics.envelopes import SignedBy, check_signatures, open_envelope, retired_faults, sign_payload
 from ethics.refusals import BadInput, Fault, NotTrusted, faults_of
-from ethics.signing import SignedBy, check_signatures, open_envelope, retired_faults, sign_payload
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer

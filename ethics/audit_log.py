@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, Text, insert, select
+from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, Text, insert, inspect, select
 from sqlalchemy.exc import IntegrityError
 
 from ethics.digests import canonical_json, sha256
@@ -62,6 +62,14 @@ class AuditLog:
         self._writer = writer
         self._head_path = head_path
         make_tables(engine, _METADATA)
+
+    @staticmethod
+    def is_begun(engine: Engine) -> bool:
+        """Whether the database holds an act of any writer; unlike opening the log, asking makes no table."""
+        if not inspect(engine).has_table(_LOG.name):
+            return False
+        with engine.connect() as connection:
+            return connection.execute(select(_LOG.c.number).limit(1)).first() is not None
 
     def append(self, action: str, actor: str, **facts: str | int) -> int:
         """Write one act; returns its number (1, 2, …) in this writer's chain."""

@@ -66,6 +66,8 @@ class Evidence:
         What :meth:`ethics.GroupRegister.measure` takes; never stored in a verdict.
     duel : sequence of {rival, ours, theirs, difference, low, high}
         Found needs at k*, paired, against "chance" and, where the need has one, "unit_rule".
+    rivals_due : sequence of str
+        Whom the need and the data make it meet, known otherwise than from the duels: one that is missing is an error.
     auc : {value, low, high}
     single_columns : sequence of {column, auc}
     additivity_max_error : float
@@ -116,7 +118,7 @@ class Evidence:
         The group that each column tells best, and the column's share of the trees' gain (C604).
     missingness : sequence of {feature, kind, group, value, low, high}
         By how much larger a share of the group's cells are "missing" or "old"; the largest gaps of each group (C412).
-    observability : {groups: [{group, value, low, high}], untested: [group], labels, from_contacts}
+    observability : {groups: [{group, value, low, high}], untested: [group], labels, from_contacts, declared}
         Labels known in the group ÷ among everybody; how many labels are 1, and {value, low, high}, the share of them
         that earlier contacts produced, null where the need does not say (C406).
     label_choice : {kind, k, compared, lists, shifts, concentration}
@@ -155,6 +157,7 @@ class Evidence:
     units: Sequence[str] = ()
     invented: bool = False
     # P1–P2
+    rivals_due: Sequence[str] | None = None
     label_choice: Mapping[str, Any] | None = None
     register: Mapping[str, Any] | None = None
     # P3
@@ -224,6 +227,8 @@ class ListEvidence:
     visible_to : mapping of feature to readers
         Who may read reasons from it; nobody named means everybody who works the list. Features not judged are absent.
     service : str
+    places : sequence of {unit, eligible, due, listed}
+        Per unit of the service: people the need covers there who may be listed, the places due to them, and the list's.
     week, ties : from :func:`ethics.list_composition.week_columns`, added up by :meth:`GroupRegister.sums`
     audited : polars.DataFrame
         From :func:`ethics.list_composition.audited_composition`, of the verdict's own cells.
@@ -267,6 +272,7 @@ class ListEvidence:
     service: str = ""
     week: pl.DataFrame | None = field(default=None, repr=False)
     ties: Mapping[str, tuple[int, int]] | None = None
+    places: Sequence[Mapping[str, Any]] | None = None
     audited: pl.DataFrame | None = field(default=None, repr=False)
     design_effect: float = 1.0
     reference: Mapping[str, Any] | None = None

@@ -196,6 +196,16 @@ def count_block(rows: Rows, attribute: str, coded: Coded, *, with_ranks: bool) -
     )
 
 
+def columns_of_cells(indicators: Sequence[str]) -> tuple[str, ...]:
+    """The columns of :func:`count_cells`, in their order.
+
+    >>> columns_of_cells(["care"])[4:6]
+    ('indicator:care', 'n')
+    """
+    named = (INDICATOR + name for name in indicators)
+    return ("attribute", "group", "bin", "label", *named, "n", "sum_probability", "sum_rank", "sum_discount")
+
+
 def _counted(code: Ints, n_codes: int, probability: Floats | None) -> tuple[Ints, Ints, Floats | None]:
     """The codes that occur, in order, how often, and the sum of probabilities; counted without a sort if few."""
     if n_codes <= _MAX_CODES:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ethics.policy import FLOOR, GateThresholds, Policy
+from ethics.policy import GateThresholds, Policy
+from ethics.policy_floor import FLOOR
 from ethics.refusal_ids import CHECK_MISSING, CONTRADICTION
 from ethics.refusals import Fault
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Mapping
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,15 @@ def code_digest(root: Path | None = None) -> str:
 def environment() -> dict[str, str]:
     """Name → version of everything whose change could change a score."""
     return {"python": ".".join(map(str, sys.version_info[:3])), **{name: version(name) for name in TOUCH_THE_SCORE}}
+
+
+def installed() -> dict[str, str]:
+    """:func:`environment` of a machine that need not have every package, such as an auditor's."""
+    found = {"python": ".".join(map(str, sys.version_info[:3]))}
+    for name in TOUCH_THE_SCORE:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def environment_digest() -> str:

@@ -34,9 +34,12 @@ from ethics.published_figures import (
     place_of,
 )
 from ethics.report_tables import CountTable
-from ethics.suppression_attack import Program, attack, targets_of
+from ethics.suppression_attack import Program, Settled, attack, targets_of
 
 MOST_GROUPS = 400  # a larger table is not printed at all: most of its groups are too small, and nobody reads it
+MOST_UNCLEAR = 12
+"""Counts for which the whole system is solved one by one. A finer table that gives something away, or of which that
+could not be excluded so, is not printed at all."""
 _FAMILIES = (("need", "found_k_audit", "missed_k_audit", "missed_k"), ("found_k", "missed_k"))
 """Columns that go together where one of a neighbour must go: with a ratio that stays, each would tell the others."""
 _TESTED = 1e6  # what withholding a ratio that is decided by costs, beside the people it hides
@@ -77,26 +80,38 @@ def suppress(tables: Sequence[CountTable], *, least: int, earlier: Sequence[Coun
 
 
 def _stages(tables: Sequence[CountTable]) -> list[list[int]]:
-    """Tables in the order in which they are let out: groups first, then each crossing, then the finer tables.
+    """Tables in the order in which they are let out: groups first, then crossings, then the finer tables.
 
     What comes later may cost nothing that is out already; a crossing is never bought with a group of one attribute.
     """
-    order: dict[tuple[int, int, int], list[int]] = {}
+    order: dict[tuple[int, bool], list[int]] = {}
     for number, table in enumerate(tables):
-        crossed = table.attribute.count(CROSSED)
+        crossed = CROSSED in table.attribute
         finer = list(BY_POSITION).index(table.name) + 1 if table.name in BY_POSITION else 0
-        order.setdefault((finer, crossed, number if crossed else 0), []).append(number)
+        order.setdefault((finer, crossed), []).append(number)
     return [order[key] for key in sorted(order)]
 
 
 def _without_what_gives_away(tables: list[CountTable], least: int, earlier: Sequence[CountTable]) -> list[CountTable]:
-    """The tables once more, all together: the last of them is silenced for as long as anything is given away."""
-    for numbers in reversed(_stages(tables)[1:]):
-        if not attack(tables, least, earlier=earlier):
+    """The tables once more, all together: finer ones are silenced for as long as anything is given away.
+
+    Those go that speak of an attribute of which something is given away, the finest first.
+    """
+    stages = list(reversed(_stages(tables)[1:]))
+    while found := attack(tables, least, earlier=earlier, most=MOST_UNCLEAR):
+        about = {name for one in found for name in one.attribute.split(CROSSED)}
+        left = [[number for number in numbers if not is_silent(tables[number])] for numbers in stages]
+        near = [[number for number in numbers if about & _attributes(tables[number])] for numbers in left]
+        chosen = next((numbers for numbers in (*near, *left) if numbers), None)
+        if chosen is None:
             break
-        for number in numbers:
+        for number in chosen:
             tables[number] = silenced(tables[number])
     return tables
+
+
+def _attributes(table: CountTable) -> set[str]:
+    return set(table.attribute.partition(" / ")[0].split(CROSSED))
 
 
 def silenced(table: CountTable) -> CountTable:
@@ -109,7 +124,7 @@ class _Suppression:
     """The figures withheld so far, and what they leave open."""
 
     def __init__(self, tables: Sequence[CountTable], least: int, earlier: Sequence[CountTable]) -> None:
-        self.least, self.earlier = least, earlier
+        self.least = least
         self.given = [silenced(table) if len(table.groups) > MOST_GROUPS else table for table in tables]
         tables = [table for table in self.given if not is_silent(table)]
         self.hidden = [set(table.hidden) for table in self.given]
@@ -118,7 +133,10 @@ class _Suppression:
         for each in self.counts.sums:
             for key in (each.whole, *each.parts):
                 self.of.setdefault(key, []).append(each)
-        self.small = targets_of(tables, self.counts, least)
+        self.settled = Settled(self.counts, least, earlier)
+        self.small, self.known = self.settled.small, self.settled.known
+        self.out = [table for table in earlier if not is_silent(table)]
+        self.told = figures_of(self.out, self.counts)
         self.is_later = any(CROSSED in table.attribute or table.name in BY_POSITION for table in tables)
         self.hopeless: set[Key] = set()
         self._index()
@@ -192,20 +210,23 @@ class _Suppression:
             for key in narrow:
                 if not self._widen_from_afar(key):
                     self.hopeless.add(key)
-                    if self.is_later:
-                        for number, table in enumerate(self.given):
-                            self.hidden[number] |= silenced(table).hidden
                 elif not self.is_later:
                     break  # what widens one count often widens the others
 
     def _narrow(self) -> dict[Key, tuple[int, int]]:
-        """The counts that the figures give away now: by single sums where there are any, else by the whole system."""
-        tables = [table for table in (*self.earlier, *self.tables()) if not is_silent(table)]
-        targets = targets_of(tables, self.counts, self.least) - self.hopeless
-        self.program = program = Program(self.counts, figures_of(tables, self.counts))
+        """The counts that the figures give away now: by single sums where there are any, else by the whole system.
+
+        Of a finer table only single sums are asked: the whole system is solved once, for all of them together.
+        """
+        own = [table for table in self.tables() if not is_silent(table)]
+        tables = [*self.out, *own]
+        targets = targets_of(tables, self.counts, self.least, settled=self.settled) - self.hopeless
+        self.program = program = Program(self.counts, [*self.told, *figures_of(own, self.counts)], self.settled.sums)
         plain = {key: program.bounds(key) for key in sorted(targets)}
         found = {key: (low, high) for key, (low, high) in plain.items() if high - low < self.least}
-        return found or program.narrow(targets, self.least)
+        if found or self.is_later:
+            return found
+        return program.narrow(targets, self.least)
 
     def _widen_by_neighbour(self, key: Key, touched: set[tuple[str, str]]) -> bool:
         """Withhold the count's own figures, or the cheapest of another group in a sum that alone gives it away."""
@@ -236,7 +257,11 @@ class _Suppression:
         return False
 
     def _withhold_cheapest(self, keys: Iterable[Key]) -> Key | None:
-        printed = [key for key in keys if self._is_printed(key) or self._open(self.loose.get(key, ()))]
+        printed = [
+            key
+            for key in keys
+            if key not in self.known and (self._is_printed(key) or self._open(self.loose.get(key, ())))
+        ]
         chosen = min(printed, key=lambda one: (self._cost(one), one), default=None)
         if chosen is not None:
             family = next((names for names in _FAMILIES if chosen[2] in names), (chosen[2],))

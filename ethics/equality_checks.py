@@ -11,13 +11,17 @@ from ethics.group_checks import measured
 
 
 @check(
-    "C406", "BA", "pass", "needs_attestation", "inconclusive", "contacts", "contacts_unclear", "rule", "not_testable"
+    "C406",
+    "BA",
+    *("pass", "needs_attestation", "inconclusive", "contacts", "contacts_unclear", "undeclared", "rule"),
+    "not_testable",
 )
 def labels_are_seen_alike(evidence: Evidence, context: Context) -> Iterable[Finding]:
     """Labels are known as often in every group as among everybody, and at most half of them come from earlier contacts.
 
     Where a need does not say which codes only an earlier contact produces (``[label] contact_codes``), the second
-    question is not answered, and the finding says so.
+    question cannot be tested. That is no pass: who knows the registers must say that the label can stand for need
+    (AT-05, as for too few indicators in C404). It is no error either, which no word could lift.
     """
     if evidence.observability is None:
         raise Unanswerable("whose labels are known was not gathered")
@@ -26,7 +30,10 @@ def labels_are_seen_alike(evidence: Evidence, context: Context) -> Iterable[Find
         yield RULE
         return
     contacts = table["from_contacts"]
-    declared = {"declared": "yes" if contacts is not None else "no"}
+    contacts_are_declared = bool(table.get("declared", contacts is not None))
+    if contacts is None and contacts_are_declared:
+        raise Unanswerable("no label is 1, so none can come from a contact")
+    declared = {"declared": "yes" if contacts_are_declared else "no"}
     most = limits.max_labels_from_contacts
     for row in table["groups"]:
         least = limits.min_observability
@@ -41,7 +48,7 @@ def labels_are_seen_alike(evidence: Evidence, context: Context) -> Iterable[Find
         yield {"state": "warn", "statistic": "label_observability", "facts": few}
     made: Finding = {"statistic": "labels_from_contacts", "threshold": most}
     if contacts is None:
-        yield made | {"state": "pass", "facts": declared}
+        yield made | _open("not_testable") | {"facts": declared | {"case": "undeclared"}}
         return
     state = "needs_attestation" if contacts["low"] > most else "pass" if contacts["high"] <= most else "inconclusive"
     case = {"needs_attestation": "contacts", "inconclusive": "contacts_unclear"}.get(state)

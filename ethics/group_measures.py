@@ -290,9 +290,9 @@ class GroupMeasures:
                     gap = found.sum(axis=1, keepdims=True) / all_need.sum(axis=1, keepdims=True) - found / all_need
                 gaps.append(need * gap)
             by_rate = need * (everyone - implied)
-            rows += self._row(cut, "expected_recall", implied[0], implied[1:])
-            rows += self._row(cut, "missed_by_base_rate", by_rate[0], by_rate[1:])
-            rows += self._row(cut, "missed_by_model", gaps[0][0] - by_rate[0], gaps[1] - by_rate[1:])
+            rows += self._row(cut, "expected_recall", implied[0], implied[1:], holds_value=True)
+            rows += self._row(cut, "missed_by_base_rate", by_rate[0], by_rate[1:], holds_value=True)
+            rows += self._row(cut, "missed_by_model", gaps[0][0] - by_rate[0], gaps[1] - by_rate[1:], holds_value=True)
             if with_everyone:
                 low, high = _bounds(everyone[1:])
                 numbers = (float(everyone[0, 0]), float(low[0]), float(high[0]), np.nan)
@@ -351,8 +351,11 @@ class GroupMeasures:
         *,
         below: float | None = None,
         above: float | None = None,
+        holds_value: bool = False,
     ) -> list[tuple[Any, ...]]:
         low, high = _bounds(drawn)
+        if holds_value:  # at the edge of what can be, every draw lies on one side of the estimate; bounds only widen
+            low, high = np.fmin(low, value), np.fmax(high, value)
         harm = np.full(value.shape, np.nan)
         if below is not None:
             harm = (drawn < below).mean(axis=0)

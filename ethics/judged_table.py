@@ -21,8 +21,14 @@ _MOST = 2
 """Tables kept: pages of one verdict are rendered one after the other, and a table of a city takes seconds."""
 
 
-def table_of(verdict: Verdict, cells: pl.DataFrame | None) -> FairnessTable | None:
+def table_of(verdict: Verdict, cells: pl.DataFrame | None, cells_digest: str | None = None) -> FairnessTable | None:
     """The fairness table of a verdict, from cells that must be its own; None where it was judged without any group.
+
+    Parameters
+    ----------
+    cells_digest : str, optional
+        SHA-256 of the file the cells were read from. Without it they are written again to be hashed, which only the
+        version of polars that wrote them does to the byte.
 
     Raises
     ------
@@ -30,7 +36,7 @@ def table_of(verdict: Verdict, cells: pl.DataFrame | None) -> FairnessTable | No
         The cells are not those the verdict was judged on.
     """
     judged = verdict.subject.get("cells")
-    found = None if cells is None else sha256(cells_as_bytes(cells))
+    found = cells_digest or (None if cells is None else sha256(cells_as_bytes(cells)))
     if judged != found:
         wrong = f"are {str(found)[:12]}, but {str(judged)[:12]} were judged"
         raise NotTrusted(Fault("cells", wrong, "Give the file of cells that was written with the verdict"))

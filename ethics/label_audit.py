@@ -76,7 +76,8 @@ def observability(
     dict
         ``groups``: {group, value, low, high}, the ratio of shares known. ``untested``: groups too small to compare.
         ``labels``: how many are 1. ``from_contacts``: {value, low, high} of them, or None where the need does not
-        say which codes are of contacts. Counts of fewer than ``min_persons`` unknown labels count as that many.
+        say which codes are of contacts (``declared`` False) or no label is 1. Counts of fewer than ``min_persons``
+        unknown labels count as that many.
     """
     known = np.isfinite(label)
     everyone = known.mean()
@@ -100,7 +101,13 @@ def observability(
         share = made.sum() / positive.sum()
         contacts = around(float(share), (made - share * positive) / positive.sum(), clusters)._asdict()
     untested = [f"{joined.attribute}={group}" for joined in attributes for group in joined.untested]
-    return {"groups": rows, "untested": untested, "labels": int(positive.sum()), "from_contacts": contacts}
+    return {
+        "groups": rows,
+        "untested": untested,
+        "labels": int(positive.sum()),
+        "from_contacts": contacts,
+        "declared": from_contact is not None,
+    }
 
 
 # ---- who is listed under another label -----------------------------------------------------------------------------

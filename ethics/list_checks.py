@@ -57,11 +57,19 @@ def reasons_tell_of_nobody_else(case: ListEvidence, context: Context) -> Iterabl
     yield none_wrong("leaks_in_reasons", sorted(wrong))
 
 
-@check("C408", "B", "pass", "process", "population", "expected_recall", lists=True, models=False)
+@check("C408", "B", "pass", "process", "population", "expected_recall", "unranked", "units", lists=True, models=False)
 def the_list_is_the_models(case: ListEvidence, context: Context) -> Iterable[Finding]:
-    """The list's groups are what this week's ranking and the judged people give (:mod:`ethics.list_composition`)."""
+    """The list's groups are what this week's ranking and the judged people give (:mod:`ethics.list_composition`).
+
+    Nobody whom the need covers was left out before the ranking, and every unit has the places due to its people: also
+    one that has none on the list.
+    """
     if case.week is None or case.ties is None or case.audited is None:
         raise Unanswerable("the groups of this week's people were not counted")
+    if not case.places:
+        raise Unanswerable("the places due to each unit were not counted")
+    without = _units_without_their_places(case.places)
+    yield from without
     limits = context.policy.thresholds
     found = departures(
         case.week,
@@ -82,7 +90,7 @@ def the_list_is_the_models(case: ListEvidence, context: Context) -> Iterable[Fin
             "state": "block",
             "facts": {"case": case_of},
         }
-    if not wrong:
+    if not wrong and not without:
         many = context.policy.min_persons_shown
         shown = [part for part in found if n_of.get((part.attribute, part.group), 0) >= many]
         least = min(shown or found, key=lambda departure: departure.ratio)
@@ -225,6 +233,12 @@ def people_look_as_they_did(case: ListEvidence, context: Context) -> Iterable[Fi
     limit = limits.max_drift_of_feature if score is None else limits.max_drift_of_score
     beyond = len(case.reference["schema"]) - len(case.reference["columns"])
     yield _drifted(name, value, limit, "pass", {"unwatched": beyond} if beyond else {})
+
+
+def _units_without_their_places(places: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    """A block that names the units whose list is not as long as the people the need covers there give."""
+    wrong = [f"{row['unit']} ({row['listed']} of {row['due']} places)" for row in places if row["listed"] != row["due"]]
+    return [none_wrong("units_with_other_places", wrong, case="units")] if wrong else []
 
 
 def _judged(case: ListEvidence) -> Mapping[str, Sequence[str]]:

@@ -1,6 +1,10 @@
 """Whether a list is what the judged model makes of the judged people: its groups against the week's ranking and G1.
 
-Three questions, each with a null that an honest week obeys:
+Four questions, each with a null that an honest week obeys:
+
+*Ranked.* Everybody the need covers and who does not object was ranked. A group that was taken out before the ranking
+would leave a list that follows its ranking to the letter. Units are asked likewise: each has the places that are due to
+it by the people the need covers there, whether or not any of them was listed (``places`` of the list's evidence).
 
 *Process.* Given this week's scores, each unit's list is the first of its people; only among those tied at the cut does
 chance decide. So a group's number on the list is fixed but for hypergeometric draws, and anything else is a list that
@@ -30,7 +34,7 @@ from ethics.crossings import is_crossing
 if TYPE_CHECKING:
     import polars as pl
 
-SUMS = ("eligible", "covered", "listed", "must", "above", "need", "need_above", "squares", "squares_above")
+SUMS = ("eligible", "covered", "unranked", "listed", "must", "above", "need", "need_above", "squares", "squares_above")
 """What is added up per group of this week's people; see :func:`week_columns`."""
 _TIED = "tied:"
 
@@ -85,8 +89,9 @@ def week_columns(
     Parameters
     ----------
     people : polars.DataFrame
-        Everybody scored, first rank first: ``person_id``, ``raw``, ``score`` (null for a rule), ``unit_id`` (null: not
-        known), ``is_out`` (objects, rests, or no unit is known), ``is_listed``.
+        Everybody the need covers who does not object, first rank first: ``person_id``, ``raw`` (null: was not ranked),
+        ``score`` (null for a rule), ``unit_id`` (null: not known), ``is_out`` (objects since, rests, or no unit is
+        known), ``is_listed``.
     audit_share : float
         k* as a share of the people judged.
 
@@ -103,13 +108,14 @@ def week_columns(
     share = pl.col("score").cast(pl.Float64)
     people = people.with_columns(
         eligible=(~pl.col("is_out")).cast(pl.Float64),
-        covered=pl.col("unit_id").is_not_null().cast(pl.Float64),
+        covered=(pl.col("unit_id").is_not_null() & pl.col("raw").is_not_null()).cast(pl.Float64),
+        unranked=pl.col("raw").is_null().cast(pl.Float64),
         listed=pl.col("is_listed").cast(pl.Float64),
         above=(pl.int_range(pl.len()) < k_audit).cast(pl.Float64),
         need=share,
         squares=share**2,
     ).with_columns(need_above=pl.col("need") * pl.col("above"), squares_above=pl.col("squares") * pl.col("above"))
-    here = people.filter(~pl.col("is_out"))
+    here = people.filter(~pl.col("is_out") & pl.col("raw").is_not_null())
     places = dict(people.filter(pl.col("is_listed")).group_by("unit_id").len().iter_rows())
     must = pl.lit(False)
     ties: dict[str, tuple[int, int]] = {}
@@ -161,6 +167,10 @@ def departures(
         then = {row["group"]: row for row in audited.filter(audited["attribute"] == attribute).iter_rows(named=True)}
         for group in sorted({*now, *then}):
             if group in now:
+                row = now[group]
+                if row["unranked"]:  # no chance takes anybody out
+                    ratio = 1 - row["unranked"] / row["n"]
+                    found.append(Departure("unranked", attribute, group, ratio, 0.0))
                 found.append(Departure("process", attribute, group, *_process(now[group], ties)))
             if group in then:
                 for question, ratio, p in _against_audit(

@@ -36,7 +36,10 @@ def no_objector_is_scored(case: Case, context: Context) -> Iterable[Finding]:
 
 @check("C105", "BA", "pass", "chance", "worse", "tie", "rule", "no_label", core=True, scores=True)
 def better_than_simpler_means(evidence: Evidence, context: Context) -> Iterable[Finding]:
-    """Found needs at k*, paired: above chance, and not below what the unit does today."""
+    """Found needs at k*, paired: above chance, and not below what the unit does today, nor any other rival that is due.
+
+    A rival that is due and was not met is an error: a model is not shown to be better by leaving somebody out.
+    """
     if evidence.kind == "rule":
         yield RULE
         return
@@ -44,7 +47,12 @@ def better_than_simpler_means(evidence: Evidence, context: Context) -> Iterable[
         yield {"state": "not_testable", "statistic": "more_needs_found_than_rival", "facts": {"case": "no_label"}}
         return
     rivals = {str(duel["rival"]): duel for duel in evidence.duel}
-    ordered = [rivals.pop("chance"), *rivals.values()]  # no duel against chance is an error
+    if evidence.rivals_due is None:
+        raise Unanswerable("which rivals are due was not given")
+    unmet = [name for name in dict.fromkeys(("chance", *evidence.rivals_due)) if name not in rivals]
+    if unmet:
+        raise Unanswerable(f"no duel against {', '.join(name.replace('_', ' ') for name in unmet)}")
+    ordered = [rivals.pop("chance"), *rivals.values()]
     for duel in ordered:
         numbers = {name: float(duel[name]) for name in ("difference", "low", "high")}
         if any(number != number for number in numbers.values()):

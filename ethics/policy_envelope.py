@@ -13,10 +13,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ethics.case import holder
+from ethics.envelopes import SignedBy, check_signatures, countersign, open_envelope, retired_faults, sign_payload
 from ethics.policy import Policy
 from ethics.refusal_ids import ENVELOPE, ONE_HOLDER_TWICE, ONE_KEY_TWICE, POLICY_SIGNATURE
 from ethics.refusals import BadInput, Fault, NotTrusted
-from ethics.signing import SignedBy, check_signatures, countersign, open_envelope, retired_faults, sign_payload
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer

@@ -78,7 +78,8 @@ def power(
         Overall recall at k*, and k* as a share of everyone.
     """
     n_attributes = int(attribute.max()) + 1
-    share = expected / np.bincount(attribute, weights=expected, minlength=n_attributes)[attribute]
+    together = np.bincount(attribute, weights=expected, minlength=n_attributes)[attribute]
+    share = np.divide(expected, together, out=np.zeros_like(together), where=together > 0)  # nobody expects any need
     positives = expected / design_effect
     beyond = ONE_SIDED_95 + POWER_80
     ratios = np.linspace(min_recall, 0.001, 400)[:, None]

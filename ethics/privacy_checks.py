@@ -9,6 +9,7 @@ from ethics.case import Evidence, ListEvidence
 from ethics.check_register import RULE, Case, Context, Finding, Unanswerable, check, none_wrong
 from ethics.group_checks import measured
 from ethics.public_tables import published_tables
+from ethics.report_figures import Figures
 from ethics.sensitive_features import forbidden_name, is_health
 from ethics.suppression_attack import attack
 
@@ -156,9 +157,13 @@ def no_leaf_describes_a_few(evidence: Evidence, context: Context) -> Iterable[Fi
 def published_tables_single_nobody_out(evidence: Evidence, context: Context) -> Iterable[Finding]:
     """What would be published of the groups is attacked before anything is written; nothing withheld may be recovered.
 
-    The tables are made from the fairness table alone, with the policy's ``min_persons_public``.
+    First the public page by itself, with the policy's ``min_persons_public``; then the page and the report together,
+    its crossings among it, with ``min_persons_shown``. The tables are made from the fairness table alone.
     """
     table, least = measured(context), context.policy.min_persons_public
-    found = attack(published_tables(table, least), least)
+    public = published_tables(table, least)
+    found = attack(public, least)
+    shown = context.policy.min_persons_shown
+    found += attack(list(Figures(table, shown, earlier=public).counts.values()), shown, earlier=public)
     names = [f"{one.attribute}={one.group}" if one.attribute else one.group for one in found]
     yield none_wrong("counts_that_can_be_worked_out", list(dict.fromkeys(names)), least=least)

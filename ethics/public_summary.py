@@ -78,6 +78,29 @@ def _rendered(verdict: Verdict, table: FairnessTable | None, language: str) -> s
     return environment.get_template("public.html.jinja").render(page.context(), t=page.t, language=language)
 
 
+def attributes_read(verdict: Verdict) -> list[str]:
+    """The attributes checked for fairness that the ranking reads as well, by the features that C410 flips.
+
+    An attribute is read where a feature is it, or is what it is made of (an age band: age), or is of the area it names.
+    """
+    features = {_stem(str(feature["feature"])) for feature in verdict.record["features"]}
+    features |= {_stem(str(row["feature"])) for row in verdict.record.get("flips") or ()}
+    return [name for name in verdict.scope["group_attributes"] if _stem(name) in features]
+
+
+def _stem(name: str) -> str:
+    """An attribute's name without what only says how it is cut up, or whose it is.
+
+    >>> _stem("age_band"), _stem("contact_language"), _stem("language_group"), _stem("sex")
+    ('age', 'language', 'language', 'sex')
+    """
+    parts = [part for part in name.casefold().split("_") if part not in _CUT_UP]
+    return "_".join(parts) or name
+
+
+_CUT_UP = ("band", "group", "class", "contact", "mother", "native", "home")
+
+
 @cache
 def public_texts(language: str) -> dict[str, str]:
     """The page's texts in one language, by dotted key."""
@@ -143,9 +166,12 @@ class _Page:
         )
         forbidden = [check.state for check in self.verdict.checks if check.id == "C602"]
         none_found = bool(forbidden) and not {"block", "error"} & set(forbidden)
-        groups = self._listed([_plain(name) for name in self.verdict.scope["group_attributes"]])
         last = t("data.not_used" if none_found else "data.not_checked")
-        return self._section("data", [used, f"{last} {t('data.groups', groups=groups)}"])
+        both, only = attributes_read(self.verdict), []
+        only = [name for name in self.verdict.scope["group_attributes"] if name not in both]
+        said = [t("data.groups", groups=self._listed([_plain(name) for name in only]))] if only or not both else []
+        said += [t("data.groups_read", groups=self._listed([_plain(name) for name in both]))] if both else []
+        return self._section("data", [used, " ".join((last, *said))])
 
     def _fair(self) -> Section:
         t, table = self.t, self.table

@@ -12,13 +12,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from ethics.crossings import SIGN
+from ethics.crossings import POOLED, SIGN
 from ethics.report_tables import CountTable
 
 GROUP_TABLES = ("groups", "public")
 """Tables that count the same people under the same column names. Those of any other name count people of their own."""
 BY_POSITION = {"curve": "above", "ventiles": "in ventile"}
 CROSSED = SIGN
+OF = " of "
+"""Between what a table by group and by something else is by, and its attribute: ``label of sex``."""
 ABOUT = 0.10
 LOOSE = ("recall_ratio", "omission_ratio", "observed_to_expected", "missed_residents", "calibration_slope")
 """Measures whose intervals come from replicates. A bound of 1000 replicates is itself uncertain by some 4 % of the
@@ -73,6 +75,8 @@ def place_of(table: CountTable, group: str, column: str) -> Key:
     """
     if table.name in GROUP_TABLES:
         return table.attribute, group, column
+    if column in table.same:
+        return table.attribute.rpartition(OF)[2], group, table.same[column]
     if table.name not in BY_POSITION:
         return table.attribute, group, f"{table.name}: {column}"
     attribute, _, topic = table.attribute.partition(" / ")
@@ -100,13 +104,20 @@ def counts_of(tables: Sequence[CountTable]) -> Counts:
             for whole, parts in table.sums:
                 each = Sum(place_of(table, group, whole), tuple(place_of(table, group, part) for part in parts))
                 sums[each.whole, each.parts[0]] = each
+            for whole, columns in table.spread.items():
+                spread = Sum(
+                    place_of(table, group, whole), tuple((table.attribute, group, column) for column in columns)
+                )
+                if set(spread.parts) <= people.keys() and people[spread.whole] == sum(people[k] for k in spread.parts):
+                    sums[spread.whole, spread.parts[0]] = spread
     complete = {(each.whole, part) for each in sums.values() if len(each.parts) == 2 for part in each.parts}
     for of, part in dict.fromkeys(_nested(tables)):
-        if (of, part) not in complete and people[of] >= people[part]:
+        if (of, part) not in complete and part in people and people.get(of, -1) >= people[part]:
             rest = (of[0], of[1], f"{of[2]} - {part[2]}")
             people[rest] = people[of] - people[part]
             sums[of, part] = Sum(of, (part, rest))
-    for each in [*_totals(people), *_crossings(people)]:
+    inside = list(sums.values())
+    for each in [*_totals(people), *_crossings(people), *_of_everyone(inside, people)]:
         sums[each.whole, each.parts[0]] = each
     return Counts(people, list(sums.values()))
 
@@ -121,6 +132,8 @@ def _nested(tables: Sequence[CountTable]) -> Iterable[tuple[Key, Key]]:
         for group in table.groups:
             for whole, part in here:
                 yield place_of(table, group, whole), place_of(table, group, part)
+            for whole, part in table.within:
+                yield (table.attribute, group, whole), (table.attribute, group, part)
         if table.name == "curve":  # more are found above a later cut
             for name in table.counts:
                 if name.startswith("found:"):
@@ -141,6 +154,14 @@ def _totals(people: dict[Key, int]) -> Iterable[Sum]:
         yield Sum(whole, tuple(parts))
 
 
+def _of_everyone(sums: Iterable[Sum], people: Mapping[Key, int]) -> Iterable[Sum]:
+    """What adds up in every group adds up for everyone: where all but one who were listed were in need, all know it."""
+    for whole, parts in dict.fromkeys((each.whole[2], tuple(part[2] for part in each.parts)) for each in sums):
+        total, rest = (_TOTAL, "", whole), tuple((_TOTAL, "", part) for part in parts)
+        if total in people and people[total] == sum(people.get(part, 0) for part in rest) and set(rest) <= set(people):
+            yield Sum(total, rest)
+
+
 def _crossings(people: dict[Key, int]) -> Iterable[Sum]:
     """A crossing's groups add up to the groups of the attributes, and of the smaller crossings, that it crosses."""
     groups: dict[str, dict[str, None]] = {}
@@ -151,18 +172,28 @@ def _crossings(people: dict[Key, int]) -> Iterable[Sum]:
             columns.setdefault(attribute, {})[name] = None
     for fine in groups:
         for coarse in groups:
-            for whole, inner in _coarser(fine, coarse, groups):
+            outsiders: dict[str, list[Key]] = {}
+            met = dict(_coarser(fine, coarse, groups))
+            for whole, inner in met.items():
                 for name in list(columns[coarse]):
                     key, parts = (coarse, whole, name), tuple((fine, member, name) for member in inner)
                     if key not in people or not all(part in people for part in parts):
                         continue
                     outside = people[key] - sum(people[part] for part in parts)
-                    if outside > 0:  # in groups of the crossing that are pooled, and not printed by themselves
+                    # In groups of the crossing that are pooled, and not printed; that nobody is, is not told.
+                    if outside > 0 or (outside == 0 and POOLED in groups[fine]):
                         rest = (coarse, whole, f"{name} outside {fine}")
                         people[rest] = outside
                         parts = (*parts, rest)
+                        outsiders.setdefault(name, []).append(rest)
                     if outside >= 0:
                         yield Sum(key, parts)
+            for name, rests in outsiders.items():
+                pooled = (fine, POOLED, name)
+                rests += [(coarse, whole, name) for whole in groups[coarse] if whole not in met]
+                known = all(rest in people for rest in rests)
+                if known and people.get(pooled, -1) == sum(people[rest] for rest in rests):
+                    yield Sum(pooled, tuple(rests))
 
 
 def _coarser(fine: str, coarse: str, groups: Mapping[str, Iterable[str]]) -> Iterable[tuple[str, list[str]]]:
@@ -222,6 +253,9 @@ def figures_of(tables: Sequence[CountTable], counts: Counts) -> list[Figure]:
             for name in exact:
                 people = table.counts[name][position]
                 figures.append(Figure(((place_of(table, group, name), 1.0),), people, people))
+            for name, bounds in table.at_most.items():
+                if (most := bounds[position]) is not None:
+                    figures.append(Figure(((place_of(table, group, name), 1.0),), 0.0, most))
     return figures
 
 

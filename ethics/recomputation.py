@@ -18,7 +18,7 @@ from ethics.check_register import Context
 from ethics.demands_audit import audit_recall_of, policy_of
 from ethics.digests import decimal
 from ethics.group_record import group_record
-from ethics.policy import FLOOR
+from ethics.policy_floor import FLOOR
 from ethics.refusal_ids import STATISTICS
 from ethics.refusals import Fault
 
@@ -46,8 +46,13 @@ def recomputed_ids(verdict: Verdict) -> list[str]:
     return [id for id, built in BUILT.items() if built.from_cells and (id, built.version) in run]
 
 
-def statistics_faults(verdict: Verdict, cells: pl.DataFrame) -> list[Fault]:
+def statistics_faults(verdict: Verdict, cells: pl.DataFrame, cells_digest: str | None = None) -> list[Fault]:
     """Every signed check, and every fact about the measurement, that is not what the cells give.
+
+    Parameters
+    ----------
+    cells_digest : str, optional
+        SHA-256 of the file the cells were read from, where one was; see :func:`ethics.judged_table.table_of`.
 
     Raises
     ------
@@ -57,7 +62,7 @@ def statistics_faults(verdict: Verdict, cells: pl.DataFrame) -> list[Fault]:
     from ethics.checks import BUILT
     from ethics.judged_table import table_of
 
-    table = table_of(verdict, cells)
+    table = table_of(verdict, cells, cells_digest)
     assert table is not None  # there are cells
     context = Context(policy_of(verdict), verdict.issued_at, table)
     evidence = _evidence_of(verdict, table)
@@ -81,7 +86,7 @@ def _evidence_of(verdict: Verdict, table: FairnessTable) -> Evidence:
         use=verdict.use,
         texts={name: dict(text) for name, text in verdict.purpose.items()},
         owner=dict(verdict.record.get("owner", {})),
-        model_digest=str(verdict.subject["model"]),
+        model_digest=str(verdict.subject.get("model") or verdict.subject["scores"]),
         subject={},
         recorded={},
         rows=pl.DataFrame(),
@@ -136,7 +141,9 @@ def _cut_that_differs(verdict: Verdict, table: FairnessTable, cells: pl.DataFram
     step = int(count.sum(axis=1).max())
     n, enough = int(ends[-1]), int(ends[min(bin, len(ends) - 1)])
     stated = verdict.record.get("stated") or {}
-    periods = int(stated.get("periods", math.ceil(FLOOR["verdict_days"][1] / int(scope["period_days"]))))
+    # Scores alone have periods without days; a model's period has days.
+    given = stated.get("periods")
+    periods = int(given) if given else math.ceil(FLOOR["verdict_days"][1] / int(scope["period_days"]))
     least = min(enough - step, n // 2) - 1
     most = min(max(enough + step, int(scope["capacity_k"]) * periods), max(n, int(scope["eligible_n"])) // 2)
     if not least <= cut <= most + 1:

@@ -51,6 +51,8 @@ SUBJECT = {
     "design_effect": "V41",
 }
 """Signed subject → the id of "differs from what is used, or from what was recorded at judging"."""
+LOG_GONE = "V42"
+STATEMENT_FILE = "V43"
 
 MEANING = {
     ENVELOPE: "the envelope cannot be read, is not canonical, or holds another type of payload",
@@ -83,6 +85,8 @@ MEANING = {
     REVOCATIONS: "the list of revoked verdicts cannot be read",
     POLICY_SIGNATURE: "the policy is not signed as a policy must be",
     STATEMENT_SIGNER: "a statement that the verdict rests on is signed by a key that is unknown, or was revoked",
+    LOG_GONE: "the audit log lacks acts that its home shows were done",
+    STATEMENT_FILE: "the file of a statement is not the one that was signed, or not what the verdict tells of it",
     **{id: f"the {name.replace('_', ' ')} is not the one that was judged" for name, id in SUBJECT.items()},
 }
 """Id → what it means, for documents and tests."""

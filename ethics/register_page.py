@@ -192,7 +192,7 @@ def page_text(verdict: Verdict, language: str) -> str:
         lines += ["", block["heading"].upper()]
         lines += [f"{item['term']}: {item['text']}" for item in block["items"]]
     lines += ["", f"{words('page.digests')}:"]
-    lines += [f"{name}: {digest}" for name, digest in page["digests"].items()]
+    lines += [f"{words.get(f'digests.{name}', name)}: {digest}" for name, digest in page["digests"].items()]
     return "\n".join(lines) + "\n"
 
 
@@ -205,6 +205,7 @@ def page_html(verdict: Verdict, language: str) -> str:
         title=words("page.title", name=page["name"]),
         banners=page_banners(verdict, language),
         digests_heading=words("page.digests"),
+        digest_names={name: words.get(f"digests.{name}", name) for name in page["digests"]},
     )
 
 

@@ -6,13 +6,16 @@ report can show nothing that the signed files do not hold, and the same files gi
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ethics.judged_table import table_of
+from ethics.public_tables import published_tables
 from ethics.report_document import SHAPE, TONE, Document
 from ethics.report_figures import Figures
-from ethics.report_page import Page
+from ethics.report_page import Page, Signature
 from ethics.report_records import record_counts
 from ethics.report_text import LANGUAGES, Language
 from ethics.report_twins import csv_twin, json_twin
@@ -20,11 +23,14 @@ from ethics.verdict import Verdict
 
 if TYPE_CHECKING:
     import polars as pl
+    from jinja2 import Template
 
 HERE = Path(__file__).resolve().parent
 
 
-def render_report(verdict: Verdict, cells: pl.DataFrame | None, *, language: str = "en") -> str:
+def render_report(
+    verdict: Verdict, cells: pl.DataFrame | None, *, language: str = "en", signed_by: Sequence[Signature] = ()
+) -> str:
     """One HTML file for the auditor.
 
     Parameters
@@ -32,6 +38,9 @@ def render_report(verdict: Verdict, cells: pl.DataFrame | None, *, language: str
     cells : polars.DataFrame or None
         The verdict's own cells; None when it was judged without any group.
     language : "fi", "sv" or "en"
+    signed_by : sequence of Signature
+        Who has signed the verdict so far, as whoever verified its envelope found; the page says whose signature it
+        still needs.
 
     Raises
     ------
@@ -40,11 +49,25 @@ def render_report(verdict: Verdict, cells: pl.DataFrame | None, *, language: str
     BadInput
         Another language.
     """
-    return render(verdict, cells, Language(language))
+    return render(verdict, cells, Language(language), signed_by)
 
 
-def render_all(verdict: Verdict, cells: pl.DataFrame | None) -> dict[str, str]:
+def render_as_signed(
+    verdict: Verdict, cells: pl.DataFrame | None, language: str, signed_by: Sequence[Signature]
+) -> Iterator[str]:
+    """The page as it was with every signature, without the last, and so on to none: for whoever compares bytes."""
+    figures, t = figures_of(verdict, cells), Language(language)
+    for n in reversed(range(len(signed_by) + 1)):
+        yield _as_html(Page(verdict, figures, t, signed_by[:n]).document(), t)
+
+
+def render_all(verdict: Verdict, cells: pl.DataFrame | None, signed_by: Sequence[Signature] = ()) -> dict[str, str]:
     """Every form of the report by file name: a page in each language, and the JSON and CSV twins of them all.
+
+    Parameters
+    ----------
+    signed_by : sequence of Signature
+        As :func:`render_report` takes them.
 
     Raises
     ------
@@ -53,25 +76,35 @@ def render_all(verdict: Verdict, cells: pl.DataFrame | None) -> dict[str, str]:
     """
     figures = figures_of(verdict, cells)
     texts = {language: Language(language) for language in LANGUAGES}
-    documents = {language: Page(verdict, figures, t).document() for language, t in texts.items()}
+    documents = {language: Page(verdict, figures, t, signed_by).document() for language, t in texts.items()}
     pages = {f"report.{language}.html": _as_html(documents[language], t) for language, t in texts.items()}
     return {**pages, "report.json": json_twin(documents), "report.csv": csv_twin(documents["en"])}
 
 
-def render(verdict: Verdict, cells: pl.DataFrame | None, t: Language) -> str:
+def render(verdict: Verdict, cells: pl.DataFrame | None, t: Language, signed_by: Sequence[Signature] = ()) -> str:
     """As :func:`render_report`, with texts that can tell which of them were used."""
-    return _as_html(Page(verdict, figures_of(verdict, cells), t).document(), t)
+    return _as_html(Page(verdict, figures_of(verdict, cells), t, signed_by).document(), t)
 
 
 def figures_of(verdict: Verdict, cells: pl.DataFrame | None) -> Figures | None:
-    """The figures by group, small cells withheld over all tables of the report; None without groups."""
+    """The figures by group, small cells withheld over all tables of the report; None without groups.
+
+    The public page is taken to be out already: who reads both learns no more than each may tell.
+    """
     table = table_of(verdict, cells)
     if table is None:
         return None
-    return Figures(table, int(verdict.scope["min_persons_shown"]), record_counts(verdict.record))
+    scope = verdict.scope
+    public = published_tables(table, int(scope.get("min_persons_public", 10)))
+    return Figures(table, int(scope["min_persons_shown"]), record_counts(verdict.record), earlier=public)
 
 
 def _as_html(document: Document, t: Language) -> str:
+    return _template().render(report=document, t=t, shape=SHAPE, tone=TONE)
+
+
+@cache
+def _template() -> Template:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -82,4 +115,4 @@ def _as_html(document: Document, t: Language) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.jinja").render(report=document, t=t, shape=SHAPE, tone=TONE)
+    return environment.get_template("report.html.jinja")

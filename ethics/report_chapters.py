@@ -7,7 +7,7 @@ from datetime import date
 
 from ethics.fairness import AT_K, EVERYONE, KNOWN, NOT_KNOWN
 from ethics.report_document import Cell, Column, Row, Section, Table, count_cell, number_cell, words
-from ethics.report_figures import Figures
+from ethics.report_figures import GROUPS, POWER, Figures
 from ethics.report_findings import checks_chapter, rival_name, trace_chapter
 from ethics.report_groups import GroupPages
 from ethics.report_records import RecordPages
@@ -74,11 +74,14 @@ class Chapters:
 
     def _data(self) -> Section:
         t = self.t
+        registers = (self.verdict.record.get("register") or {}).get("sources") or ()
+        sources = {row["source"]: t.of(row["name"]) for row in registers}
         rows = [
             Row(
                 [
                     words(t.of(feature["plain"]) or feature["feature"], feature["feature"]),
-                    *(words(feature[name]) for name in ("source", "purpose", "basis")),
+                    words(sources.get(feature["source"]) or feature["source"], feature["source"]),
+                    *(words(feature[name]) for name in ("purpose", "basis")),
                     count_cell(int(feature["columns"]), t),
                 ]
             )
@@ -136,7 +139,11 @@ class Chapters:
         assert figures is not None
         for row in figures.table.groups.iter_rows(named=True):
             attribute, group = row["attribute"], row["group"]
-            if "fair_pass_share" not in row or row["n"] < figures.least:
+            if "fair_pass_share" not in row:
+                continue
+            if figures.counts[GROUPS, attribute].is_hidden(POWER, group):
+                blank = Cell(t("page.withheld"), is_number=True, withheld=True)
+                rows.append(Row([words(t.group_of(f"{attribute}={group}"), group), *[blank] * 3], attribute, group))
                 continue
             gap = row["detectable_recall_gap"]
             shown = number_cell(gap, t, show=t.percent) if math.isfinite(gap) else Cell(t("page.none"), is_number=True)
@@ -164,7 +171,7 @@ class Chapters:
         for given in self.verdict.attestations:
             groups = given["group"] or t("attestations.every_group")
             named = t.group_of(groups) if isinstance(groups, str) else ", ".join(map(t.group_of, groups))
-            by = "; ".join(f"{signer['name']} ({self._role(signer['role'])})" for signer in given["signers"])
+            by = "; ".join(f"{signer['name']} ({t.role(signer['role'])})" for signer in given["signers"])
             dates = t("attestations.from_to", start=_day(given["given_at"], t), end=_day(given["expires_at"], t))
             cells = [
                 given["id"],
@@ -180,15 +187,12 @@ class Chapters:
         table = Table("attestations-table", t("attestations.caption"), heads, rows)
         return Section("attestations", t("attestations.heading"), tables=[table])
 
-    def _role(self, role: str) -> str:
-        return self.t(f"roles.{role}") if self.t.has(f"roles.{role}") else role.replace("_", " ")
-
     def _method(self) -> Section:
         t, subject = self.t, self.verdict.subject
         rows = [
             Row(
                 [
-                    words(t(f"subjects.{name}") if t.has(f"subjects.{name}") else name, name),
+                    words(t.subject(name), name),
                     words(str(subject[name])[:12]),
                 ]
             )
@@ -198,7 +202,7 @@ class Chapters:
         heads = [Column("subject", t("method.subject")), Column("digest", t("method.digest"))]
         digests = Table("subject", t("method.subjects"), heads, rows)
         limits = [
-            Row([words(name), Cell(t.number(float(value)), value, is_number=True)])
+            Row([words(t.policy_name(f"thresholds.{name}"), name), Cell(t.exact(value), value, is_number=True)])
             for name, value in sorted(self.verdict.scope["thresholds"].items())
         ]
         heads = [Column("threshold", t("method.threshold")), Column("value", t("page.value"), True)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ethics.fairness import Estimate
@@ -95,7 +95,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands beneath it, in this order: words, facts, charts, tables, parts."""
+    """A heading and what stands beneath it, in this order: words, facts, charts, tables, notes, parts."""
 
     id: str
     heading: str
@@ -104,12 +104,15 @@ class Section:
     items: Sequence[str] = ()
     charts: Sequence[Chart] = ()
     tables: Sequence[Table] = ()
+    notes: Sequence[str] = ()
     parts: Sequence[Section] = ()
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing beneath the heading."""
-        return not (self.paragraphs or self.facts or self.items or self.charts or self.tables or self.parts)
+        return not (
+            self.paragraphs or self.facts or self.items or self.charts or self.tables or self.notes or self.parts
+        )
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,35 @@ class Document:
     chapters: Sequence[Section] = field(default_factory=tuple)
 
 
+def without_blank_tables(section: Section, t: Language) -> Section:
+    """The section without the tables of which every number is withheld, and a sentence that names them.
+
+    Its charts go with a table: they would draw nothing. A table that tells answers of checks stays. Of a table that no
+    chart draws, the rows go of which every number is withheld.
+    """
+    blank = [table.id for table in section.tables if _is_blank(table.rows)]
+    drawn = {chart.table for chart in section.charts}
+    names, tables = [table.caption for table in section.tables if table.id in blank], []
+    for table in section.tables:
+        if table.id not in blank:
+            rows = [row for row in table.rows if table.id in drawn or not _is_blank([row])]
+            names += dict.fromkeys(row.cells[0].text for row in table.rows if row not in rows)
+            tables.append(replace(table, rows=rows))
+    return replace(
+        section,
+        notes=[*section.notes, *([t("page.all_withheld", captions="; ".join(names))] if names else [])],
+        charts=[chart for chart in section.charts if chart.table not in blank],
+        tables=tables,
+        parts=[without_blank_tables(part, t) for part in section.parts],
+    )
+
+
+def _is_blank(rows: Sequence[Row]) -> bool:
+    cells = [cell for row in rows for cell in row.cells]
+    told = any(cell.state or (cell.is_number and cell.value is not None) for cell in cells)
+    return not told and any(cell.withheld for cell in cells)
+
+
 def words(text: str, value: str | None = None) -> Cell:
     """A cell of words; ``value`` is what machines read, the text itself unless said."""
     return Cell(text, text if value is None else value)
@@ -165,7 +197,7 @@ def number_cell(
     """A number, with its interval if it has one; "not measured" where it is none."""
     if not math.isfinite(value):
         return Cell(t("page.missing"), is_number=True)
-    show = show or t.number
+    show = show or t.alike(value, low, high)
     interval = t.interval(low, high, show)
     size = None if n is None else str(n)
     if not interval or low is None or high is None:

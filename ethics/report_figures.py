@@ -8,20 +8,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ethics.cells import VENTILES, Block, blocks_of
+from ethics.crossing_figures import crossing_counts
 from ethics.disclosure import suppress
 from ethics.fairness import AT_AUDIT, AT_K, BELOW_AUDIT, EVERYONE, NO_CUT, Estimate, FairnessTable
 from ethics.group_measures import wilson
+from ethics.published_figures import BY_POSITION
 from ethics.report_tables import CountTable
+from ethics.resampling import ventiles_around
 
 GROUPS, CURVE, VENTILE = "groups", "curve", "ventiles"
 CUT_SHARES = (0.02, 0.05, 0.10, 0.15, 0.20, 0.25, 0.30, 0.35, 0.40, 0.45, 0.50)
 COUNTS = ("n", "need", "selected_k_audit", "selected_k")
+EXPOSURE = (f"mean_rank@{AT_K}", f"exposure_ratio@{AT_K}")
+"""Their intervals are those of means over the group's people on the list, and tell how many these are."""
+POWER = "power"
 _AT = {"k_audit": AT_AUDIT, "k": AT_K}
 
 
@@ -59,19 +66,26 @@ class Figures:
     """A fairness table as the report shows it.
 
     ``least`` is the smallest number of persons shown; ``further`` are count tables from elsewhere in the report,
-    which are withheld together with these.
+    which are withheld together with these; ``earlier`` are those that are out already, such as the public page's.
     """
 
-    def __init__(self, table: FairnessTable, least: int, further: Sequence[CountTable] = ()) -> None:
+    def __init__(
+        self,
+        table: FairnessTable,
+        least: int,
+        further: Sequence[CountTable] = (),
+        *,
+        earlier: Sequence[CountTable] = (),
+    ) -> None:
         self.table, self.least = table, least
         blocks = {block.attribute: block for block in blocks_of(table.cells, table.indicators)}
         self._blocks = {name: blocks[name] for name in table.attributes}
-        built = [self._group_counts(name) for name in table.attributes]
+        built = [*(self._group_counts(name) for name in table.attributes), *crossing_counts(table)]
         if table.has_label:
             built += [self._curve(block) for block in self._blocks.values()]
         for block in self._blocks.values():
             built += [self._ventiles(block, j) for j in range(len(table.indicators))]
-        masked = suppress([*built, *further], least=least)
+        masked = suppress([*built, *further], least=least, earlier=earlier)
         self.counts = {(one.name, one.attribute): one for one in masked}
 
     @cached_property
@@ -139,14 +153,61 @@ class Figures:
             rates |= {f"observed_to_expected@{NO_CUT}": ("need",)}
             rates |= {f"observed_to_expected@{BELOW_AUDIT}": ("missed_k_audit",)}
             rates |= {column.key: ("need",) for column in FURTHER if column.key not in rates}
-        for name in self.table.indicators:
-            expected = tuple(self.table.get(attribute, group, f"need_at_score:{name}", AT_AUDIT).n for group in names)
-            counts[f"expected:{name}"] = expected
-            rates[f"need_at_score:{name}@{AT_AUDIT}"] = (f"expected:{name}",)
+            # From the expected need, which power is worked out from, and the ratio to it, need itself follows.
+            rates |= {POWER: ("need", "n")}
+            if not self.table.fixed:
+                rates |= dict.fromkeys(EXPOSURE, ("selected_k",))
         shown = tuple(name for name in COUNTS if name in counts)
-        totals = {name: sum(values) for name, values in counts.items()}
+        block = self._blocks[attribute]
+        for j, name in enumerate(self.table.indicators):
+            expected = tuple(self.table.get(attribute, group, f"need_at_score:{name}", AT_AUDIT).n for group in names)
+            window = ventiles_around(block, self.table.cuts.k_audit)
+            events = block.events[:, window, j].sum(axis=1)
+            counts |= {f"expected:{name}": expected, f"events:{name}": tuple(round(float(x)) for x in events)}
+            rates[f"need_at_score:{name}@{AT_AUDIT}"] = (f"events:{name}", f"expected:{name}")
+        totals = {name: sum(values) for name, values in counts.items() if not name.startswith(("events:", "expected:"))}
         tested = tuple(bool(row["testable"]) for row in rows)
-        return CountTable(GROUPS, attribute, names, counts, totals, shown, tuple(sums), rates, tested)
+        built = CountTable(GROUPS, attribute, names, counts, totals, shown, tuple(sums), rates, tested)
+        return self._bound_by_others(built, block)
+
+    def _bound_by_others(self, table: CountTable, block: Block) -> CountTable:
+        """The table with what its counts have to do with those by ventile and by cut, and with what words tell."""
+        counts, cuts, persons = dict(table.counts), self.table.cuts, block.by_ventile.sum()
+        spread: dict[str, tuple[str, ...]] = {}
+        within: list[tuple[str, str]] = []
+        if self.table.indicators:
+            spread["n"] = _ventile_places(slice(0, VENTILES))
+            window = ventiles_around(block, cuts.k_audit)
+            for name in self.table.indicators:
+                spread[f"events:{name}"] = _ventile_places(window, f"events in ventile {{}}: {name}")
+            cumulated = np.cumsum(block.by_ventile, axis=1)
+            for end, cut in (("k_audit", cuts.k_audit), ("k", cuts.k)):
+                above = int(np.searchsorted(cumulated.sum(axis=0), cut + 0.5, side="right"))
+                for first in (above, min(above + 1, VENTILES)):
+                    if 0 < first < VENTILES:
+                        name = f"n in ventiles to {first}"
+                        counts[name] = tuple(round(float(x)) for x in cumulated[:, first - 1])
+                        spread[name] = _ventile_places(slice(0, first))
+                        selected = f"selected_{end}"
+                        within.append((selected, name) if first == above else (name, selected))
+        if "need" in counts:
+            for end, cut in (("k_audit", cuts.k_audit), ("k", cuts.k)):
+                for share in CUT_SHARES:
+                    here, found = f"found {BY_POSITION[CURVE]} {share:g}", f"found_{end}"
+                    within.append((found, here) if share * persons <= cut else (here, found))
+        return replace(table, counts=counts, spread=spread, within=tuple(within), at_most=self._told_in_words(table))
+
+    def _told_in_words(self, table: CountTable) -> dict[str, tuple[int | None, ...]]:
+        """A group that could not be tested has fewer in need than could be."""
+        most = self.table.thresholds.min_expected - 1
+        if "need" not in table.counts:
+            return {}
+        return {
+            "need": tuple(
+                most if not tested and need <= most else None
+                for tested, need in zip(table.tested, table.counts["need"], strict=True)
+            )
+        }
 
     # What other cuts would find
 
@@ -219,6 +280,10 @@ class Figures:
     def _rate(self, hits: int, n: int) -> Estimate:
         low, high = wilson(hits, n, self.table.design_effect)
         return Estimate(hits / n if n else math.nan, low, high, math.nan, n, hits)
+
+
+def _ventile_places(window: slice, name: str = "n in ventile {}") -> tuple[str, ...]:
+    return tuple(name.format(ventile + 1) for ventile in range(*window.indices(VENTILES)))
 
 
 # Measures that are told when they were measured, each with its text in messages ``fairness.measures``.

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ethics.checks import BUILT
+from ethics.digests import decimal
 from ethics.outcome_checks import OUTCOME_CHECKS
 from ethics.principles import PRINCIPLES, Principle
 from ethics.report_document import Cell, Column, Row, Section, Table, ToDo, number_cell, words
-from ethics.report_text import Language, machine
+from ethics.report_text import Language
+from ethics.score_case import judges_scores_alone
 from ethics.verdict import Check, Verdict
 
 WORST_FIRST = ("error", "block", "needs_attestation", "inconclusive", "not_testable", "warn", "pass")
 _HEADS = ("id", "title", "group", "state", "statistic", "value", "threshold", "needs")
+_REFERENCE = re.compile(r"\b[a-z_]+(?: × [a-z_]+)*=[^,;()]+(?<! )")
+"""A group as checks name it, ``attribute=group``, within other words."""
+_NAME = re.compile(r"[\w.]+")
 _MORE = re.compile(r" and (\d+) more$")
 
 
@@ -25,7 +31,10 @@ def to_do(verdict: Verdict, t: Language, owner: str) -> list[ToDo]:
         for check in verdict.checks:
             if check.state == state and not check.attested_by:
                 items.setdefault((check.id, check.message_id), []).append(check)
-    return [_to_do_item(checks, t, owner) for checks in items.values()]
+    found = [_to_do_item(checks, t, owner) for checks in items.values()]
+    if judges_scores_alone({"scope": verdict.scope}):  # no statement reaches them, and nobody owns their model
+        found = [replace(item, lifted=t("todo.lifted_never") if item.lifted else "", owner="") for item in found]
+    return found
 
 
 def _to_do_item(checks: Sequence[Check], t: Language, owner: str) -> ToDo:
@@ -36,7 +45,7 @@ def _to_do_item(checks: Sequence[Check], t: Language, owner: str) -> ToDo:
         ("error.what", "error.do") if is_error else (f"checks.{first.id}.what.{case}", f"checks.{first.id}.do.{case}")
     )
     facts = {"columns": t("page.none"), "indicators": "", "rival": "", "names": "", **first.facts}
-    facts = {name: _in_words(name, value, t) for name, value in facts.items()}
+    facts = {name: _in_words(name, value, first, t) for name, value in facts.items()}
     together = {str(check.facts.get("indicators", "")) for check in checks} - {""}
     facts["indicators"] = ", ".join(sorted({part for names in together for part in names.split(", ")}))
     return ToDo(
@@ -44,20 +53,26 @@ def _to_do_item(checks: Sequence[Check], t: Language, owner: str) -> ToDo:
         state=first.state,
         what=t("todo.message", id=first.id, what=t(keys[0], **facts)),
         wrong=str(first.facts.get("wrong", "")) if is_error else "",
-        lines=[line for line in (_line(check, t) for check in checks) if line],
+        lines=_lines(checks, t),
         do=t(keys[1], **facts),
         lifted=t("todo.lifted", id=first.needs, who=t(f"who.{first.needs}")) if first.needs else "",
         owner=t("todo.owner", owner=owner),
     )
 
 
-def _in_words(name: str, value: Any, t: Language) -> str:
-    """A fact of a check in the report's language, as far as it is not a name."""
+def _in_words(name: str, value: Any, check: Check, t: Language) -> str:
+    """A fact of a check in the report's language, as far as there is a word for it."""
     if isinstance(value, int):
         return t.count(value)
     if name == "rival":
         return rival_name(str(value), t)
-    return _MORE.sub(lambda more: t("page.more", n=t.count(int(more[1]))), str(value))
+    text = _MORE.sub(lambda more: t("page.more", n=t.count(int(more[1]))), str(value))
+    if check.id == "C701":  # names of what was signed
+        return ", ".join(t.subject(part) for part in text.split(", "))
+    text = _REFERENCE.sub(lambda found: t.group_of(found[0]), text)
+    if name not in ("names", "columns"):
+        return text
+    return _NAME.sub(lambda found: t.of(t.features.get(found[0], found[0])) or found[0], text)
 
 
 def rival_name(name: str, t: Language) -> str:
@@ -65,13 +80,22 @@ def rival_name(name: str, t: Language) -> str:
     return t(f"model.rivals.{name}") if t.has(f"model.rivals.{name}") else name.replace("_", " ")
 
 
+def _lines(checks: Sequence[Check], t: Language) -> list[str]:
+    """A line for each check that has numbers; the groups of those without, in one."""
+    lines = [(check, _line(check, t)) for check in checks]
+    bare = [check.group for check, line in lines if check.group and line == t.group_of(check.group)]
+    told = [line for check, line in lines if line and check.group not in bare]
+    return [*told, *([t.groups_of(bare)] if bare else [])]
+
+
 def _line(check: Check, t: Language) -> str:
     """Group · value (interval) against threshold · who is affected."""
     parts = [t.group_of(check.group)] if check.group else []
     if check.value is not None and check.threshold is not None and check.state != "error":
-        interval = t.interval(check.low, check.high)
+        show = t.alike(check.value, check.low, check.high)
+        interval = t.interval(check.low, check.high, show)
         key = "todo.numbers" if interval else "todo.numbers_no_interval"
-        numbers = t(key, value=t.number(check.value), interval=interval, threshold=t.number(check.threshold))
+        numbers = t(key, value=show(check.value), interval=interval, threshold=t.exact(check.threshold))
         parts.append(f"{_statistic(check, t)}: {numbers}")
     if check.facts.get("missed"):
         low, missed, high = (t.count(int(check.facts[name])) for name in ("missed_low", "missed", "missed_high"))
@@ -109,6 +133,23 @@ def checks_chapter(verdict: Verdict, t: Language) -> Section:
     return Section("checks", t("checks_table.heading"), paragraphs, tables=tables, parts=parts)
 
 
+def worst_answers(verdict: Verdict, t: Language) -> dict[str, int]:
+    """How many checks came to each answer, worst first: a check that answers for many groups counts once, as its worst.
+
+    An answer that an attestation lifts is less bad than one that nothing lifts, and is told as attested.
+    """
+    order = [(state, attested) for attested in (False, True) for state in WORST_FIRST[:-1]] + [("pass", False)]
+    worst: dict[str, tuple[str, bool]] = {}
+    for check in verdict.checks:
+        answer = (check.state, check.attested_by is not None)
+        worst[check.id] = min(worst.get(check.id, answer), answer, key=order.index)
+    return {
+        t("states.attested", state=t(f"states.{state}")) if attested else t(f"states.{state}"): n
+        for state, attested in order
+        if (n := list(worst.values()).count((state, attested)))
+    }
+
+
 def principle_name(principle: Principle, t: Language) -> str:
     """A principle's name; a Finnish one that is our own translation is marked."""
     name = f"{principle.id} {getattr(principle, t.language, principle.en)}"
@@ -134,8 +175,10 @@ def _row(check: Check, t: Language, together: str = "") -> Row:
     value = threshold = Cell("", is_number=True)
     if check.value is not None and not together:
         value = number_cell(check.value, t, check.low, check.high)
+    elif check.facts.get("withheld") and not together:
+        value = Cell(t("page.withheld"), is_number=True, withheld=True)
     if check.threshold is not None and not together:
-        threshold = Cell(t.number(check.threshold), machine(check.threshold), is_number=True)
+        threshold = Cell(t.exact(check.threshold), decimal(check.threshold), is_number=True)
     word = t(f"states.{check.state}")
     word = t("states.attested", state=word) if check.attested_by else word
     cells = [

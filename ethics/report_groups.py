@@ -139,7 +139,7 @@ class GroupPages:
                 rows.append((plain, "not_testable", None, t("fairness.chart_untested")))
         low = name == "recall"
         beyond = sum(found.high < threshold if low else found.low > threshold for _, _, found in tested)
-        facts = {"n": t.count(beyond), "all": t.count(len(rows)), "threshold": t.number(threshold)}
+        facts = {"n": t.count(beyond), "all": t.count(len(rows)), "threshold": t.exact(threshold)}
         key = f"fairness.{name}_chart"
         if tested:
             value, group, found = min(tested) if low else max(tested)
@@ -148,7 +148,7 @@ class GroupPages:
         else:
             finding = t(f"{key}.none", **facts)
         title = _capital(t(f"{key}.title", attribute=t.attribute(attribute)))
-        axis = t(f"{key}.axis", threshold=t.number(threshold))
+        axis = t(f"{key}.axis", threshold=t.exact(threshold))
         return Chart("dots", title, finding, dot_plot(rows, threshold, axis, t), table)
 
     @staticmethod

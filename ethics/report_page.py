@@ -5,24 +5,30 @@ Small cells are withheld here, over all tables at once, and nowhere earlier: the
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from ethics.checks import BUILT
 from ethics.disclosure import suppress
-from ethics.fairness import AT_AUDIT, EVERYONE, FairnessTable
 from ethics.report_chapters import Chapters
-from ethics.report_document import Cell, Column, Document, Row, Section, Table, words
+from ethics.report_document import Document, Section, without_blank_tables
 from ethics.report_figures import GROUPS, Figures
-from ethics.report_figures import Column as Measured
-from ethics.report_findings import WORST_FIRST, to_do
+from ethics.report_findings import to_do, worst_answers
+from ethics.report_missed import missed
 from ethics.report_records import RecordPages, record_counts
 from ethics.report_tables import CountTable
-from ethics.report_text import Language, machine
+from ethics.report_text import Language
 from ethics.verdict import Verdict
 from ethics.withheld_numbers import without_withheld
 
 DIGESTS = ("model", "need", "policy", "code", "cells")
+
+
+class Signature(NamedTuple):
+    """A signature on the verdict's envelope that was verified: the role and the holder's name."""
+
+    role: str
+    name: str
 
 
 class Page:
@@ -32,11 +38,16 @@ class Page:
     ----------
     figures : Figures or None
         None when the verdict was judged without any group.
+    signed_by : sequence of Signature
+        Whose signatures the envelope holds.
     """
 
-    def __init__(self, verdict: Verdict, figures: Figures | None, t: Language) -> None:
-        self.verdict, self.figures, self.t = verdict, figures, t
+    def __init__(
+        self, verdict: Verdict, figures: Figures | None, t: Language, signed_by: Sequence[Signature] = ()
+    ) -> None:
+        self.verdict, self.figures, self.t, self.signed_by = verdict, figures, t, signed_by
         self.least = int(verdict.scope["min_persons_shown"])
+        t.features = {row["feature"]: row["plain"] for row in verdict.record["features"]}
         owner = verdict.record["owner"]
         self.owner = ", ".join(str(owner[name]) for name in ("name", "email", "phone") if owner.get(name))
 
@@ -55,10 +66,10 @@ class Page:
             invented=bool(verdict.scope["invented"]),
             meaning=self._meaning(),
             facts=self._facts(),
-            missed=self._missed(),
+            missed=missed(verdict, self.figures, t),
             untested=self._untested(),
             todo=to_do(told, t, self.owner),
-            chapters=[chapter for chapter in chapters if not chapter.is_empty],
+            chapters=[without_blank_tables(chapter, t) for chapter in chapters if not chapter.is_empty],
         )
 
     def _meaning(self) -> list[str]:
@@ -74,7 +85,7 @@ class Page:
             known=t.percent(float(stated["share_with_groups"])),
             labels=t.count(int(stated["labels_known"])),
             n=t.count(verdict.scope["eligible_n"]),
-            tie_break=stated["tie_break"],
+            tie_break=t("scores.keyed_hash", seed=str(verdict.subject["seed"])),
         )
         use = t(f"scores.use_{stated['use']}", use=self._use())
         not_asked = t("scores.not_asked", ids=", ".join(id for id in BUILT if id not in asked))
@@ -86,16 +97,10 @@ class Page:
 
     def _facts(self) -> list[tuple[str, str, str]]:
         verdict, t = self.verdict, self.t
-        states = [check.state for check in verdict.checks]
-        counts = [
-            t("verdict.count", n=t.count(states.count(state)), state=t(f"states.{state}"))
-            for state in WORST_FIRST
-            if state in states
-        ]
+        counts = [t("verdict.count", n=t.count(n), state=word) for word, n in worst_answers(verdict, t).items()]
         digests = [
             f"{t(f'subjects.{name}')} {str(verdict.subject[name])[:12]}" for name in DIGESTS if name in verdict.subject
         ]
-        signers = ", ".join(t(f"roles.{role}") if t.has(f"roles.{role}") else role for role in self._signers())
         rows = {
             "service": verdict.service,
             "need": verdict.need_id,
@@ -103,46 +108,47 @@ class Page:
             "use": self._use(),
             "issued": t.moment(verdict.issued_at),
             "expires": t.moment(verdict.expires_at),
-            "counts": ", ".join(counts),
+            "counts": "; ".join(counts),
+            "signers": self._signers(),
+            "policy": self._policy_signers(),
+            "looser": "; ".join(self._looser()),
             "digests": "; ".join(digests),
-            "signers": signers,
         }
-        return [(name, t(f"verdict.{name}"), value) for name, value in rows.items()]
+        return [(name, t(f"verdict.{name}"), value) for name, value in rows.items() if value]
 
-    def _signers(self) -> Sequence[str]:
-        """Whose signatures the verdict needs: signatures themselves are in its envelope, not in what is signed."""
-        signers: Sequence[str] = self.verdict.scope["sign_roles"]
-        return signers
+    def _signers(self) -> str:
+        """Who has signed, and whose signature the verdict still needs before it counts."""
+        t, signed = self.t, {signature.role for signature in self.signed_by}
+        if self.verdict.record.get("stated") is not None:
+            return t("verdict.never_signed")
+        open_roles = [t.role(role) for role in self.verdict.scope["sign_roles"] if role not in signed]
+        by = [t("verdict.holder", role=t.role(one.role), name=one.name) for one in self.signed_by]
+        parts = [t("verdict.signed_by", who=", ".join(by))] if by else [t("verdict.not_shown")]
+        if open_roles:
+            parts.append(t("verdict.still_needs", roles=", ".join(open_roles)))
+        return " ".join(parts)
 
-    def _missed(self) -> Section:
-        """Who is missed beyond the others, in people."""
-        t, rows = self.t, []
-        table = self.figures.table if self.figures else None
-        if table is None or not table.has_label or self.figures is None:
-            return Section("missed", t("missed.heading"), [t("missed.not_known")])
-        for row in table.groups.iter_rows(named=True):
-            attribute, group = row["attribute"], row["group"]
-            found = self.figures.estimate(attribute, group, Measured("missed_residents", AT_AUDIT))
-            if found is None:
-                continue
-            if row["testable"] and found.value >= self.least and all(math.isfinite(part) for part in found[:3]):
-                low, value, high = (5 * round(max(0.0, part) / 5) for part in (found.low, found.value, found.high))
-                shown = f"{t.count(value)} ({t.interval(low, high, t.count)})"
-                cell = Cell(shown, machine(value), machine(low), machine(high), is_number=True)
-                rows.append(
-                    (-found.value, Row([words(t.group_of(f"{attribute}={group}"), group), cell], attribute, group))
-                )
-        everyone = self._everyone(table)
-        if not rows:
-            return Section("missed", t("missed.heading"), [everyone, t("missed.nobody")])
-        columns = [Column("group", t("missed.group")), Column("missed_residents", t("missed.at_audit"), True, AT_AUDIT)]
-        ordered = [row for _, row in sorted(rows, key=lambda pair: pair[0])]
-        missed = Table("missed-table", t("missed.caption"), columns, ordered)
-        return Section("missed", t("missed.heading"), [everyone, t("missed.intro")], tables=[missed])
+    def _policy_signers(self) -> str:
+        """Who signed the policy; one that nobody has signed can ask for no less than the template."""
+        t, signers = self.t, self.verdict.scope.get("policy_signed_by") or ()
+        if not signers:
+            return t("verdict.policy_unsigned")
+        by = [t("verdict.holder", role=t.role(str(one["role"])), name=str(one["name"])) for one in signers]
+        return t("verdict.policy_signed", who=", ".join(by))
 
-    def _everyone(self, table: FairnessTable) -> str:
-        recall = table.get(EVERYONE, EVERYONE, "recall", AT_AUDIT)
-        return self.t("missed.everyone", missed=self.t.count(recall.n - recall.people), need=self.t.count(recall.n))
+    def _looser(self) -> list[str]:
+        """Where the signed policy asks for less than the template, in words."""
+        t, told = self.t, []
+        for row in self.verdict.scope.get("looser_than_template") or ():
+            key, value, template = (str(row[name]) for name in ("key", "value", "template"))
+            if key == "required":
+                id = value.rpartition(" ")[2]
+                title = t(f"checks.{id}.title") if id in BUILT else id
+                told.append(t("verdict.left_out", id=id, title=title))
+            else:
+                facts = {"value": t.exact(value), "template": t.exact(template)}
+                told.append(t("verdict.loosened", name=t.policy_name(key), **facts))
+        return told
 
     def _untested(self) -> Section:
         """The groups of which nothing could be shown, and the checks that could not be answered."""
@@ -150,19 +156,23 @@ class Page:
         if self.figures is None:
             return Section("untested", t("untested.heading"), [t("untested.no_groups")])
         named = [
-            t.group_of(f"{row['attribute']}={row['group']}")
+            f"{row['attribute']}={row['group']}"
             for rows in self.figures.groups.values()
             for row in rows
             if not row["testable"]
         ]
         checks = sorted({check.id for check in self.verdict.checks if check.state in ("not_testable", "error")})
         unclear = sorted({check.id for check in self.verdict.checks if check.state == "inconclusive"})
-        paragraphs = [t("untested.intro", groups="; ".join(named)) if named else t("untested.none")]
+        paragraphs = [t("untested.intro", groups=t.groups_of(named)) if named else t("untested.none")]
         if checks:
-            paragraphs.append(t("untested.checks", ids=", ".join(checks)))
+            paragraphs.append(t("untested.checks", ids="; ".join(map(self._named, checks))))
         if unclear:
-            paragraphs.append(t("untested.unclear", ids=", ".join(unclear)))
+            paragraphs.append(t("untested.unclear", ids="; ".join(map(self._named, unclear))))
         return Section("untested", t("untested.heading"), paragraphs)
+
+    def _named(self, id: str) -> str:
+        """A check by number and question."""
+        return self.t("page.check", id=id, title=self.t(f"checks.{id}.title")) if id in BUILT else id
 
 
 def _withheld_alone(verdict: Verdict, least: int) -> dict[tuple[str, str], CountTable]:

@@ -9,8 +9,8 @@ in the record (``outer.inner`` for a table within one). The file says::
     [intro]     fi, sv, en         # what it says and how to read it, if anything
     [columns.<key>]                # one per column shown, in order; a list of tables is a table, a single one is facts
     fi, sv, en                     # the heading
-    kind = "text"                  # text, names, plain, feature, attribute, group, state, yes_no, day, count, people,
-                                   # number or share
+    kind = "text"                  # text, names, plain, feature, attribute, group, state, yes_no, day, changed, count,
+                                   # people, number or share
     low = "…"   high = "…"         # keys that hold the interval of a number or share
     of = "…"                       # a share: the key of the people it is a share of, so that few are withheld
     cut = "…"                      # at which cut it is measured, for the CSV
@@ -24,6 +24,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
+from ethics.report_changes import changed_in_words
 from ethics.report_document import Cell, Column, Row, Section, Table, count_cell, number_cell, words
 from ethics.report_tables import CountTable
 from ethics.report_text import Language, record_layouts
@@ -114,6 +115,8 @@ class RecordPages:
         t, kind, value = self.t, column.get("kind", "text"), row.get(key)
         if kind in NUMBERS:
             return self._number(name, key, column, row, position)
+        if value == WITHHELD:
+            return Cell(t("page.withheld"), withheld=True)
         if value is None or value == "":
             return words(t("page.missing"), "")
         known = f"records.{name}.columns.{key}.values.{value}"
@@ -136,6 +139,8 @@ class RecordPages:
             return words(t.attribute(str(value)), str(value))
         if kind == "group":
             return words(t.group_of(f"{row['attribute']}={value}" if "attribute" in row else str(value)), str(value))
+        if kind == "changed":
+            return words(changed_in_words(str(row["what"]), str(value), t), str(value))
         if kind == "plain":
             return words(t.of(value), t.of(value))
         if isinstance(value, Sequence) and not isinstance(value, str):
@@ -154,7 +159,7 @@ class RecordPages:
             if math.isfinite(value) and not math.isfinite(low):
                 return count_cell(round(value), t)
         else:
-            show = t.percent if kind == "share" else t.number
+            show = t.percent if kind == "share" else None
         bounds = (low, high) if math.isfinite(low) and math.isfinite(high) else (None, None)
         return number_cell(value, t, *bounds, show=show)
 

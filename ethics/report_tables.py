@@ -35,6 +35,14 @@ class CountTable:
         The columns each printed rate, ratio or interval is worked out from: numerator first, then denominator.
     tested : tuple of bool
         Whether a group's decision numbers are judged; those are the last that may be withheld.
+    at_most : mapping of column to tuple of int or None
+        Upper bounds that words tell of a group whatever is withheld, e.g. "too few in need to be tested".
+    spread : mapping of column to tuple of str
+        Columns that are sums of what another table counts of the same group, as that table's places name it.
+    within : tuple of (whole, part)
+        Columns, of this table or as another's places name them, of which the second counts some of the first.
+    same : mapping of column to column
+        Columns that count the very people a column of the tables by group counts, by that column's name.
     hidden : frozenset of (column or rate, group)
         What is withheld.
     """
@@ -48,6 +56,10 @@ class CountTable:
     sums: tuple[tuple[str, tuple[str, ...]], ...] = ()
     rates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     tested: tuple[bool, ...] = ()
+    at_most: Mapping[str, tuple[int | None, ...]] = field(default_factory=dict)
+    spread: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    within: tuple[tuple[str, str], ...] = ()
+    same: Mapping[str, str] = field(default_factory=dict)
     hidden: frozenset[tuple[str, str]] = frozenset()
 
     def hiding(self, cells: frozenset[tuple[str, str]]) -> CountTable:

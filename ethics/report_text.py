@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ethics.digests import decimal
 from ethics.refusals import BadInput, Fault
 
 MESSAGES = Path(__file__).resolve().parent / "messages"
@@ -17,6 +19,7 @@ LANGUAGES = ("fi", "sv", "en")
 NBSP = "\u00a0"
 PER_CENT = f"{NBSP}%"
 _IN_PARTS = {"checks": MESSAGES / "checks", "records": MESSAGES / "records"}
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _MARKS = {"fi": (",", NBSP), "sv": (",", NBSP), "en": (".", ",")}
 
 
@@ -35,6 +38,8 @@ class Language:
 
     def __init__(self, language: str) -> None:
         self.language = language
+        self.features: Mapping[str, Any] = {}
+        """Names in words of the features that the report is about, by feature."""
         self._texts = _messages(language)
         self._decimal, self._thousand = _MARKS.get(language, _MARKS["en"])
         self.used: set[str] = set()
@@ -66,13 +71,27 @@ class Language:
 
     def group(self, attribute: str, group: str) -> str:
         """A group's name within its attribute."""
+        if attribute == "feature":
+            return self.of(self.features.get(group) or group)
         attributes, groups = attribute.split(" × "), group.split(" × ")
         if len(attributes) != len(groups):
-            return group
+            return self._plain(f"groups.any.{group}", group)
         return " × ".join(
             self._plain(f"groups.{of}.{name}", self._plain(f"groups.any.{name}", name))
             for of, name in zip(attributes, groups, strict=True)
         )
+
+    def policy_name(self, key: str) -> str:
+        """A number of the policy by its name in words, e.g. of ``thresholds.min_recall_ratio``."""
+        return self._plain(f"policy_names.{key}", key)
+
+    def subject(self, name: str) -> str:
+        """What was judged and signed, in words."""
+        return self._plain(f"subjects.{name}", name)
+
+    def role(self, role: str) -> str:
+        """A role in words."""
+        return self._plain(f"roles.{role}", role.replace("_", " "))
 
     def group_of(self, reference: str) -> str:
         """``attribute=group``, as checks name a group, in words."""
@@ -80,6 +99,23 @@ class Language:
         if not sign:
             return self.attribute(reference)
         return self("page.group_of", attribute=self.attribute(attribute), group=self.group(attribute, group))
+
+    def groups_of(self, references: Iterable[str]) -> str:
+        """Several groups, each attribute named once.
+
+        >>> Language("en").groups_of(["sex=f", "language=sv", "sex=m", "sex × language"])
+        'sex: female, male; language: Swedish; sex × language'
+        """
+        by_attribute: dict[str, list[str]] = {}
+        for reference in references:
+            attribute, _, group = reference.partition("=")
+            by_attribute.setdefault(attribute, []).extend([self.group(attribute, group)] if group else [])
+        return "; ".join(
+            self("page.group_of", attribute=self.attribute(attribute), group=", ".join(groups))
+            if groups
+            else self.attribute(attribute)
+            for attribute, groups in by_attribute.items()
+        )
 
     def _plain(self, key: str, otherwise: str) -> str:
         return self(key) if self.has(key) else otherwise
@@ -91,10 +127,39 @@ class Language:
         return self._written(f"{n:,.0f}")
 
     def number(self, value: float) -> str:
-        """A number as people read it: two decimals, or none when it is whole; one digit of a tiny one."""
+        """A number as people read it: two decimals, or none when it is whole; one digit of one below a hundredth.
+
+        >>> en = Language("en")
+        >>> en.number(0.005), en.number(0.0149), en.number(-0.0), en.number(3e-13)
+        ('0.005', '0.01', '0', '3 × 10⁻¹³')
+        """
         if value == round(value):
             return self.count(value)
-        return self._written(f"{value:,.2f}" if abs(value) >= 0.005 else f"{value:.1g}")
+        if abs(value) >= 0.01:
+            return self._written(f"{value:,.2f}")
+        digit, _, power = f"{value:.0e}".partition("e")
+        if int(power) < -6:
+            return f"{self._written(digit)} × 10{str(int(power)).translate(_RAISED)}"
+        return self._written(f"{Decimal(f'{value:.1g}'):f}")
+
+    def exact(self, value: float | str) -> str:
+        """A threshold as the policy has it, every digit of it, with two decimals at least where it is not whole.
+
+        >>> en = Language("en")
+        >>> [en.exact(value) for value in ("0.8", 0.005, "1e-06", "60", 0.002)]
+        ['0.80', '0.005', '0.000001', '60', '0.002']
+        """
+        written = Decimal(value if isinstance(value, str) else str(decimal(value)))
+        if written == written.to_integral_value():
+            return self._written(f"{written:,.0f}")
+        places = -int(written.normalize().as_tuple().exponent)
+        return self._written(f"{written:,.{max(2, places)}f}")
+
+    def alike(self, *values: float | None) -> Callable[[float], str]:
+        """How to write numbers that stand together: whole ones with decimals too, where another has them."""
+        if all(value is None or not math.isfinite(value) or value == round(value) for value in values):
+            return self.number
+        return lambda value: self._written(f"{value:,.2f}") if value == round(value) else self.number(value)
 
     def percent(self, share: float, decimals: int = 1) -> str:
         """A share, in per cent with one decimal."""
@@ -104,12 +169,14 @@ class Language:
         """Both bounds, or nothing where there is none."""
         if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
             return ""
-        show = show or self.number
+        show = show or self.alike(low, high)
         return self("page.interval", low=show(low).removesuffix(PER_CENT), high=show(high))
 
     def _written(self, plain: str) -> str:
+        if not plain.strip("-0.,"):  # minus nothing is nothing
+            plain = plain.removeprefix("-")
         marks = {",": self._thousand, ".": self._decimal, "-": "\u2212"}
-        return "".join(marks.get(sign, sign) for sign in plain) if "e" not in plain else plain
+        return "".join(marks.get(sign, sign) for sign in plain)
 
     # Dates
 

@@ -9,6 +9,7 @@ JSON, schema ``ennakko-report/1``::
                    "charts": [{"title", "finding", "table"}],
                    "tables": [{"id", "caption", "columns": [{"id", "heading", "cut"?}],
                                "rows": [{"attribute"?, "group"?, "cells": {column: cell}}]}],
+                   "notes": [words],
                    "parts":  [section …]}],
      "todo":     [{"id", "state", "what", "wrong", "lines", "do", "lifted", "owner"}]}
 
@@ -129,6 +130,7 @@ def _section(parts: Sequence[Section], names: Sequence[str]) -> dict[str, Any]:
         "facts": _facts([part.facts for part in parts], names),
         "charts": [_chart(charts, names) for charts in zip(*(part.charts for part in parts), strict=True)],
         "tables": [_table(tables, names) for tables in zip(*(part.tables for part in parts), strict=True)],
+        "notes": [_words(texts, names) for texts in zip(*(part.notes for part in parts), strict=True)],
         "parts": [_section(inner, names) for inner in zip(*(part.parts for part in parts), strict=True)],
     }
     return {name: value for name, value in content.items() if value}

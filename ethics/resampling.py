@@ -118,9 +118,7 @@ def need_at_score(
         ``expected_events`` is what the others' rate would give in the group's place; NaN where nothing compares.
     drawn : float (n, g, j)
     """
-    persons = block.by_ventile.sum()
-    middle = min(int((k_audit - 0.5) * VENTILES / persons), VENTILES - 1)
-    window = slice(max(0, middle - 2), middle + 3)
+    window = ventiles_around(block, k_audit)
     people, events = block.by_ventile[:, window], block.events[:, window]
     value, expected_events = _ratio_to_others(people[None], events[None])
     drawn = np.empty((n, events.shape[0], events.shape[2]))
@@ -135,6 +133,12 @@ def need_at_score(
                 hits[..., j] + misses[..., j], hits[..., j : j + 1], (halves[0], halves[1]), (halves[2], halves[3])
             )[0][..., 0]
     return value[0], expected_events[0], drawn
+
+
+def ventiles_around(block: Block, k_audit: int) -> slice:
+    """The ventile that holds the audit cut, and two on either side."""
+    middle = min(int((k_audit - 0.5) * VENTILES / block.by_ventile.sum()), VENTILES - 1)
+    return slice(max(0, middle - 2), middle + 3)
 
 
 def _ratio_to_others(

@@ -42,6 +42,7 @@ def score_evidence(
     title: str,
     capacity_k: int,
     duel: Sequence[Mapping[str, Any]],
+    rivals_due: Sequence[str],
     subject: Mapping[str, str],
     seed: int,
     stated: Mapping[str, str],
@@ -56,6 +57,8 @@ def score_evidence(
         What the caller says the scores are for; whose they are; what they are called.
     duel : sequence
         As in :class:`Evidence`; empty where no outcome is known.
+    rivals_due : sequence of str
+        As in :class:`Evidence`.
     subject : mapping of name to SHA-256
         The files of scores and groups, the policy, code and environment.
     stated : mapping of str
@@ -78,6 +81,7 @@ def score_evidence(
         eligible_n=rows.height,
         n_objectors_in_rows=0,
         duel=duel,
+        rivals_due=rivals_due,
         auc=None,
         plausible_auc_max=None,
         single_columns=(),

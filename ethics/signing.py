@@ -1,7 +1,6 @@
 """Sealing a verdict and verifying it: who signed, until when, and that the bytes in use are the bytes that were judged.
 
-Envelopes are DSSE (the signature covers type, lengths and payload) with Ed25519 keys, written as canonical JSON, so
-that no byte of the file is without meaning. :func:`verify` is the only door to a :class:`VerifiedVerdict`, and a
+:func:`verify` is the only door to a :class:`VerifiedVerdict`, and a
 :class:`VerifiedVerdict` the only thing that scoring accepts: there is no way round.
 """
 
@@ -9,18 +8,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ethics import refusal_ids as ids
 from ethics.case import COMPARED, holder, names_holder
 from ethics.digests import canonical_json, sha256
+from ethics.envelopes import SignedBy as SignedBy
+from ethics.envelopes import check_signatures as check_signatures
+from ethics.envelopes import countersign as countersign
+from ethics.envelopes import open_envelope as open_envelope
+from ethics.envelopes import retired_faults as retired_faults
+from ethics.envelopes import short
+from ethics.envelopes import sign_payload as sign_payload
 from ethics.keys import SIGNED_DAYS, TrustedKey
 from ethics.refusals import Blocked, Fault, Inconclusive, NotTrusted, Refusal
 from ethics.score_case import judges_scores_alone, no_model_fault
 from ethics.stop_switch import StopSwitch
 from ethics.verdict import NO_GROUP, NO_SUCH_CHECK, NOT_A_NUMBER, NOTHING_EVALUATED, Verdict
+from ethics.verdict_parts import touched_parts
 
 if TYPE_CHECKING:
     from securesystemslib.dsse import Envelope
@@ -29,14 +35,6 @@ if TYPE_CHECKING:
 VERDICT_TYPE = "application/vnd.ennakko.verdict+json"
 SIGN_ROLES = ("gate", "auditor")
 _TOKEN = object()
-
-
-@dataclass(frozen=True)
-class SignedBy:
-    """A valid signature by a trusted key."""
-
-    keyid: str
-    key: TrustedKey
 
 
 class VerifiedVerdict:
@@ -84,23 +82,6 @@ class VerifiedVerdict:
 def seal(verdict: Verdict, signer: Signer) -> bytes:
     """The verdict in an envelope with its first signature (the gate's)."""
     return sign_payload(canonical_json(verdict.to_json()), VERDICT_TYPE, [signer])
-
-
-def countersign(envelope: bytes, signer: Signer) -> bytes:
-    """The envelope with one more signature, e.g. the auditor's who has read the report (AT-10).
-
-    Raises
-    ------
-    NotTrusted
-        The envelope is damaged, or this key has signed it before.
-    """
-    opened = open_envelope(envelope, "envelope")
-    if signer.public_key.keyid in opened.signatures:
-        mend = "The second signature must come from another key"
-        wrong = f"already holds a signature of key {_short(signer.public_key.keyid)}"
-        raise NotTrusted(Fault("envelope", wrong, mend, ids.ONE_KEY_TWICE))
-    opened.sign(signer)
-    return _written(opened)
 
 
 def verify(
@@ -202,7 +183,10 @@ def read_signed_verdict(
     """
     opened = open_envelope(envelope, where)
     signed_by, faults = check_signatures(opened, trust, now, where)
-    verdict = _payload_of(opened, faults)
+    try:
+        verdict = _payload_of(opened, faults)
+    except NotTrusted as refusal:
+        raise NotTrusted(*refusal.faults, *_touched_subjects(opened)) from None
     faults += retired_faults(signed_by, verdict.issued_at)
     if not signed_by:
         faults.append(Fault(where, "has no valid signature", "Take the file as it was signed", ids.ROLE_MISSING))
@@ -211,69 +195,12 @@ def read_signed_verdict(
     return verdict
 
 
-def sign_payload(payload: bytes, payload_type: str, signers: Iterable[Signer]) -> bytes:
-    """A payload in an envelope, signed by each signer."""
-    from securesystemslib.dsse import Envelope
-
-    envelope = Envelope(payload, payload_type, {})
-    for signer in signers:
-        envelope.sign(signer)
-    return _written(envelope)
-
-
-def open_envelope(content: bytes, where: str) -> Envelope:
-    """Parse an envelope; every byte must be the one that writing it again gives. No signature is checked here."""
-    from securesystemslib.dsse import Envelope
-
-    mend = "Take the file as it was signed"
-    written: Any = None
+def _touched_subjects(envelope: Envelope) -> list[Fault]:
+    """The subjects that were edited in a payload; none where it cannot be read."""
     try:
-        written = json.loads(content)
-        envelope = Envelope.from_dict(written)
-        again = _written(envelope)
-    except Exception as error:  # whatever a damaged file makes the parsers raise
-        if judges_scores_alone(written):
-            raise NotTrusted(no_model_fault(where)) from None
-        wrong = f"is not a readable envelope ({type(error).__name__})"
-        raise NotTrusted(Fault(where, wrong, mend, ids.ENVELOPE)) from None
-    if again != content:
-        wrong = "is not written in canonical form, so it was changed after signing"
-        raise NotTrusted(Fault(where, wrong, mend, ids.ENVELOPE))
-    return envelope
-
-
-def check_signatures(
-    envelope: Envelope, trust: Mapping[str, TrustedKey], now: datetime, where: str
-) -> tuple[list[SignedBy], list[Fault]]:
-    """The valid signatures by trusted keys in date, and a fault for each other one."""
-    from securesystemslib.exceptions import UnverifiedSignatureError
-
-    signed_by, faults, content = [], [], envelope.pae()
-    for keyid, signature in envelope.signatures.items():
-        key = trust.get(keyid)
-        if key is None:
-            mend = "Add it to trust.json, if its holder is known, or have a trusted key sign"
-            faults.append(Fault(where, f"is signed by the unknown key {_short(keyid)}", mend, ids.UNKNOWN_KEY))
-            continue
-        try:
-            key.verifier(keyid).verify_signature(signature, content)
-        except UnverifiedSignatureError:
-            wrong = f"does not match the signature of {key.name} ({_short(keyid)})"
-            mend = "It was changed after signing; take the file as it was signed"
-            faults.append(Fault(where, wrong, mend, ids.SIGNATURE))
-            continue
-        fault = key.date_fault(keyid, now)
-        if fault is not None:
-            faults.append(fault)
-            continue
-        signed_by.append(SignedBy(keyid, key))
-    return signed_by, faults
-
-
-def retired_faults(signed_by: Iterable[SignedBy], made_at: datetime) -> list[Fault]:
-    """Signatures with keys that had been retired when what they sign was made."""
-    found = (signed.key.retired_fault(signed.keyid, made_at) for signed in signed_by)
-    return [fault for fault in found if fault is not None]
+        return [fault for fault in touched_parts(json.loads(envelope.payload)) if fault.code in ids.SUBJECT.values()]
+    except (ValueError, TypeError, AttributeError):
+        return []
 
 
 def _subject_written(envelope: Envelope) -> Mapping[str, Any]:
@@ -344,9 +271,9 @@ def statement_faults(statements: Iterable[Mapping[str, Any]], trust: Mapping[str
         for keyid in (str(signer.get("keyid")) for signer in signers):
             key = trust.get(keyid)
             if key is None:
-                wrong.append(f"is signed by the unknown key {_short(keyid)}")
+                wrong.append(f"is signed by the unknown key {short(keyid)}")
             elif key.revoked_at is not None:
-                wrong.append(f"is signed by the key {_short(keyid)} of {key.name}, revoked ({key.revoked_because})")
+                wrong.append(f"is signed by the key {short(keyid)} of {key.name}, revoked ({key.revoked_because})")
         mend = "Have it attested anew by a trusted key, judge and approve again"
         faults += [Fault(where, each, mend, ids.STATEMENT_SIGNER) for each in wrong]
     return faults
@@ -378,7 +305,7 @@ def _digest_faults(subject: Mapping[str, Any], found: Mapping[str, str | int]) -
         elif judged is None:
             faults.append(Fault(f"subject {name}", "is not part of the verdict", "Judge again with this version", code))
         elif str(judged) != str(used):
-            wrong = f"is {_short(str(used))} in use, but {_short(str(judged))} was judged"
+            wrong = f"is {short(str(used))} in use, but {short(str(judged))} was judged"
             faults.append(Fault(f"subject {name}", wrong, "Use what was judged, or judge what is used", code))
     return faults
 
@@ -417,13 +344,3 @@ def _refuse_unless_passed(verdict: Verdict) -> None:
     if verdict.state in refusals:
         refusal, states = refusals[verdict.state]
         raise refusal(*_check_faults(verdict, *states))
-
-
-def _written(envelope: Envelope) -> bytes:
-    data = envelope.to_dict()
-    data["signatures"] = sorted(data["signatures"], key=lambda signature: str(signature["keyid"]))
-    return canonical_json(data)
-
-
-def _short(digest: str) -> str:
-    return digest[:12]

@@ -7,12 +7,23 @@ Source: Fischetti & Salazar-González 2001, *Solving the cell suppression proble
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ethics.published_figures import Counts, Figure, Key, counts_of, figures_of, is_silent, is_total, place_of
+from ethics.published_figures import (
+    Counts,
+    Figure,
+    Key,
+    counts_of,
+    figures_of,
+    is_silent,
+    is_total,
+    place_of,
+    told_of_everyone,
+)
 from ethics.report_tables import CountTable
 
 if TYPE_CHECKING:
@@ -23,6 +34,7 @@ if TYPE_CHECKING:
 _MANY = 1e9  # more people than any city has: the bound of a count about which nothing is known
 _CLOSE = 1e-6
 _SHARED_TRIES = 8  # programs that move all cells at once before each is tried by itself
+_DRAWN_ALONG = 1e-3
 
 
 class Recovered(NamedTuple):
@@ -35,7 +47,9 @@ class Recovered(NamedTuple):
     high: int
 
 
-def attack(tables: Sequence[CountTable], least: int, *, earlier: Sequence[CountTable] = ()) -> list[Recovered]:
+def attack(
+    tables: Sequence[CountTable], least: int, *, earlier: Sequence[CountTable] = (), most: int | None = None
+) -> list[Recovered]:
     """The withheld and the small counts that the tables give away.
 
     Parameters
@@ -47,6 +61,8 @@ def attack(tables: Sequence[CountTable], least: int, *, earlier: Sequence[CountT
         among them, are attacked wherever they stand; others when they are withheld.
     earlier : sequence of CountTable
         Tables about the same people that are already out (another page, an earlier edition).
+    most : int, optional
+        As :meth:`Program.narrow`; without it every count is bounded.
 
     >>> table = CountTable("groups", "g", ("a", "b"), {"n": (3, 90)}, totals={"n": 93}, shown=("n",))
     >>> attack([table.hiding(frozenset({("n", "a")}))], least=5)
@@ -56,23 +72,66 @@ def attack(tables: Sequence[CountTable], least: int, *, earlier: Sequence[CountT
     """
     printed = [table for table in (*earlier, *tables) if not is_silent(table)]
     counts = counts_of(printed)
-    return attack_figures(counts, figures_of(printed, counts), targets_of(printed, counts, least), least)
+    targets = targets_of(printed, counts, least, earlier=earlier)
+    return attack_figures(counts, figures_of(printed, counts), targets, least, most=most)
 
 
-def targets_of(tables: Sequence[CountTable], counts: Counts, least: int) -> set[Key]:
+def targets_of(
+    tables: Sequence[CountTable],
+    counts: Counts,
+    least: int,
+    *,
+    earlier: Sequence[CountTable] = (),
+    settled: Settled | None = None,
+) -> set[Key]:
     """What must not be known: counts of a group below ``least``, and every printed count that is withheld.
 
-    A column that counts nobody at all is no secret of any group.
+    Left out is what everyone's figures alone already narrow below ``least`` (where two people in all were missed, no
+    group missed more): no cell that is withheld could widen it. Such counts are withheld where they are small. A large
+    count that an ``earlier`` table tells is no secret of a later one.
     """
+    withheld = {place_of(table, group, name) for table in tables for name, group in table.hidden if name in table.shown}
+    settled = settled or Settled(counts, least, earlier)
+    wanted = settled.small | (withheld - settled.known)
+    return wanted & settled.wide(tables)
+
+
+class Settled:
+    """What does not change while figures are withheld: the sums, small counts, what is out, what totals narrow."""
+
+    def __init__(self, counts: Counts, least: int, earlier: Sequence[CountTable]) -> None:
+        self.counts, self.least, self.sums = counts, least, Sums(counts)
+        self.small, self.known = small_counts(counts, least), told_exactly(earlier, counts)
+        self._everyone: list[Figure] | None = None
+        self._wide: set[Key] = set()
+
+    def wide(self, tables: Sequence[CountTable]) -> set[Key]:
+        """The counts that everyone's figures alone leave ``least`` values or more."""
+        everyone = told_of_everyone(tables, self.counts.people)
+        if everyone != self._everyone:
+            program = Program(self.counts, everyone, self.sums)
+            apart = program.high - program.low >= self.least
+            self._wide, self._everyone = {key for key, place in program.place.items() if apart[place]}, everyone
+        return self._wide
+
+
+def told_exactly(tables: Sequence[CountTable], counts: Counts) -> set[Key]:
+    """The counts that tables print, or that a rate in them tells."""
+    figures = figures_of([table for table in tables if not is_silent(table)], counts)
+    return {figure.terms[0][0] for figure in figures if len(figure.terms) == 1 and figure.low == figure.high}
+
+
+def small_counts(counts: Counts, least: int) -> set[Key]:
+    """Counts of groups below ``least``. A column that counts nobody at all is no secret of any group."""
     empty = {key[2] for key, people in counts.people.items() if is_total(key) and people == 0}
-    small = {
+    return {
         key for key, people in counts.people.items() if people < least and not is_total(key) and key[2] not in empty
     }
-    withheld = {place_of(table, group, name) for table in tables for name, group in table.hidden if name in table.shown}
-    return small | {key for key in withheld & counts.people.keys() if key[2] not in empty}
 
 
-def attack_figures(counts: Counts, figures: Iterable[Figure], targets: Collection[Key], least: int) -> list[Recovered]:
+def attack_figures(
+    counts: Counts, figures: Iterable[Figure], targets: Collection[Key], least: int, *, most: int | None = None
+) -> list[Recovered]:
     """As :func:`attack`, from any figures: say, those read off a finished page."""
     program = Program(counts, figures)
     found = []
@@ -81,41 +140,55 @@ def attack_figures(counts: Counts, figures: Iterable[Figure], targets: Collectio
         if high - low < least:
             found.append(Recovered(*key, low, high))
     open_keys = set(targets) - {(one.attribute, one.group, one.column) for one in found}
-    found += [Recovered(*key, low, high) for key, (low, high) in program.narrow(open_keys, least).items()]
+    found += [Recovered(*key, low, high) for key, (low, high) in program.narrow(open_keys, least, most=most).items()]
     return sorted(found)
+
+
+class Sums:
+    """The unknown counts in their order, and how they add up, as the rows that every program on them begins with."""
+
+    def __init__(self, counts: Counts) -> None:
+        self.keys = list(counts.people)
+        self.place = {key: position for position, key in enumerate(self.keys)}
+        self.truth = np.array([counts.people[key] for key in self.keys], dtype=np.float64)
+        self.n = len(counts.sums)
+        terms = [
+            (number, self.place[key], factor)
+            for number, (whole, parts) in enumerate(counts.sums)
+            for key, factor in ((whole, -1.0), *((part, 1.0) for part in parts))
+        ]
+        rows, columns, factors = tuple(zip(*terms, strict=True)) or ((), (), ())
+        self.arrays = (
+            np.array(rows, dtype=np.int64),
+            np.array(columns, dtype=np.int64),
+            np.array(factors, dtype=np.float64),
+        )
 
 
 class Program:
     """The constraints as one sparse system, its bounds drawn together before any program is solved."""
 
-    def __init__(self, counts: Counts, figures: Iterable[Figure]) -> None:
-        self.keys = list(counts.people)
-        self.place = {key: position for position, key in enumerate(self.keys)}
-        self.truth = np.array([counts.people[key] for key in self.keys], dtype=np.float64)
-        self.low, self.high = np.zeros(len(self.keys)), np.full(len(self.keys), _MANY)
-        rows, columns, factors, lows, highs = [], [], [], [], []
-        lines: list[tuple[list[tuple[int, float]], float, float]] = []
-        for whole, parts in counts.sums:
-            terms = [(self.place[whole], -1.0), *((self.place[part], 1.0) for part in parts)]
-            lines.append((terms, 0.0, 0.0))
-        for figure, low, high in figures:
-            known = [(self.place[key], factor) for key, factor in figure]
-            if len(known) == 1 and known[0][1] == 1.0:
-                position = known[0][0]
-                self.low[position] = max(self.low[position], np.ceil(low - _CLOSE))
-                self.high[position] = min(self.high[position], np.floor(high + _CLOSE))
+    def __init__(self, counts: Counts, figures: Iterable[Figure], sums: Sums | None = None) -> None:
+        sums = sums or Sums(counts)
+        self.keys, self.place, self.truth = sums.keys, sums.place, sums.truth
+        low, high = [0.0] * len(self.keys), [_MANY] * len(self.keys)
+        terms: list[tuple[int, int, float]] = []
+        bounds: list[tuple[float, float]] = [(0.0, 0.0)] * sums.n
+        for figure, least, most in figures:
+            if len(figure) == 1 and figure[0][1] == 1.0:
+                position = self.place[figure[0][0]]
+                low[position] = max(low[position], math.ceil(least - _CLOSE))
+                high[position] = min(high[position], math.floor(most + _CLOSE))
             else:
-                lines.append((known, low, high))
-        for number, (terms, low, high) in enumerate(lines):
-            for position, factor in terms:
-                rows.append(number)
-                columns.append(position)
-                factors.append(factor)
-            lows.append(low)
-            highs.append(high)
-        self.rows, self.columns = np.array(rows, dtype=np.int64), np.array(columns, dtype=np.int64)
-        self.factors = np.array(factors, dtype=np.float64)
-        self.row_low, self.row_high = np.array(lows, dtype=np.float64), np.array(highs, dtype=np.float64)
+                terms += [(len(bounds), self.place[key], factor) for key, factor in figure]
+                bounds.append((least, most))
+        self.low, self.high = np.array(low, dtype=np.float64), np.array(high, dtype=np.float64)
+        more = tuple(zip(*terms, strict=True)) or ((), (), ())
+        self.rows, self.columns = (
+            np.concatenate([sums.arrays[at], np.array(more[at], dtype=np.int64)]) for at in (0, 1)
+        )
+        self.factors = np.concatenate([sums.arrays[2], np.array(more[2], dtype=np.float64)])
+        self.row_low, self.row_high = (np.array([pair[at] for pair in bounds], dtype=np.float64) for at in (0, 1))
         self._draw_together()
 
     def bounds(self, key: Key) -> tuple[int, int]:
@@ -125,17 +198,21 @@ class Program:
 
     def _draw_together(self, most: int = 40) -> None:
         """Bounds from each constraint alone, in whole people, until nothing moves."""
-        n, up = len(self.row_low), self.factors > 0
-        at = self.columns
+        n, rows, at, factors = len(self.row_low), self.rows, self.columns, self.factors
         for _ in range(most):
-            if not n:
+            if not len(rows):
                 return
-            smallest = np.where(up, self.factors * self.low[at], self.factors * self.high[at])
-            largest = np.where(up, self.factors * self.high[at], self.factors * self.low[at])
-            rest_low = np.bincount(self.rows, smallest, n)[self.rows] - smallest
-            rest_high = np.bincount(self.rows, largest, n)[self.rows] - largest
-            one = (self.row_low[self.rows] - rest_high) / self.factors
-            other = (self.row_high[self.rows] - rest_low) / self.factors
+            # A constraint on counts that are all known moves nothing any more.
+            moving = np.bincount(rows, self.high[at] > self.low[at], n)[rows] > 0
+            if not moving.all():
+                rows, at, factors = rows[moving], at[moving], factors[moving]
+            up = factors > 0
+            first, second = factors * self.low[at], factors * self.high[at]
+            smallest, largest = np.where(up, first, second), np.where(up, second, first)
+            rest_low = np.bincount(rows, smallest, n)[rows] - smallest
+            rest_high = np.bincount(rows, largest, n)[rows] - largest
+            one = (self.row_low[rows] - rest_high) / factors
+            other = (self.row_high[rows] - rest_low) / factors
             low, high = self.low.copy(), self.high.copy()
             np.maximum.at(low, at, np.ceil(np.where(up, one, other) - _CLOSE))
             np.minimum.at(high, at, np.floor(np.where(up, other, one) + _CLOSE))
@@ -143,8 +220,12 @@ class Program:
                 return
             self.low, self.high = low, high
 
-    def narrow(self, keys: Collection[Key], least: int) -> dict[Key, tuple[int, int]]:
-        """Those of the keys that the whole system narrows below ``least``, with their bounds."""
+    def narrow(self, keys: Collection[Key], least: int, *, most: int | None = None) -> dict[Key, tuple[int, int]]:
+        """Those of the keys that the whole system narrows below ``least``, with their bounds.
+
+        With ``most``, at most so many keys are bounded one by one; if more are left, they come back with their bounds
+        from single constraints: not shown to be narrow, and not shown to be safe either.
+        """
         from scipy.sparse import coo_array
         from scipy.sparse.csgraph import connected_components
 
@@ -154,25 +235,92 @@ class Program:
         shape = (len(self.row_low) + n, len(self.row_low) + n)
         edges = coo_array((np.ones(int(kept.sum())), (self.columns[kept], n + self.rows[kept])), shape=shape)
         _, part = connected_components(edges, directed=False)
-        found: dict[Key, tuple[int, int]] = {}
-        by_part: dict[int, list[int]] = {}
-        for key in sorted(keys):
-            by_part.setdefault(int(part[self.place[key]]), []).append(self.place[key])
-        for number, targets in by_part.items():
-            component = _Component(self, np.flatnonzero((part[:n] == number) & free), part[n:] == number)
-            found |= {self.keys[place]: bounds for place, bounds in component.narrowed(targets, least).items()}
+        places = np.array([self.place[key] for key in sorted(keys) if free[self.place[key]]], dtype=np.int64)
+        worlds = _Worlds(self, part, free)
+        found = worlds.narrowed(places, least, most)
+        return {self.keys[place]: bounds for place, bounds in sorted(found.items())}
+
+
+class _Worlds:
+    """Worlds that the figures allow, found by linear programs over all unknown counts that are still in question.
+
+    Counts that hang together are a part. Parts share nothing, so one program serves one question of each of them.
+    """
+
+    def __init__(self, program: Program, part: npt.NDArray[np.int32], free: npt.NDArray[np.bool_]) -> None:
+        n = len(program.keys)
+        self.program, self.free, self.of, self.of_row = program, free, part[:n], part[n:]
+        self.low, self.high = program.truth.copy(), program.truth.copy()
+        self.asked: npt.NDArray[np.int32] | None = None
+
+    def narrowed(self, targets: npt.NDArray[np.int64], least: int, most: int | None) -> dict[int, tuple[int, int]]:
+        """Targets whose feasible values lie fewer than ``least`` apart.
+
+        Each solution is a world that the page allows, and worlds that differ in a count by ``least`` clear it; so a
+        few programs that move every count at once clear most. The others are bounded one of each part at a time, with
+        the rest of the part drawn along a little, which clears many of them too; bounds are exact without that.
+        """
+        rng = np.random.default_rng(0)
+        found: dict[int, tuple[int, int]] = {}
+        for turn in range(_SHARED_TRIES):
+            targets = self._unclear(targets, least)
+            signs = rng.choice([-1.0, 1.0], len(targets)) if turn else -1.0
+            self._see(targets, rng.uniform(0.5, 1.5, len(targets)) * signs)
+        targets = self._unclear(targets, least)
+        if most is not None:
+            parts, sizes = np.unique(self.of[targets], return_counts=True)
+            given_up = targets[np.isin(self.of[targets], parts[sizes > most])]
+            low, high = self.program.low, self.program.high
+            found |= {int(place): (int(low[place]), int(high[place])) for place in given_up}
+            targets = np.setdiff1d(targets, given_up)
+        while len(targets := self._unclear(targets, least)):
+            _, first = np.unique(self.of[targets], return_index=True)
+            picked = np.zeros(len(targets), dtype=np.bool_)
+            picked[first] = True
+            for sign in (1.0, -1.0):
+                self._see(targets, np.where(picked, sign, rng.uniform(-_DRAWN_ALONG, _DRAWN_ALONG, len(targets))))
+            one = self._unclear(targets[picked], least)
+            lows, highs = self._see(one, np.ones(len(one))), self._see(one, -np.ones(len(one)))
+            for place, low, high in zip(one.tolist(), lows, highs, strict=True):
+                bounds = int(np.ceil(low - _CLOSE)), int(np.floor(high + _CLOSE))
+                if bounds[1] - bounds[0] < least:
+                    found[place] = bounds
+            targets = targets[~picked]
         return found
+
+    def _unclear(self, targets: npt.NDArray[np.int64], least: int) -> npt.NDArray[np.int64]:
+        apart = np.floor(self.high[targets] + _CLOSE) - np.ceil(self.low[targets] - _CLOSE)
+        left: npt.NDArray[np.int64] = targets[apart < least]
+        return left
+
+    def _see(self, places: npt.NDArray[np.int64], wish: Floats) -> Floats:
+        """The values of some counts in the world that has least of what is wished."""
+        if not len(places):
+            return np.empty(0)
+        asked = np.unique(self.of[places])
+        if self.asked is None or not np.array_equal(asked, self.asked):
+            self.asked = asked
+            self.component = _Component(
+                self.program, np.flatnonzero(np.isin(self.of, asked) & self.free), np.isin(self.of_row, asked)
+            )
+        here = self.component.places
+        wanted = np.zeros(len(self.free))
+        wanted[places] = wish
+        world = self.component.least(wanted[here])
+        self.low[here], self.high[here] = np.minimum(self.low[here], world), np.maximum(self.high[here], world)
+        values = np.empty(len(self.free))
+        values[here] = world
+        answer: Floats = values[places]
+        return answer
 
 
 class _Component:
-    """Unknown counts that hang together, and the linear programs over them."""
+    """Unknown counts of some parts, and the linear programs over them."""
 
     def __init__(self, program: Program, places: npt.NDArray[np.int64], rows: npt.NDArray[np.bool_]) -> None:
         from scipy.sparse import csr_array
 
         self.places = places
-        self.at = {int(place): position for position, place in enumerate(places)}
-        self.start = program.truth[places]
         self.bounds = np.column_stack([program.low[places], program.high[places]])
         row_numbers = np.flatnonzero(rows)
         renumbered = np.full(len(program.row_low), -1)
@@ -197,50 +345,12 @@ class _Component:
                 "b_ub": np.concatenate([-low[above], high[below]]),
             }
 
-    def narrowed(self, targets: Sequence[int], least: int) -> dict[int, tuple[int, int]]:
-        """Targets whose feasible values lie fewer than ``least`` apart.
-
-        Each solution is a world that the page allows, and worlds that differ in a count by ``least`` clear it; so a
-        few programs that move every count at once clear most, and only the others are bounded one by one.
-        """
-        rng = np.random.default_rng(0)
-        seen_low, seen_high = self.start.copy(), self.start.copy()
-        unclear = np.array([self.at[place] for place in targets if place in self.at], dtype=np.int64)
-
-        def still() -> npt.NDArray[np.int64]:
-            apart = np.floor(seen_high[unclear] + _CLOSE) - np.ceil(seen_low[unclear] - _CLOSE)
-            left: npt.NDArray[np.int64] = unclear[apart < least]
-            return left
-
-        for turn in range(_SHARED_TRIES if len(unclear) > 2 else 0):
-            unclear = still()
-            if not len(unclear):
-                return {}
-            wish = np.zeros(len(self.places))
-            wish[unclear] = rng.uniform(0.5, 1.5, len(unclear)) * (
-                rng.choice([-1.0, 1.0], len(unclear)) if turn else -1
-            )
-            self._see(wish, seen_low, seen_high)
-        found = {}
-        while len(unclear := still()):
-            one = int(unclear[0])
-            wish = np.zeros(len(self.places))
-            wish[one] = 1.0
-            low = self._see(wish, seen_low, seen_high)[one]
-            high = self._see(-wish, seen_low, seen_high)[one]
-            first, last = int(np.ceil(low - _CLOSE)), int(np.floor(high + _CLOSE))
-            if last - first < least:
-                found[int(self.places[one])] = (first, last)
-            unclear = unclear[1:]
-        return found
-
-    def _see(self, wish: Floats, seen_low: Floats, seen_high: Floats) -> Floats:
+    def least(self, wish: Floats) -> Floats:
+        """The world in which what is wished is least."""
         from scipy.optimize import linprog
 
         answer = linprog(wish, bounds=self.bounds, method="highs", **self.equal, **self.within)
         if answer.x is None:
             raise ArithmeticError(f"the linear program ended without an answer (status {answer.status})")
         world: Floats = answer.x
-        np.minimum(seen_low, world, out=seen_low)
-        np.maximum(seen_high, world, out=seen_high)
         return world

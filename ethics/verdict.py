@@ -10,6 +10,7 @@ from typing import Any
 
 from ethics.digests import canonical_json, decimal, sha256
 from ethics.refusals import Fault, NotTrusted
+from ethics.verdict_parts import PARTS, part_digests
 
 SCHEMA = "ennakko-verdict/1"
 GATE_VERSION = "1"
@@ -136,7 +137,7 @@ class Verdict:
 
     def _content(self) -> dict[str, Any]:
         run = sorted({check.id for check in self.checks})
-        return {
+        content = {
             "schema": SCHEMA,
             "gate_version": GATE_VERSION,
             "service": self.service,
@@ -161,6 +162,7 @@ class Verdict:
             "prev_verdict_sha256": self.previous_sha256,
             "revocation_path": "revoked.json",
         }
+        return {**content, PARTS: part_digests(content)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Verdict:

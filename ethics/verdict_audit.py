@@ -9,28 +9,23 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ethics import refusal_ids as ids
-from ethics.cells import cells_from_bytes
+from ethics.cells import BINS, cells_from_bytes, columns_of_cells
 from ethics.demands_audit import demanded_faults
-from ethics.digests import canonical_json, code_digest, environment, sha256
+from ethics.digests import canonical_json, code_digest, installed, sha256
+from ethics.envelopes import SignedBy, check_signatures, open_envelope, retired_faults
+from ethics.foundations_audit import policy_file_faults, statements_in
 from ethics.recomputation import not_recomputed, recomputed_ids, statistics_faults
 from ethics.refusals import Fault, NotTrusted, Refusal
-from ethics.signing import (
-    SIGN_ROLES,
-    VERDICT_TYPE,
-    SignedBy,
-    check_signatures,
-    error_faults,
-    holder_faults,
-    open_envelope,
-    retired_faults,
-)
+from ethics.score_verdict import read_unsigned_scores
+from ethics.signing import SIGN_ROLES, VERDICT_TYPE, error_faults, holder_faults, statement_faults
 from ethics.verdict import Verdict
 from ethics.verdict_chain import read_chain
+from ethics.verdict_parts import touched_parts
 
 if TYPE_CHECKING:
     from securesystemslib.dsse import Envelope
@@ -39,7 +34,9 @@ if TYPE_CHECKING:
 
 _AS_SIGNED = "Take the file as it was signed"
 _PASSED = ("PASS", "PASS_ATTESTED")
-_SUBJECTS = ("model", "need", "policy", "code", "training_matrix", "test_matrix")
+_SUBJECTS = ("model", "need", "code", "training_matrix", "test_matrix")
+_SUBJECTS_OF_SCORES = ("scores", "groups", "policy", "code")
+_MOST_NAMED = 12
 _LANGUAGE = re.compile(rb'<html[^>]*\blang="([a-z]{2})"')
 
 
@@ -52,17 +49,25 @@ class Audit:
     touched: list[Fault] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    signed: bool = True
     versions: list[dict[str, str | None]] = field(default_factory=list)
 
     @property
     def verified(self) -> bool:
-        """Whether nothing was touched."""
+        """Whether it is signed, and nothing was touched."""
+        return self.signed and self.consistent
+
+    @property
+    def consistent(self) -> bool:
+        """Whether nothing contradicts anything; somebody who wrote all files anew could have made them so."""
         return self.verdict is not None and not self.touched
 
     def facts(self) -> dict[str, Any]:
         """As ``--json`` prints it."""
         return {
             "verified": self.verified,
+            "signed": self.signed,
+            "consistent": self.consistent,
             "verdict_id": self.verdict and self.verdict.verdict_id,
             "need": self.verdict and self.verdict.need_id,
             "state": self.verdict and self.verdict.state,
@@ -89,6 +94,8 @@ def audit_verdict(
     reports: Mapping[str, bytes] | None = None,
     neighbours: Mapping[str, bytes] | None = None,
     revoked: Sequence[str] | None = None,
+    policy: bytes | None = None,
+    attestations: Mapping[str, bytes] | None = None,
 ) -> Audit:
     """Verify a verdict from files alone.
 
@@ -103,6 +110,10 @@ def audit_verdict(
         among the unchecked.
     revoked : sequence of str, optional
         Ids that no longer hold; None where no list is there.
+    policy : bytes, optional
+        The policy it was judged by: a TOML, or the envelope that its officers have signed.
+    attestations : optional
+        Files of signed statements by name; those the verdict does not rest on may be among them.
 
     Returns
     -------
@@ -118,13 +129,49 @@ def audit_verdict(
     audit.verdict = _read_payload(audit, opened)
     signed_by = _audit_signatures(audit, opened, trust, now)
     if audit.verdict is None:
+        audit.unchecked.append("everything else (cells, statistics, chain, report: the verdict itself was touched)")
         return audit
     _audit_dates(audit, audit.verdict, now, revoked)
     _audit_signers(audit, audit.verdict, signed_by)
+    audit.found("statements: signers known and not revoked", statement_faults(audit.verdict.attestations, trust))
+    _audit_foundations(audit, audit.verdict, trust, policy, attestations or {})
     _audit_demands(audit, audit.verdict)
-    _audit_cells(audit, audit.verdict, cells, reports or {})
+    _audit_cells(audit, audit.verdict, cells, reports or {}, signed_by)
     _audit_chain(audit, audit.verdict, envelope, neighbours or {}, trust)
     _name_the_rest(audit, audit.verdict)
+    return audit
+
+
+def audit_unsigned_scores(
+    written: bytes, *, now: datetime, cells: bytes | None = None, reports: Mapping[str, bytes] | None = None
+) -> Audit:
+    """Whether a verdict on scores alone, which nobody signs, agrees with itself, its cells and its reports.
+
+    Parameters
+    ----------
+    written : bytes
+        The verdict as ``ennakko judge --scores`` wrote it.
+    cells, reports : optional
+        As in :func:`audit_verdict`.
+
+    Returns
+    -------
+    Audit
+        Never ``verified``: that files agree says nothing of who made them.
+    """
+    audit = Audit(signed=False)
+    try:
+        audit.verdict = read_unsigned_scores(written)
+    except NotTrusted as refusal:
+        audit.touched += refusal.faults
+        return audit
+    audit.checked.append("self-consistency: state and id follow from the checks and the content")
+    _audit_dates(audit, audit.verdict, now, None, unsigned=True)
+    _audit_demands(audit, audit.verdict)
+    _audit_cells(audit, audit.verdict, cells, reports or {}, ())
+    _name_the_rest(audit, audit.verdict)
+    audit.unchecked.insert(0, "who judged, and when: nobody has signed it, and it belongs to no home and no chain")
+    audit.unchecked.insert(1, "whether the cells were counted from those scores and groups")
     return audit
 
 
@@ -134,14 +181,21 @@ def _read_payload(audit: Audit, opened: Envelope) -> Verdict | None:
         audit.touched.append(Fault("verdict", wrong, "Give a verdict", ids.ENVELOPE))
         return None
     try:
-        verdict = Verdict.from_json(json.loads(opened.payload))
+        data = json.loads(opened.payload)
+        verdict = Verdict.from_json(data)
+        canonical = canonical_json(data) == opened.payload
     except NotTrusted as refusal:
-        audit.touched += [fault._replace(code=ids.CONTRADICTION) for fault in refusal.faults]
+        named = touched_parts(data)
+        audit.touched += named or [fault._replace(code=ids.CONTRADICTION) for fault in refusal.faults]
         return None
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         audit.touched.append(Fault("verdict", "holds no readable verdict", _AS_SIGNED, ids.CONTRADICTION))
         return None
-    audit.checked.append("self-consistency: state and id follow from the checks and the content")
+    if not canonical:
+        wrong = "is not written in canonical form, so its text was changed after it was judged"
+        audit.touched.append(Fault("verdict", wrong, _AS_SIGNED, ids.CONTRADICTION))
+        return None
+    audit.checked.append("self-consistency: parts, state and id follow from the checks and the content")
     return verdict
 
 
@@ -167,7 +221,9 @@ def _as_at_signing(trust: Mapping[str, TrustedKey], verdict: Verdict) -> dict[st
     }
 
 
-def _audit_dates(audit: Audit, verdict: Verdict, now: datetime, revoked: Sequence[str] | None) -> None:
+def _audit_dates(
+    audit: Audit, verdict: Verdict, now: datetime, revoked: Sequence[str] | None, *, unsigned: bool = False
+) -> None:
     from ethics.keys import SIGNED_DAYS
 
     faults = []
@@ -179,6 +235,8 @@ def _audit_dates(audit: Audit, verdict: Verdict, now: datetime, revoked: Sequenc
         wrong = f"is not valid before {verdict.issued_at.isoformat()}, and it is {now.isoformat()}"
         faults.append(Fault("verdict", wrong, "Set the clock right, here or where it was judged", ids.NOT_YET_VALID))
     audit.found("dates", faults)
+    if unsigned:  # it lets no score leave at any time, so it neither expires nor can be revoked
+        return
     if now >= verdict.expires_at:
         audit.notes.append(f"It expired at {verdict.expires_at.isoformat()}: it lets no score leave any more.")
     if revoked is None:
@@ -207,6 +265,25 @@ def _audit_signers(audit: Audit, verdict: Verdict, signed_by: list[SignedBy]) ->
     audit.found("roles: two holders, neither the author of the model", faults)
 
 
+def _audit_foundations(
+    audit: Audit,
+    verdict: Verdict,
+    trust: Mapping[str, TrustedKey],
+    policy: bytes | None,
+    attestations: Mapping[str, bytes],
+) -> None:
+    """The policy and the statements, as far as their files are here."""
+    if policy is None:
+        audit.unchecked.append("the policy, and whether its officers signed it (no policy file was given)")
+    else:
+        faults = policy_file_faults(policy, "policy", verdict, trust, verdict.issued_at)
+        audit.found("policy: the digest is the verdict's, and the thresholds are the policy's", faults)
+    statements = statements_in(attestations, verdict, trust, verdict.issued_at)
+    audit.touched += statements.touched
+    audit.checked += [f"attestation {row['id']} for {row['check']}: its file" for row in statements.found]
+    audit.unchecked += [f"attestation {row['id']} for {row['check']} (no such file)" for row in statements.missing]
+
+
 def _audit_demands(audit: Audit, verdict: Verdict) -> None:
     try:
         faults = demanded_faults(verdict)
@@ -216,7 +293,9 @@ def _audit_demands(audit: Audit, verdict: Verdict) -> None:
     audit.found("demands: no check is left out, and no threshold is loosened, beyond what is told", faults)
 
 
-def _audit_cells(audit: Audit, verdict: Verdict, cells: bytes | None, reports: Mapping[str, bytes]) -> None:
+def _audit_cells(
+    audit: Audit, verdict: Verdict, cells: bytes | None, reports: Mapping[str, bytes], signed_by: Sequence[SignedBy]
+) -> None:
     judged = verdict.subject.get("cells")
     if judged is None:
         audit.notes.append("It was judged without any group, so there are no cells.")
@@ -228,32 +307,69 @@ def _audit_cells(audit: Audit, verdict: Verdict, cells: bytes | None, reports: M
         wrong = f"have SHA-256 {sha256(cells)[:12]}…, and {str(judged)[:12]}… were judged"
         fault = Fault("subject cells", wrong, "Give the file of cells written with the verdict", ids.SUBJECT["cells"])
         audit.touched.append(fault)
+        audit.notes.append(_what_other_cells_give(verdict, cells))
         return
     audit.checked.append("cells: the digest is the verdict's")
     frame = cells_from_bytes(cells)
-    try:
-        faults = statistics_faults(verdict, frame)
-    except Refusal as refusal:
-        faults = [fault._replace(code=fault.code or ids.STATISTICS) for fault in refusal.faults]
-    except (KeyError, TypeError, ValueError) as error:
-        wrong = f"cannot be computed again from what it holds ({type(error).__name__})"
-        faults = [Fault("verdict", wrong, _AS_SIGNED, ids.STATISTICS)]
+    faults = _recomputed_faults(verdict, frame)
     again = recomputed_ids(verdict)
     if again or faults:
         audit.found(f"statistics computed again from the cells: {', '.join(again)}", faults)
     else:
         audit.unchecked.append("statistics: no statistic was computed again, for no check here follows from the cells")
     for name, content in reports.items():
-        _audit_report(audit, verdict, frame, name, content)
+        _audit_report(audit, verdict, frame, name, content, signed_by)
 
 
-def _audit_report(audit: Audit, verdict: Verdict, cells: Any, name: str, content: bytes) -> None:
-    """The report must be the bytes that verdict and cells give, where this is the code that wrote it."""
-    from ethics.report import render_report
-
-    language = _LANGUAGE.search(content[:2000])
+def _recomputed_faults(verdict: Verdict, cells: Any) -> list[Fault]:
     try:
-        again = render_report(verdict, cells, language=language.group(1).decode() if language else "en").encode("utf-8")
+        return statistics_faults(verdict, cells, str(verdict.subject["cells"]))
+    except Refusal as refusal:
+        return [fault._replace(code=fault.code or ids.STATISTICS) for fault in refusal.faults]
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        wrong = f"cannot be computed again from what it holds ({type(error).__name__})"
+        return [Fault("verdict", wrong, _AS_SIGNED, ids.STATISTICS)]
+
+
+def _what_other_cells_give(verdict: Verdict, content: bytes) -> str:
+    """In words, what an edit of the cells was about: the columns, or what no longer follows from them."""
+    try:
+        cells = cells_from_bytes(content)
+        columns = columns_of_cells(verdict.scope.get("indicators") or ())
+        differing = [name for name in dict.fromkeys((*columns, *cells.columns)) if (name in columns) != (name in cells)]
+        if differing:
+            return f"The cells given lack these columns, or hold them too many: {', '.join(differing)}."
+        if int(cells["bin"].cast(int).max() or 0) > 2 * BINS:  # type: ignore[arg-type]
+            return "The cells given hold bins that no counting makes."
+        found = sha256(content)
+        faults = statistics_faults(replace(verdict, subject={**verdict.subject, "cells": found}), cells, found)
+    except Exception as error:  # whatever edited bytes make the readers raise
+        return f"The cells given cannot be read as cells ({type(error).__name__})."
+    if not faults:
+        return (
+            "The same statistics follow from the cells given: their order, form, or what no check rests on was edited."
+        )
+    places = list(dict.fromkeys(fault.where.partition(": ")[0] for fault in faults))
+    more = f" and {len(places) - _MOST_NAMED} more" if len(places) > _MOST_NAMED else ""
+    return f"Other numbers than those signed follow from the cells given: {', '.join(places[:_MOST_NAMED])}{more}."
+
+
+def _audit_report(
+    audit: Audit, verdict: Verdict, cells: Any, name: str, content: bytes, signed_by: Sequence[SignedBy]
+) -> None:
+    """The report must be the bytes that verdict and cells give, where this is the code that wrote it.
+
+    It may have been written before the last of the signatures, or all of them, were there.
+    """
+    from ethics.report import render_as_signed
+    from ethics.report_page import Signature
+
+    found = _LANGUAGE.search(content[:2000])
+    language = found.group(1).decode() if found else "en"
+    signers = [Signature(signed.key.role, signed.key.name) for signed in signed_by]
+    try:
+        pages = (page.encode("utf-8") for page in render_as_signed(verdict, cells, language, signers))
+        again = next((page for page in pages if page == content), b"")
     except (Refusal, KeyError, ValueError) as error:
         audit.unchecked.append(f"{name} (it cannot be rendered here: {type(error).__name__})")
         return
@@ -290,8 +406,8 @@ def _name_the_rest(audit: Audit, verdict: Verdict) -> None:
     audit.unchecked += [
         f"the record's {name.replace('_', ' ')}" for name in not_recomputed(verdict, with_cells=bool(derived))
     ]
-    audit.unchecked.append(f"the digests of {', '.join(_SUBJECTS).replace('_', ' ')}")
-    audit.unchecked += [f"attestation {row['id']} for {row['check']}" for row in verdict.attestations]
+    subjects = _SUBJECTS if audit.signed else _SUBJECTS_OF_SCORES
+    audit.unchecked.append(f"the digests of {', '.join(subjects).replace('_', ' ')}")
     recorded = verdict.record.get("environment")
     if not isinstance(recorded, Mapping):
         audit.unchecked.append("the versions it was computed with (not recorded)")
@@ -299,7 +415,7 @@ def _name_the_rest(audit: Audit, verdict: Verdict) -> None:
     if sha256(canonical_json(dict(recorded))) != verdict.subject.get("environment"):
         wrong = "lists versions whose digest is not the one signed as its subject"
         audit.touched.append(Fault("record: environment", wrong, _AS_SIGNED, ids.SUBJECT["environment"]))
-    here = environment()
+    here = installed()
     audit.versions = [
         {"package": name, "recorded": recorded.get(name), "here": here.get(name)}
         for name in dict.fromkeys((*recorded, *here))

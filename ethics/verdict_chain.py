@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ethics.digests import sha256
+from ethics.envelopes import check_signatures, open_envelope
 from ethics.refusal_ids import CHAIN, SIGNATURE
 from ethics.refusals import Fault, NotTrusted
-from ethics.signing import check_signatures, open_envelope
 from ethics.verdict import Verdict
 
 if TYPE_CHECKING:

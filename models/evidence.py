@@ -22,7 +22,8 @@ from ethics.groups import HOUSEHOLD
 from ethics.policy import Policy
 from ethics.population_stability import reference_of
 from ethics.refusals import BadInput, Fault, NotTrusted
-from models.baselines import SIMPLE, Duel, duel_cut, enough_replicates, floats, weight_of
+from models.baseline_orders import AREA, BEST_COLUMN
+from models.baselines import SIMPLE, UNIT_RULE, Duel, duel_cut, enough_replicates, floats, weight_of
 from models.baselines import audit_cut_of as audit_cut_of
 from models.baselines import duels as duels
 from models.gate_evidence import NAMES as INSIDE
@@ -436,6 +437,7 @@ def evidence_of(
         subject=dict(subject),
         n_objectors_in_rows=int(objections.objecting(people, model.need.id).sum()),
         duel=duel_rows(rows, model, policy.verdict_days, policy.audit_recall, facts["seed"], policy.replicates),
+        rivals_due=rivals_due(rows, model),
         sort_key=list(SORT_KEY),
         stop_switch_tested_at=stop_switch_tested_at,
         signing_keys=list(signing_keys),
@@ -479,6 +481,19 @@ def duel_rows(
         return []
     cut = duel_cut(rows, model.need, verdict_days, audit_recall)
     return [_json_duel(duel) for duel in duels(rows, (cut,), seed, replicates, orders=SIMPLE)]
+
+
+def rivals_due(rows: pl.DataFrame, model: NeedModel | RuleModel) -> list[str]:
+    """Whom C105 must see the model meet: the need's rule, the best column, and the area where anybody judged has one.
+
+    It follows from the need and the judged people, never from the duels: an order with an empty cell is not fought
+    (:func:`models.baselines.rivals_in`), and must not be left out in silence.
+    """
+    if isinstance(model, RuleModel):
+        return []
+    has_area = AREA in rows.columns and rows[AREA].count() > 0
+    due = {UNIT_RULE: model.need.baseline is not None, BEST_COLUMN: True, AREA: has_area}
+    return [name for name in SIMPLE if due[name]]
 
 
 def _duels_at_capacity(

@@ -29,6 +29,7 @@ with app.setup(hide_code=True):
         draft_need,
         k_curve,
         lay_out,
+        list_needs,
         parse_need,
         ranking_curve,
         review_in_city,
@@ -127,7 +128,8 @@ def _():
     Swedish, English, or one for each feature. Four things are more than texts: which days end the observation, two
     signs of need that are **independent** of label and features (they test whether the label means what it says), a
     measure that suits grades, and looking every eight weeks rather than every four, since neighbouring days tell
-    nearly the same.
+    nearly the same. What the city's AI register says, and the answers for the impact assessments, the service has
+    written before, for `youth_exclusion`: same people, same offer. They are taken over, to be read again.
     """)
     return
 
@@ -192,6 +194,8 @@ def _(draft):
             written = written.replace(f"TO DO: {_mark}", _text, 1)
     for _old, _new in _changes.items():
         written = written.replace(_old, _new)
+    _sibling = next(need for need in list_needs() if need.id == "youth_exclusion").bytes.decode()
+    written = written[: written.index("[register]")] + _sibling[_sibling.index("[register]") :]
     need = parse_need(written.encode(), "losing_touch.toml")
     return need, written
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from ethics.population_stability import counts_like
 from ethics.refusals import Fault, NotTrusted
 from models.need_parts import written
 from scoring.reasons import Reason, Words
+from scoring.units import split_capacity, unit_of_persons, units_of
 
 if TYPE_CHECKING:
     from ethics.groups import GroupRegister
@@ -53,6 +54,7 @@ def list_facts(
     city: City,
     surroundings: Surroundings,
     *,
+    covered: pl.DataFrame,
     placed: pl.DataFrame,
     out: Collection[str],
     listed: Collection[str],
@@ -63,6 +65,8 @@ def list_facts(
 
     Parameters
     ----------
+    covered : polars.DataFrame
+        Everybody the need covers who does not object, found anew from the city: ``person_id``.
     placed : polars.DataFrame
         Everybody scored, first rank first: ``person_id``, ``raw``, ``score``, ``unit_id`` (null: not known).
     out : collection of str
@@ -82,7 +86,9 @@ def list_facts(
         wrong = f"have SHA-256 {found[:12]}…, and {str(judged)[:12]}… were judged"
         raise NotTrusted(Fault("cells", wrong, "Restore the file of cells that was written with the verdict"))
     scope = verdict.scope
-    people = placed.select("person_id", "raw", "score", "unit_id").with_columns(
+    units = units_of(city, need)
+    people = _with_unranked(placed.select("person_id", "raw", "score", "unit_id"), covered, units, scores, city)
+    people = people.with_columns(
         is_out=pl.col("person_id").is_in(list(out)) | pl.col("unit_id").is_null(),
         is_listed=pl.col("person_id").is_in(list(listed)),
     )
@@ -99,6 +105,7 @@ def list_facts(
         "service": need.service,
         "week": surroundings.groups.sums(people, columns),
         "ties": ties,
+        "places": _places(people, units, need),
         "audited": audited_composition(cells_from_bytes(surroundings.cells), int(scope["measured_k_audit"])),
         "design_effect": float(verdict.subject["design_effect"]),
         "reference": reference,
@@ -110,6 +117,28 @@ def list_facts(
         ],
         "run_purposes": (need.service, need.id),
     }
+
+
+def _with_unranked(
+    ranked: pl.DataFrame, covered: pl.DataFrame, units: pl.DataFrame, scores: Scores, city: City
+) -> pl.DataFrame:
+    """The people ranked, and after them those whom the need covers and who were not: they have no score."""
+    absent = covered.join(ranked, on="person_id", how="anti").select("person_id")
+    if absent.is_empty():
+        return ranked
+    living = unit_of_persons(city, units, replace(scores, frame=absent))
+    return pl.concat([ranked, living], how="diagonal")
+
+
+def _places(people: pl.DataFrame, units: pl.DataFrame, need: Need) -> list[dict[str, Any]]:
+    """Per unit: who may be listed there, the places due to them, and those on the list."""
+    may = dict(people.filter(~pl.col("is_out")).group_by("unit_id").len().iter_rows())
+    listed = dict(people.filter(pl.col("is_listed")).group_by("unit_id").len().iter_rows())
+    ids = units["unit_id"].to_list()
+    due = split_capacity(need.capacity.k, ids, may, dict(units.select("unit_id", "capacity").iter_rows()))
+    return [
+        {"unit": unit, "eligible": may.get(unit, 0), "due": due[unit], "listed": listed.get(unit, 0)} for unit in ids
+    ]
 
 
 def shown_columns(need: Need) -> list[str]:

@@ -17,6 +17,7 @@ import polars as pl
 from ethics.case import SORT_KEY
 from ethics.digests import canonical_json, sha256
 from ethics.refusals import BadInput, Fault, NotTrusted, did_you_mean
+from features.cohort import build_cohort
 from models.rescoring import rescoring
 from scoring.list_evidence import Surroundings, list_facts
 from scoring.list_gate import ask_gate
@@ -265,6 +266,7 @@ def outreach_list(
             scorer,
             city,
             surroundings,
+            covered=_covered(city, need, scores.as_of_date, objections),
             placed=ranked,
             out={*resting, *ranked.filter(objecting)["person_id"]},
             listed=listed["person_id"].to_list(),
@@ -301,6 +303,13 @@ def outreach_list(
         banners=tuple(banner for banner, is_shown in banners.items() if is_shown),
         language=language,
     )
+
+
+def _covered(city: City, need: Need, as_of_date: date, objections: ObjectionRegister) -> pl.DataFrame:
+    """Everybody the need covers on a day who does not object: what no list may have lost on its way."""
+    people = build_cohort(city, need.cohort, [as_of_date], label=need.label).select("person_id")
+    objecting = pl.Series(objections.objecting(people["person_id"].to_list(), need.id), dtype=pl.Boolean)
+    return people.filter(~objecting)
 
 
 def recently_listed(folder: Path, need: Need, as_of_date: date) -> frozenset[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ethics.digests import code_digest, environment_digest, sha256
-from ethics.refusal_ids import REVOCATIONS
+from ethics.refusal_ids import REVOCATIONS, SUBJECT
 from ethics.refusals import BadInput, Fault, NotTrusted, did_you_mean, faults_of
 from ethics.whole_file import write_whole
 from serving.home import CELLS, VERDICT, Home
@@ -178,7 +178,10 @@ def _verified_run(home: Home, verdict_path: Path) -> tuple[str, VerifiedVerdict]
 
     now = datetime.now(UTC)
     judged = read_verdict(home, verdict_path, now)
-    run_id, folder = find_version(home.registry, judged.need_id, str(judged.subject["model"]))
+    try:
+        run_id, folder = find_version(home.registry, judged.need_id, str(judged.subject["model"]))
+    except NotTrusted as refusal:
+        raise NotTrusted(*(fault._replace(code=fault.code or SUBJECT["model"]) for fault in refusal.faults)) from None
     verified = _verify(home, verdict_path, folder, _need_file(home, run_id), now)
     load_model(folder, str(verified.verdict.subject["model"]))  # every file of the artefact, byte by byte
     return run_id, verified

@@ -9,10 +9,12 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ethics.envelopes import open_envelope
 from ethics.refusal_ids import CHAIN
 from ethics.refusals import BadInput, Fault, NotTrusted
 from serving.approval import bytes_of
-from serving.home import CELLS, VERDICT, Home
+from serving.home import CELLS, MODEL_DIGITS, VERDICT, Home
+from serving.records_audit import log_faults
 from serving.saying import Result, table
 
 if TYPE_CHECKING:
@@ -20,16 +22,33 @@ if TYPE_CHECKING:
 
 _HMAC = re.compile(r"[0-9a-f]{64}")
 _UNSAID = ("person",)
+_POLICIES = ("policy.json", "policy.toml")
 
 
-def audit_files(verdict: Path, *, trust: Path | None, cells: Path | None, home: Path | None, now: datetime) -> Audit:
+def audit_files(
+    verdict: Path,
+    *,
+    trust: Path | None,
+    cells: Path | None,
+    home: Path | None,
+    now: datetime,
+    policy: Path | None = None,
+    attestations: Path | None = None,
+) -> Audit:
     """Verify a verdict from its file, and from what lies beside it unless it is named.
 
     Parameters
     ----------
     trust : Path or None
-        Public keys; those of the home, if one is there, when None. Keys that merely lie beside the verdict are not
+        Public keys; those of the home, if one is there, when None (a verdict on scores alone, which nobody signs, is
+        then compared with its cells without keys). Keys that merely lie beside the verdict are not
         taken unasked: whoever edits the one can edit the other.
+
+    policy : Path or None
+        The policy it was judged by; ``policy.json`` or ``policy.toml`` beside the verdict when None. A home's own is
+        not taken unasked: it may rightly be another than the one in force then.
+    attestations : Path or None
+        A folder of signed statements; ``attestations`` beside the verdict, or the home's for its model, when None.
 
     Raises
     ------
@@ -37,16 +56,29 @@ def audit_files(verdict: Path, *, trust: Path | None, cells: Path | None, home: 
         No such file, or no public keys.
     """
     from ethics.keys import read_trust
-    from ethics.verdict_audit import audit_verdict
+    from ethics.score_verdict import holds_unsigned_scores
+    from ethics.verdict_audit import audit_unsigned_scores, audit_verdict
 
+    if trust is None and verdict.is_file() and holds_unsigned_scores(bytes_of(verdict)):
+        beside = cells or verdict.with_name(CELLS)
+        if cells is not None and not cells.is_file():
+            raise BadInput(Fault(str(cells), "is not a file", "Give the path of a file"))
+        return audit_unsigned_scores(
+            bytes_of(verdict),
+            now=now,
+            cells=bytes_of(beside) if beside.is_file() else None,
+            reports=_reports_beside(verdict),
+        )
     folder, needs_folder = verdict.parent, verdict.parent.parent
     known = home / "keys" / "trust.json" if home else None
     trust = trust or (known if known and known.is_file() else None)
     faults = [
         Fault(str(path), "is not a file", "Give the path of a file")
-        for path in (verdict, cells, trust)
+        for path in (verdict, cells, trust, policy)
         if path is not None and not path.is_file()
     ]
+    if attestations is not None and not attestations.is_dir():
+        faults.append(Fault(str(attestations), "is not a folder", "Give the folder of the signed statements"))
     if trust is None:
         mend = "Give the city's public keys, as ennakko keys export wrote them"
         faults.append(Fault("--trust", "is missing, and there is no home with keys", mend))
@@ -60,19 +92,44 @@ def audit_files(verdict: Path, *, trust: Path | None, cells: Path | None, home: 
         for path in (sorted(needs_folder.glob(f"v-*/{VERDICT}")) if lies_in_chain else ())
         if path.resolve() != verdict.resolve()
     }
+    policy = policy or next((path for name in _POLICIES if (path := folder / name).is_file()), None)
+    content = bytes_of(verdict)
     audit = audit_verdict(
-        bytes_of(verdict),
+        content,
         trust=read_trust(trust),
         now=now,
         cells=None if cells is None else bytes_of(cells),
-        reports={path.name: bytes_of(path) for path in sorted(folder.glob("report*.html"))},
+        reports=_reports_beside(verdict),
         neighbours=neighbours,
         revoked=_revoked_beside(needs_folder.parent / "revoked.json") if lies_in_chain else None,
+        policy=None if policy is None else bytes_of(policy),
+        attestations=_statement_files(attestations or _statements_beside(content, folder, lies_in_chain)),
     )
     if lies_in_chain and audit.verdict is not None and audit.verdict.verdict_id != folder.name:
         wrong = f"holds {audit.verdict.verdict_id}, which is another verdict"
         audit.touched.append(Fault(folder.name, wrong, "Restore the verdicts of this need from the backup", CHAIN))
     return audit
+
+
+def _reports_beside(verdict: Path) -> dict[str, bytes]:
+    return {path.name: bytes_of(path) for path in sorted(verdict.parent.glob("report*.html"))}
+
+
+def _statements_beside(envelope: bytes, folder: Path, lies_in_chain: bool) -> Path:
+    """Where the statements of a verdict lie: beside it, or where its home keeps those about its model."""
+    beside = folder / "attestations"
+    if beside.is_dir() or not lies_in_chain:
+        return beside
+    try:
+        subject = json.loads(open_envelope(envelope, "verdict").payload)["subject"]
+        model = str(subject["model"])[:MODEL_DIGITS]
+    except (NotTrusted, ValueError, TypeError, KeyError):  # the audit itself says what is wrong with it
+        return beside
+    return folder.parents[2] / "attestations" / folder.parent.name / model
+
+
+def _statement_files(folder: Path) -> dict[str, bytes]:
+    return {path.name: bytes_of(path) for path in sorted(folder.glob("*.json"))} if folder.is_dir() else {}
 
 
 def _revoked_beside(path: Path) -> list[str] | None:
@@ -93,6 +150,9 @@ def say_audited(result: Result) -> None:
     named = f"{result['verdict_id']} ({result['need']}), {result['state']}" if result["verdict_id"] else "no verdict"
     if result["verified"]:
         print(f"VERIFIED: {named}")
+    elif result["consistent"]:
+        print(f"CONSISTENT, BUT SIGNED BY NOBODY: {named}")
+        print("These files agree with each other. Whoever can write them could have made them so.")
     else:
         print(f"NOT VERIFIED: {named}")
         for fault in result["errors"]:
@@ -126,10 +186,12 @@ def read_log(home: Home, *, need: str | None, person: str | None, since: date | 
 
     Raises
     ------
+    BadInput
+        Nothing was ever done in this home.
     NotTrusted
-        The chain does not hold: each place where it does not.
+        The chain does not hold, or is gone: each place where it does not.
     """
-    faults = home.audit_log.verify()
+    faults = log_faults(home)
     if faults:
         raise NotTrusted(*faults)
     wanted = None if person is None else _hashes_of(home, person.strip())
@@ -155,6 +217,8 @@ def _hashes_of(home: Home, person: str) -> set[str]:
         raise BadInput(Fault("--person", "is empty", "Give the pseudonym, e.g. 000123"))
     if _HMAC.fullmatch(person):
         return {person}
+    if not home.settings.secret_path("audit-persons").exists():  # no act upon a person was ever recorded
+        return set()
     secret = home.settings.secret("audit-persons")
     return {hmac.digest(secret, person.encode("utf-8", "surrogatepass"), "sha256").hex()}
 

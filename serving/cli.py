@@ -46,6 +46,8 @@ _NEED_ANSWERS = (
 )
 _LANGUAGES = ("fi", "sv", "en")
 _ANY_CITY = "a city folder, a MEDS folder, or the URL of a database"
+_LAST_SEED = 2**31 - 1
+_SEED_DIGITS = 40
 _CITY_WITH_GROUPS = "a city folder; the gate's groups lie in it"
 
 
@@ -188,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_looking(commands: Any) -> None:
     demo = _command(commands, "demo", "the main job on an invented city", "demo")
     demo.add_argument("--persons", type=_positive, default=100_000, help="how many invented persons (default 100000)")
-    demo.add_argument("--seed", type=_not_negative, default=0, help="which invented world (default 0)")
+    demo.add_argument("--seed", type=_seed, default=0, help="which invented world (default 0)")
 
     city = _group(commands, "city", "look at a city folder, or invent one")
     check = _command(city, "check", "persons, events, period, codes and rejects of a city folder", "city_check")
@@ -197,7 +199,7 @@ def _add_looking(commands: Any) -> None:
     synth = _command(city, "synth", "write an invented city with known truth", "city_synth")
     synth.add_argument("folder", type=Path)
     synth.add_argument("--persons", type=_positive, default=10_000)
-    synth.add_argument("--seed", type=_not_negative, default=0)
+    synth.add_argument("--seed", type=_seed, default=0)
 
     needs = _group(commands, "needs", "the needs that are defined")
     _command(needs, "list", "the needs that come with Ennakko", "needs_list")
@@ -244,13 +246,13 @@ def _add_features(commands: Any) -> None:
 
     leak = _command(features, "leakcheck", "poison the future, prove that no byte changes", "leakcheck")
     _city_and_need(leak, _ANY_CITY)
-    leak.add_argument("--seed", type=_not_negative, default=0)
+    leak.add_argument("--seed", type=_seed, default=0)
 
 
 def _add_models(commands: Any) -> None:
     train = _command(commands, "train", "train and measure a need's model; logged to MLflow", "train")
     _city_and_need(train)
-    train.add_argument("--seed", type=_not_negative, default=0)
+    train.add_argument("--seed", type=_seed, default=0)
     train.add_argument("--by", default="data scientist", help="who trains, by role; may not be the auditor")
     what = "try N settings of the trees on the past, and keep the best unless the defaults do as well; resumable"
     train.add_argument("--search", type=_positive, default=0, metavar="N", help=what)
@@ -268,7 +270,7 @@ def _add_models(commands: Any) -> None:
     uplift.add_argument("--columns", help="columns known before the draw, commas between (default: all of numbers)")
     uplift.add_argument("--need", type=Path, help="the need whose action was tried: keep the result as its trial")
     uplift.add_argument("--learner", choices=("dr", "t"), default="dr", help="doubly robust, or one model per arm")
-    uplift.add_argument("--seed", type=_not_negative, default=0)
+    uplift.add_argument("--seed", type=_seed, default=0)
 
     judge = _command(commands, "judge", "let the ethics gate judge a run: verdict, cells and report", "judge")
     judge.add_argument("--run", dest="run_id", help="the run_id that train printed")
@@ -289,7 +291,7 @@ def _add_judged_scores(judge: argparse.ArgumentParser) -> None:
     alone.add_argument("--use", help="what the scores are for (default: outreach_ranking, and the report says assumed)")
     alone.add_argument("--service", help="whose scores they are")
     alone.add_argument("--title", help="what the report calls them")
-    alone.add_argument("--seed", type=_not_negative, help="of the intervals and of the order of equals (default 0)")
+    alone.add_argument("--seed", type=_seed, help="of the intervals and of the order of equals (default 0)")
     alone.add_argument("--out", type=Path, help="folder for the verdict's folder (default: judged-scores)")
 
 
@@ -297,7 +299,7 @@ def _add_gate(commands: Any) -> None:
     what = "train and judge a need without any key: aggregates only, and no verdict"
     rehearse = _command(commands, "rehearse", what, "rehearse")
     _city_and_need(rehearse)
-    rehearse.add_argument("--seed", type=_not_negative, default=0)
+    rehearse.add_argument("--seed", type=_seed, default=0)
 
     what = "try another label, weights, fewer features and a cut by group; judge each, and show the trade"
     mitigate = _command(commands, "mitigate", what, "mitigate")
@@ -342,6 +344,8 @@ def _add_gate(commands: Any) -> None:
     verify.add_argument("file", metavar="VERDICT", nargs="?", type=Path, help="a verdict file: offline, with its cells")
     verify.add_argument("--trust", type=Path, help="the city's public keys (default: those of the home)")
     verify.add_argument("--cells", type=Path, help="the file of cells (default: beside the verdict)")
+    what = "a folder of signed statements (default: attestations beside the verdict, or the home's)"
+    verify.add_argument("--attestations", type=Path, help=what)
     what = "a verdict of this home, against the bytes that would be used now"
     verify.add_argument("--verdict", type=Path, help=what)
     log = _command(audit, "log", "who did what, and who looked at whom; verifies the chain", "audit_log")
@@ -438,9 +442,10 @@ def _positive(text: str) -> int:
     return number
 
 
-def _not_negative(text: str) -> int:
-    if not text.isascii() or not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number; give 0 or more")
+def _seed(text: str) -> int:
+    """What every generator takes, LightGBM's 32 bits too, and what a signed file can hold."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= _SEED_DIGITS and int(text) <= _LAST_SEED):
+        raise argparse.ArgumentTypeError(f"'{text[:_SEED_DIGITS]}' is no seed: give 0 or more, at most {_LAST_SEED}")
     return int(text)
 
 

@@ -325,6 +325,7 @@ def _judge_scores(options: argparse.Namespace) -> int:
     """Judge anybody's scores: no home is opened, and nothing is signed."""
     from serving.flows import check_as_json
     from serving.score_judging import NOT_STATED, Question, judge_scores
+    from serving.score_words import say_scores
 
     missing = [name for name in ("scores", "groups", "capacity") if getattr(options, name) is None]
     if missing:
@@ -344,7 +345,7 @@ def _judge_scores(options: argparse.Namespace) -> int:
     with steps(options) as step:
         result = judge_scores(question, options.out or Path("judged-scores"), options.policy, step)
     result["checks"] = [check_as_json(check) for check in result["checks"]]
-    say(options, result, lambda: _say_judged(result | {"need": f"{options.scores.name}, scores alone"}))
+    say(options, result, lambda: say_scores(result, options.scores.name))
     return VERDICT_EXIT[result["state"]]
 
 
@@ -460,7 +461,7 @@ def report(options: argparse.Namespace) -> int:
     """Render every form of the report again."""
     from serving.report_work import report_verdict
 
-    result = report_verdict(home_of(options), options.verdict, options.lang, options.out)
+    result = report_verdict(lambda: home_of(options), options.verdict, options.lang, options.out)
     return say(options, result, lambda: _say_reports(result))
 
 
@@ -472,14 +473,15 @@ def _say_reports(result: Result) -> None:
 
 def audit_verify(options: argparse.Namespace) -> int:
     """Verify a verdict from files alone, or what this home recorded."""
-    from serving import upkeep
+    from serving.records_audit import verify_records
 
     if options.file is not None:
         return _audit_files(options)
-    if options.trust or options.cells:
+    if options.trust or options.cells or options.attestations:
         mend = "Name the verdict first: ennakko audit verify VERDICT --trust FILE"
-        raise BadInput(Fault("ennakko audit verify", "--trust and --cells go with a VERDICT", mend))
-    result = upkeep.verify_records(home_of(options), options.verdict)
+        wrong = "--trust, --cells and --attestations go with a VERDICT"
+        raise BadInput(Fault("ennakko audit verify", wrong, mend))
+    result = verify_records(settings_of(options), options.verdict)
     return say(options, result, lambda: print(f"VERIFIED: {result['what']}"))
 
 
@@ -489,18 +491,28 @@ def _audit_files(options: argparse.Namespace) -> int:
     if options.verdict is not None:
         mend = "Give VERDICT to verify files alone, or --verdict to verify against this home"
         raise BadInput(Fault("ennakko audit verify", "names two verdicts", mend))
-    home = settings_of(options).home  # a home is not made for this: an auditor has none
-    found = audit_files(options.file, trust=options.trust, cells=options.cells, home=home, now=datetime.now(UTC))
+    settings = settings_of(options)  # a home is not made for this: an auditor has none
+    found = audit_files(
+        options.file,
+        trust=options.trust,
+        cells=options.cells,
+        home=settings.home,
+        now=datetime.now(UTC),
+        policy=settings.policy,
+        attestations=options.attestations,
+    )
     result = found.facts()
     say(options, result, lambda: say_audited(result))
-    return 0 if found.verified else 30
+    return 0 if found.verified else VERDICT_EXIT["INCONCLUSIVE"] if found.consistent else 30
 
 
 def audit_log(options: argparse.Namespace) -> int:
     """What was recorded, oldest first."""
     from serving.audit_work import read_log, say_log
+    from serving.records_audit import standing_home
 
-    result = read_log(home_of(options), need=options.need, person=options.person, since=options.since)
+    home = standing_home(settings_of(options))
+    result = read_log(home, need=options.need, person=options.person, since=options.since)
     return say(options, result, lambda: say_log(result))
 
 

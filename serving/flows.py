@@ -22,7 +22,7 @@ from serving.home import CELLS, REPORT, VERDICT, Home, locked, whole_folder
 from serving.opening import folder_of, need_path, open_city_for, refuse_unfounded
 from serving.progress import Step, silent
 from serving.rehearsal import rehearsed
-from serving.report_work import write_beside_verdict
+from serving.report_work import signatures_of, write_beside_verdict
 from serving.training_flow import number_or_null, train_need
 
 if TYPE_CHECKING:
@@ -109,7 +109,8 @@ def _judge_run(
     with whole_folder(target) as draft:
         write_whole(draft / VERDICT, seal(verdict, signer))
         write_whole(draft / CELLS, cells_as_bytes(fairness.cells))
-        write_beside_verdict(verdict, fairness.cells, draft, language)
+        by = signatures_of(home, (draft / VERDICT).read_bytes(), str(target))
+        write_beside_verdict(verdict, fairness.cells, draft, language, by)
     kept = {name: str(verdict.subject[name]) for name in RECORDED if name in verdict.subject}
     home.audit_log.append("judge", "gate", need=need.id, verdict=verdict.verdict_id, state=verdict.state, **kept)
     return {

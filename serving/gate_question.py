@@ -92,7 +92,7 @@ def put_before_gate(
         policy,
         seed=evidence.seed,
         kind=need.label.kind if need.label else "need",
-        gain=_gain_of(model),
+        gain=gain_of(model),
         feature_of={row["column"]: row["feature"] for row in evidence.features},
     )
     evidence = replace(evidence, **examined)
@@ -113,7 +113,7 @@ def running_digests(home: Home) -> dict[str, str]:
     return {"policy": home.policy.digest, "code": code_digest(), "environment": environment_digest()}
 
 
-def _gain_of(model: Any) -> dict[str, float] | None:
+def gain_of(model: Any) -> dict[str, float] | None:
     """Each column's share of what the model's trees gain by their splits; None for a rule."""
     if model.kind == "rule":
         return None

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from models.tracking import Registry
 
 VERDICT, CELLS, REPORT = "verdict.json", "cells.parquet", "report.html"
+MODEL_DIGITS = 16
+"""Of a model's digest, in the name of its folder of attestations."""
 _RECORDED = frozenset({"need_id", "need_file", "city", "units", "invented", "groups_sha256"})
 DEFAULT_POLICY = Path(__file__).resolve().parent.parent / "ethics" / "policy.toml"
 
@@ -172,7 +174,7 @@ class Home:
 
     def attestation_folder(self, need_id: str, model_digest: str) -> Path:
         """An attestation binds one model, so each model has its own folder: what has expired troubles no other."""
-        return self.attestations / need_id / model_digest[:16]
+        return self.attestations / need_id / model_digest[:MODEL_DIGITS]
 
     def run_record(self, run_id: str) -> dict[str, Any]:
         """What training recorded about a run: its city, need file, units and dates.

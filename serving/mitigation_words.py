@@ -134,6 +134,7 @@ def say_mitigated(result: Result) -> None:
     print(f"\nWhat {named} gets of it in k* places")
     _say_group(variants)
     print("A dash stands where too few people are counted, or nothing is determined. Not shown is not fair.")
+    print(f"Intervals: {result['intervals']}.")
     for row in variants:
         print(f"\n{row['variant']}. {row['summary']}")
     for left in result["not_tried"]:

@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 
     from ethics.fairness import FairnessTable
     from ethics.policy import Policy
+    from ethics.report_figures import Figures
     from ethics.verdict import Check, Verdict
     from models.need import Need
 
-REHEARSAL = "REHEARSAL"
+REHEARSAL, WITHHELD = "REHEARSAL", "withheld"
 NOT_ASKED = {
     "C702": "not asked in a rehearsal: nobody signs",
     "C801": "not asked in a rehearsal: no list leaves, so there is nothing to stop",
@@ -70,9 +71,15 @@ def rehearsed(
     -------
     dict
         ``state`` is always "REHEARSAL"; ``would_be`` the word a verdict would have, were all signatures there.
-        ``groups`` and ``list_by_unit`` withhold what counts too few people (null).
+        ``groups``, ``list_by_unit`` and ``checks`` hold the word "withheld" for what counts too few people, or would
+        give such a count away; null is what was not measured.
     """
-    word, asked = would_be(verdict)
+    from ethics.report_figures import GROUPS, Figures
+    from ethics.withheld_numbers import without_withheld
+
+    word, _ = would_be(verdict)
+    figures = Figures(fairness, home.policy.min_persons_public)
+    told = without_withheld(verdict, {name: part for (kind, name), part in figures.counts.items() if kind == GROUPS})
     step(f"{need.id}: counting the list by unit")
     result: dict[str, Any] = {
         "rehearsal": True,
@@ -80,9 +87,9 @@ def rehearsed(
         "would_be": word,
         "need": need.id,
         "run_id": run_id,
-        "checks": [check_facts(check) for check in asked],
+        "checks": [_told_of(check) for check in would_be(told)[1]],
         "not_asked": [{"id": id, "why": why} for id, why in NOT_ASKED.items()],
-        "groups": _groups(fairness, home.policy.min_persons_public),
+        "groups": _groups(figures),
         "list_by_unit": _list_by_unit(home, rows, need, city_folder, step),
         "still_needed": _still_needed(home, verdict.checks, home.policy, now),
     }
@@ -108,38 +115,49 @@ def check_facts(check: Check) -> dict[str, Any]:
     }
 
 
-def _groups(fairness: FairnessTable, least: int) -> list[dict[str, Any]]:
-    """Per group: persons, share on the list, recall ratio at k*; null where fewer than ``least`` could be told."""
-    from ethics.fairness import AT_AUDIT, AT_K
-    from ethics.report_figures import hidden
+def _told_of(check: Check) -> dict[str, Any]:
+    """A check with rounded numbers; the word for what is withheld where that is why it has none."""
+    facts = check_facts(check)
+    if check.facts.get("withheld"):
+        return facts | dict.fromkeys(("value", "low", "high"), WITHHELD)
+    return facts | {name: _rounded(facts[name]) for name in ("value", "low", "high")}
+
+
+def _rounded(value: float | None) -> float | None:
+    """As precise as a report: more digits of a rate would give counts away."""
+    from ethics.report_text import machine
+
+    return None if value is None else float(machine(value))
+
+
+def _groups(figures: Figures) -> list[dict[str, Any]]:
+    """Per group: persons, share on the list, recall ratio at k*, as a report of the same people would tell them."""
+    from ethics.fairness import AT_AUDIT
+    from ethics.report_figures import Column
 
     rows = []
-    for (attribute,), part in fairness.groups.group_by("attribute", maintain_order=True):
-        withheld = hidden(part["n"].to_list(), least)
-        for position, row in enumerate(part.iter_rows(named=True)):
-            shown = position not in withheld
-            tested = shown and bool(row["testable"])  # a rate of a handful in need would tell of each
-            recall = fairness.get(str(attribute), row["group"], "recall_ratio", AT_AUDIT)
-            share = fairness.get(str(attribute), row["group"], "selection_rate", AT_K)
-            rows.append(
-                {
-                    "attribute": attribute,
-                    "group": row["group"],
-                    "n": int(row["n"]) if shown else None,
-                    "share_listed": number_or_null(share.value) if tested else None,
-                    "recall_ratio": number_or_null(recall.value) if tested else None,
-                    "low": number_or_null(recall.low) if tested else None,
-                    "high": number_or_null(recall.high) if tested else None,
-                    "testable": bool(row["testable"]),
-                }
-            )
+    for attribute, groups in figures.groups.items():
+        for row in groups:
+            n, listed = (figures.count(attribute, row["group"], name) for name in ("n", "selected_k"))
+            told: dict[str, Any] = {"n": WITHHELD if n is None else n, "share_listed": WITHHELD}
+            if n is not None and listed is not None:
+                told["share_listed"] = _rounded(listed / n) if n else None
+            recall: Any = None
+            if figures.table.has_label:
+                recall = figures.estimate(attribute, row["group"], Column("recall_ratio", AT_AUDIT))
+            for name, part in (("recall_ratio", "value"), ("low", "low"), ("high", "high")):
+                if recall is not None:
+                    told[name] = _rounded(number_or_null(getattr(recall, part)))
+                else:
+                    told[name] = WITHHELD if figures.table.has_label else None
+            rows.append({"attribute": attribute, "group": row["group"], **told, "testable": bool(row["testable"])})
     return rows
 
 
 def _list_by_unit(
     home: Home, rows: pl.DataFrame, need: Need, city_folder: Path, step: Step
 ) -> list[dict[str, str | int | None]]:
-    """How many each unit would have listed of the people judged last; null where that is too few to be told."""
+    """How many each unit would have listed of the people judged last; withheld where that is too few to be told."""
     import polars as pl
 
     from ethics.report_figures import hidden
@@ -156,7 +174,7 @@ def _list_by_unit(
     withheld = hidden(list(shares.values()), home.policy.min_persons_public)
     names = dict(units.select("unit_id", "name").iter_rows())
     return [
-        {"unit": names[unit] or unit, "listed": None if position in withheld else n}
+        {"unit": names[unit] or unit, "listed": WITHHELD if position in withheld else n}
         for position, (unit, n) in enumerate(shares.items())
     ]
 
@@ -189,6 +207,10 @@ def _still_needed(home: Home, checks: Sequence[Check], policy: Policy, now: date
     return needed
 
 
+def _said(value: float | str | None) -> str:
+    return value if isinstance(value, str) else number(value)
+
+
 def say_rehearsed(result: Result) -> None:
     """The rehearsal in words and tables."""
     print(f"{result['need']}: REHEARSAL. A verdict would be {result['would_be']}; this is none.")
@@ -200,17 +222,17 @@ def say_rehearsed(result: Result) -> None:
         [
             (
                 f"{r['attribute']}: {r['group']}",
-                number(r["n"]),
-                number(r["share_listed"]),
-                number(r["recall_ratio"]),
-                interval(r),
+                _said(r["n"]),
+                _said(r["share_listed"]),
+                _said(r["recall_ratio"]),
+                WITHHELD if r["low"] == WITHHELD else interval(r),
             )
             for r in result["groups"]
         ],
         ("group", "persons", "share listed", "recall ratio at k*", "interval"),
     )
-    table([(row["unit"], number(row["listed"])) for row in result["list_by_unit"]], ("unit", "would be listed"))
-    print("A dash stands where too few people are counted.")
+    table([(row["unit"], _said(row["listed"])) for row in result["list_by_unit"]], ("unit", "would be listed"))
+    print('A dash stands for what was not measured; "withheld", where too few people could be told from it.')
     print("A real judging still needs:")
     for needed in result["still_needed"]:
         print(f"- {needed}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -12,6 +14,18 @@ from ethics.cells import INDICATOR, UNKNOWN
 from ethics.digests import sha256
 from ethics.groups import HOUSEHOLD, MIN_SHARE_FOUND, GroupRegister
 from ethics.refusals import BadInput, Fault, did_you_mean
+from serving.score_columns import (
+    MOST_ATTRIBUTES,
+    MOST_INDICATORS,
+    as_text_or_number,
+    columns_found,
+    dependence_faults,
+    free_name_faults,
+    lacks_names,
+    name_faults,
+    ragged_fault,
+    said,
+)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -21,7 +35,21 @@ _KNOWN = ("person_id", "score", "label", "probability", RULE_SCORE, HOUSEHOLD)
 _NUMBERS = ("score", "label", "probability", RULE_SCORE)
 _NEEDED = ("person_id", "score")
 _SHOWN = 5
-_SEPARATORS = (",", ";", "\t")
+_MOST_FAULTS = 20
+_SEPARATORS = (",", ";", "\t", "|")
+_SEPARATOR_TOLD = re.compile(r'"?sep=([,;\t|])"?[ \t]*(?:\r\n|\n|\r|$)', re.IGNORECASE)
+_UNPACK = "Unpack it, and give the file inside"
+_NOT_TEXT = (
+    (b"PK", "is a workbook, not text", "Save the sheet as CSV UTF-8"),
+    (b"\xd0\xcf\x11\xe0", "is a workbook, not text", "Save the sheet as CSV UTF-8"),
+    (b"\x1f\x8b", "is compressed (gzip)", _UNPACK),
+    (b"BZh", "is compressed (bzip2)", _UNPACK),
+    (b"\x28\xb5\x2f\xfd", "is compressed (zstd)", _UNPACK),
+    (b"\xff\xfe", "is UTF-16 text", "Save it as CSV UTF-8"),
+    (b"\xfe\xff", "is UTF-16 text", "Save it as CSV UTF-8"),
+    (b"%PDF", "is a PDF, not a table", "Give a CSV file (UTF-8) or Parquet"),
+    (b"ARROW1", "is an Arrow file", "Save it as Parquet or CSV"),
+)
 
 
 @dataclass(frozen=True)
@@ -96,18 +124,27 @@ def _table(path: Path) -> tuple[pl.DataFrame, str]:
         raise BadInput(Fault(str(path), f"cannot be read ({error.strerror})", "Give a CSV or Parquet file")) from None
     try:
         if content[:4] == b"PAR1":
-            return pl.read_parquet(BytesIO(content)), sha256(content)
-        return _csv(content, str(path)), sha256(content)
-    except pl.exceptions.PolarsError as error:
+            return _trimmed(pl.read_parquet(BytesIO(content)), str(path)), sha256(content)
+        return _trimmed(_csv(content, str(path)), str(path)), sha256(content)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OverflowError) as error:
         mend = "Give a CSV file (UTF-8) with a line of column names, or a Parquet file"
         raise BadInput(Fault(str(path), f"cannot be read as a table ({type(error).__name__})", mend)) from None
+
+
+def _trimmed(frame: pl.DataFrame, where: str) -> pl.DataFrame:
+    """The table with no space around its names, which must still be distinct."""
+    faults = name_faults(frame.columns, where)
+    if faults:
+        raise BadInput(*faults)
+    return frame.rename({name: name.strip() for name in frame.columns})
 
 
 def _csv(content: bytes, where: str) -> pl.DataFrame:
     import polars as pl
 
-    if content[:2] == b"PK":
-        raise BadInput(Fault(where, "is a workbook, not text", "Save it as CSV UTF-8"))
+    for beginning, what, mend in _NOT_TEXT:
+        if content.startswith(beginning):
+            raise BadInput(Fault(where, what, mend))
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -116,13 +153,31 @@ def _csv(content: bytes, where: str) -> pl.DataFrame:
         raise BadInput(Fault(where, f"is not UTF-8 (line {line})", mend)) from None
     if "\0" in text:
         raise BadInput(Fault(where, "holds zero bytes, so it is not text", "Give a CSV file (UTF-8) or Parquet"))
-    first = text.lstrip("\r\n").partition("\n")[0]
+    if "\n" not in text:  # as old spreadsheets end their lines
+        text = text.replace("\r", "\n")
+    text = text.lstrip("\r\n")
+    told = _SEPARATOR_TOLD.match(text)
+    text = text[told.end() :].lstrip("\r\n") if told else text
+    first = text.partition("\n")[0].rstrip("\r")
     if not first.strip():
         raise BadInput(Fault(where, "is empty", "Give a line of column names and a row per person"))
-    separator = max(_SEPARATORS, key=first.count)
-    frame = pl.read_csv(BytesIO(text.encode()), separator=separator, infer_schema=False, null_values=[""])
+    if first.lstrip()[0] in "<[{":
+        raise BadInput(Fault(where, "is HTML, XML or JSON, not a table", "Give a CSV file (UTF-8) or Parquet"))
+    separator = told[1] if told else max(_SEPARATORS, key=first.count)
+    try:
+        names = next(csv.reader([first], delimiter=separator))
+        frame = pl.read_csv(BytesIO(text.encode()), separator=separator, infer_schema=False, null_values=[""])
+    except (csv.Error, TypeError, ValueError, pl.exceptions.PolarsError):
+        raise BadInput(ragged_fault(text, separator, where)) from None
+    if len(names) == frame.width:
+        if lacks_names(names, frame):
+            wrong = f"seems to have no line of column names: the first line of {frame.width} fields looks like a row"
+            raise BadInput(Fault(where, wrong, "Begin the file with a line of column names, person_id among them"))
+        faults = name_faults(names, where)
+        if faults:
+            raise BadInput(*faults)
     if separator == ";":  # as spreadsheets write where the decimal mark is a comma
-        marked = [name for name in frame.columns if name in _NUMBERS]
+        marked = [name for name in frame.columns if name.strip() in _NUMBERS]
         frame = frame.with_columns(pl.col(name).str.replace(",", ".", literal=True) for name in marked)
     return frame
 
@@ -131,14 +186,10 @@ def _rows(frame: pl.DataFrame, where: str, capacity_k: int, faults: list[Fault])
     """The scores as the gate takes them; None (and faults) where they cannot be."""
     import polars as pl
 
-    frame = frame.rename({name: name.strip() for name in frame.columns})
-    missing = [name for name in _NEEDED if name not in frame.columns]
-    unknown = [name for name in frame.columns if name not in _KNOWN and not name.startswith(INDICATOR)]
-    options = [*_KNOWN, f"{INDICATOR}<name>"]
-    found = [Fault(where, f"has no column {name}", f"Columns found: {', '.join(frame.columns)}") for name in missing]
-    found += [Fault(f"{where}: {name}", "is not a column here", did_you_mean(name, options)) for name in unknown]
-    if frame.is_empty():
-        found.append(Fault(where, "has no rows", "Give a row per person"))
+    found = _column_faults(frame, where)
+    indicator_names = [name for name in frame.columns if name.startswith(INDICATOR)]
+    if not found:
+        frame = as_text_or_number(frame, where, found, (*_NUMBERS, *indicator_names))
     if found:
         faults += found
         return None
@@ -152,27 +203,18 @@ def _rows(frame: pl.DataFrame, where: str, capacity_k: int, faults: list[Fault])
         for name in _NUMBERS
         if name in frame.columns
     }
-    indicators = {
-        name: _number(frame[name], f"{where}: {name}", faults, blank=True)
-        for name in frame.columns
-        if name.startswith(INDICATOR)
-    }
+    indicators = {name: _number(frame[name], f"{where}: {name}", faults, blank=True) for name in indicator_names}
     for name, values in {"label": numbers.get("label"), **indicators}.items():
         if values is not None:
             wrong_rows = values.is_not_null() & ~values.is_in([0.0, 1.0])
             _name_rows(faults, f"{where}: {name}", "is neither 1 nor 0", wrong_rows, "Give 1, 0 or nothing (not known)")
     probability = numbers.get("probability")
     if probability is not None:
-        outside = probability.is_not_null() & ~probability.is_between(0, 1)
-        _name_rows(faults, f"{where}: probability", "is outside 0 to 1", outside, "Give calibrated probabilities")
-        if 0 < probability.null_count() < frame.height:
-            _name_rows(
-                faults, f"{where}: probability", "is missing", probability.is_null(), "Give all, or leave it out"
-            )
+        _probability_faults(probability, f"{where}: probability", faults)
     if len(faults) > before:
         return None
     nothing = pl.Series([None] * frame.height, dtype=pl.Float64)
-    return pl.DataFrame(
+    rows = pl.DataFrame(
         {
             "person_id": ids,
             "rank_score": numbers["score"],
@@ -183,6 +225,40 @@ def _rows(frame: pl.DataFrame, where: str, capacity_k: int, faults: list[Fault])
             **{name: values.fill_null(0.0) == 1.0 for name, values in indicators.items()},
         }
     )
+    ordered = {name: values for name, values in numbers.items() if name != "label" and not values.null_count()}
+    faults += dependence_faults(rows, ordered, where)
+    return rows if len(faults) == before else None
+
+
+def _column_faults(frame: pl.DataFrame, where: str) -> list[Fault]:
+    """What is wrong with the columns before any value is looked at."""
+    missing = [name for name in _NEEDED if name not in frame.columns]
+    indicators = [
+        (i, name.removeprefix(INDICATOR)) for i, name in enumerate(frame.columns) if name.startswith(INDICATOR)
+    ]
+    options = [*_KNOWN, f"{INDICATOR}<name>"]
+    found = [Fault(where, f"has no column {name}", columns_found(frame.columns)) for name in missing]
+    for place, name in enumerate(frame.columns):
+        if not name:
+            found.append(Fault(f"{where}: column {place + 1}", "has no name", "Name it, or leave it out"))
+        elif name not in _KNOWN and not name.startswith(INDICATOR):
+            named = said(name, place)
+            mend = did_you_mean(name, options) if named == name else f"Allowed: {', '.join(sorted(options))}"
+            found.append(Fault(f"{where}: {named}", "is not a column here", mend))
+    found += free_name_faults(indicators, where, "an indicator", MOST_INDICATORS)
+    if frame.is_empty():
+        found.append(Fault(where, "has no rows", "Give a row per person"))
+    if len(found) > _MOST_FAULTS:
+        more = Fault(where, f"has {len(found) - _MOST_FAULTS} more columns that it cannot have", "Leave them out")
+        found = [*found[:_MOST_FAULTS], more]
+    return found
+
+
+def _probability_faults(probability: pl.Series, where: str, faults: list[Fault]) -> None:
+    outside = probability.is_not_null() & ~probability.is_between(0, 1)
+    _name_rows(faults, where, "is outside 0 to 1", outside, "Give calibrated probabilities")
+    if 0 < probability.null_count() < probability.len():
+        _name_rows(faults, where, "is missing", probability.is_null(), "Give all, or leave it out")
 
 
 def _ids(frame: pl.DataFrame, where: str, faults: list[Fault]) -> pl.Series:
@@ -225,12 +301,16 @@ def _name_rows(faults: list[Fault], where: str, wrong: str, rows: pl.Series, men
 def _register(frame: pl.DataFrame, where: str, digest: str, faults: list[Fault]) -> GroupRegister | None:
     import polars as pl
 
-    frame = frame.rename({name: name.strip() for name in frame.columns})
+    before = len(faults)
+    if "person_id" not in frame.columns:
+        faults.append(Fault(where, "has no column person_id", columns_found(frame.columns)))
     if frame.is_empty():
         faults.append(Fault(where, "has no rows", "Give a row per person"))
-        return None
-    before = len(faults)
-    if "person_id" in frame.columns:
+    attributes = [(place, name) for place, name in enumerate(frame.columns) if name != "person_id"]
+    faults += free_name_faults(attributes, where, "an attribute", MOST_ATTRIBUTES)
+    if len(faults) == before:
+        frame = as_text_or_number(frame, where, faults, ())
+    if len(faults) == before:
         frame = frame.with_columns(_ids(frame, where, faults))
     if len(faults) > before:
         return None

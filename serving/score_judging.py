@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from ethics.score_case import neutral_tie_keys, score_evidence
 from serving.home import CELLS, DEFAULT_POLICY, REPORT, VERDICT, whole_folder
 from serving.progress import Step, silent
 from serving.score_files import RULE_SCORE, read_score_files
+from serving.score_words import findings_of, in_one_language, not_given
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 
 NOT_STATED = "not stated"
 DEFAULT_USE = "outreach_ranking"
+FEWEST_PEOPLE = 100
+"""Fewer people than the policy's expected needs of a single testable group can show nothing of any group."""
+FARTHEST_OFF = 10.0
+"""Probabilities so many times off are of something else; whatever is nearer, the verdict judges."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +89,7 @@ def judge_scores(
     policy = Policy.load(policy_path or DEFAULT_POLICY)
     step("reading scores and groups")
     files = read_score_files(question.scores, question.groups, question.capacity_k)
+    _refuse_too_little(files.rows, question.scores)
     rows = files.rows.with_columns(_tie_keys(files.rows, question.seed))
     k_audit = _audit_cut(rows, question, policy.audit_recall)
     step("measuring groups")
@@ -95,6 +102,7 @@ def judge_scores(
         title=question.title or question.scores.stem,
         capacity_k=question.capacity_k,
         duel=_duels(rows, k_audit, question.seed, policy.replicates),
+        rivals_due=_rivals_due(rows),
         subject={
             **files.digests,
             "policy": policy.digest,
@@ -107,7 +115,7 @@ def judge_scores(
     verdict = judge(evidence, fairness, policy, issued_at=now)
     step("writing the report")
     target = out / verdict.verdict_id
-    _write(target, verdict, fairness, question.language)
+    report = _write(target, verdict, fairness, question.language)
     return {
         "state": verdict.state,
         "verdict_id": verdict.verdict_id,
@@ -118,12 +126,42 @@ def judge_scores(
         "n": rows.height,
         "share_with_groups": files.share_with_groups,
         "use": evidence.use,
+        "not_given": not_given(rows.columns, {name: rows[name].count() for name in ("label", "probability")}),
+        "meaning": [in_one_language(line, "en") for line in report["meaning"][:1]],
+        "findings": findings_of(report, "en"),
         "checks": verdict.checks,
     }
 
 
-def _write(target: Path, verdict: Verdict, fairness: FairnessTable, language: str) -> None:
-    """All files of the verdict, or none; the one place where they are named."""
+def _refuse_too_little(rows: pl.DataFrame, where: Path) -> None:
+    """Files that are in order, and of which no measure of groups can be taken.
+
+    Raises
+    ------
+    BadInput
+        Too few people, an outcome that nobody or everybody has, or probabilities that are none of that outcome.
+    """
+    faults = []
+    if rows.height < FEWEST_PEOPLE:
+        wrong = f"holds {rows.height} people, too few to compare groups of them"
+        faults.append(Fault(str(where), wrong, f"Give at least {FEWEST_PEOPLE}"))
+    known = rows["label"].drop_nulls()
+    if len(known) and known.n_unique() == 1:
+        wrong = f"is {int(known[0])} wherever it is known, so neither found nor missed need can be counted"
+        faults.append(Fault(f"{where}: label", wrong, "Give outcomes of both kinds, or leave the column out"))
+    elif len(known) and not rows["probability"].null_count():
+        expected = float(rows["probability"].filter(rows["label"].is_not_null()).sum())
+        seen = float(known.sum())
+        if not seen / FARTHEST_OFF <= expected <= seen * FARTHEST_OFF:
+            wrong = f"adds up to {expected:,.1f} needs where {seen:,.0f} appeared: these are no probabilities of them"
+            mend = "Give calibrated probabilities of the label, or leave the column out"
+            faults.append(Fault(f"{where}: probability", wrong, mend))
+    if faults:
+        raise BadInput(*faults)
+
+
+def _write(target: Path, verdict: Verdict, fairness: FairnessTable, language: str) -> dict[str, Any]:
+    """All files of the verdict, or none; the one place where they are named. Returns the report as JSON holds it."""
     from ethics.cells import cells_as_bytes
     from ethics.judged_table import remember
     from ethics.report import render_all
@@ -135,11 +173,14 @@ def _write(target: Path, verdict: Verdict, fairness: FairnessTable, language: st
         (draft / VERDICT).write_bytes(canonical_json(verdict.to_json()))
         (draft / CELLS).write_bytes(cells_as_bytes(fairness.cells))
         remember(fairness)
-        for name, text in render_all(verdict, fairness.cells).items():
+        files = render_all(verdict, fairness.cells)
+        for name, text in files.items():
             if name == f"report.{language}.html":
                 (draft / REPORT).write_text(text, "utf-8")
             elif not name.endswith(".html"):
                 (draft / name).write_text(text, "utf-8")
+    report: dict[str, Any] = json.loads(files["report.json"])
+    return report
 
 
 def _tie_keys(rows: pl.DataFrame, seed: int) -> pl.Series:
@@ -160,9 +201,8 @@ def _duels(rows: pl.DataFrame, k_audit: int, seed: int, replicates: int) -> list
     """Found needs at k* against chance and, where it is given, the simple rule; none where no outcome is known."""
     if not rows["label"].count():
         return []
-    from models.baselines import UNIT_RULE, duels
+    from models.baselines import duels
 
-    orders = (UNIT_RULE,) if RULE_SCORE in rows.columns else ()
     return [
         {
             "rival": duel.rival,
@@ -173,8 +213,15 @@ def _duels(rows: pl.DataFrame, k_audit: int, seed: int, replicates: int) -> list
             "low": duel.difference.low,
             "high": duel.difference.high,
         }
-        for duel in duels(rows, (k_audit,), seed, replicates, orders=orders)
+        for duel in duels(rows, (k_audit,), seed, replicates, orders=_rivals_due(rows))
     ]
+
+
+def _rivals_due(rows: pl.DataFrame) -> tuple[str, ...]:
+    """Beside chance: the simple rule, where the files give one."""
+    from models.baselines import UNIT_RULE
+
+    return (UNIT_RULE,) if RULE_SCORE in rows.columns else ()
 
 
 def _stated(question: Question, rows: pl.DataFrame, share_with_groups: float) -> dict[str, str]:

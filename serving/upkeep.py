@@ -1,4 +1,4 @@
-"""The shorter stories: look at a city or invent one, keys, stop switch, objections, records."""
+"""The shorter stories: look at a city or invent one, keys, stop switch, objections."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ethics.refusal_ids import CHAIN
-from ethics.refusals import BadInput, Fault, NotTrusted, did_you_mean
+from ethics.refusals import BadInput, Fault, did_you_mean
 from ethics.whole_file import write_whole
-from serving import approval
 from serving.gate_question import groups_file
-from serving.home import VERDICT, Home
+from serving.home import Home
 from serving.progress import Step, silent
 
 if TYPE_CHECKING:
@@ -192,48 +190,6 @@ def _known_needs(home: Home) -> list[str]:
 
     trained = {folder.name for folder in home.mlflow_artefacts.glob("[!.]*")}
     return sorted({path.stem for path in NEEDS.glob("*.toml")} | trained)
-
-
-def verify_records(home: Home, verdict_path: Path | None) -> dict[str, Any]:
-    """Verify a verdict against the bytes in use, or the chains of the audit log and of every need's verdicts.
-
-    Raises
-    ------
-    NotTrusted
-        What was touched.
-    """
-    if verdict_path is None:
-        faults = home.audit_log.verify()
-        needs = sorted({path.parent.parent.name for path in home.verdicts.glob(f"*/[!.]*/{VERDICT}")})
-        chains = {need_id: approval.chain_of(home, need_id) for need_id in needs}
-        faults += [fault for _, broken in chains.values() for fault in broken]
-        faults += _judged_and_gone(home)
-        if faults:
-            raise NotTrusted(*faults)
-        n = {need_id: len(links) for need_id, (links, _) in chains.items()}
-        chained = "".join(f"; {need_id}, {length} verdict{'s' * (length != 1)}" for need_id, length in n.items())
-        return {"what": f"audit log, {len(home.audit_log.rows())} rows{chained}", "verdicts": n}
-    verified = approval.verify_verdict(home, verdict_path)
-    before = verified.verdict.previous_sha256
-    kept = {link.payload_sha256 for link in approval.chain_of(home, verified.verdict.need_id)[0]}
-    if before is not None and before not in kept:
-        wrong = f"names {before[:12]}… as the verdict before it, and no such verdict is kept here"
-        raise NotTrusted(Fault("verdict chain", wrong, "Restore the verdicts of this need from the backup", CHAIN))
-    return {"what": f"{verified.verdict.verdict_id}, {verified.verdict.state}", "state": verified.verdict.state}
-
-
-def _judged_and_gone(home: Home) -> list[Fault]:
-    """Verdicts that the log tells of and that are not kept: a chain does not show that its last one was taken away."""
-    return [
-        Fault(
-            f"verdict chain: {facts['need']}",
-            f"{facts['verdict']} was judged, says the audit log, and is not kept here",
-            "Restore the verdicts of this need from the backup",
-            CHAIN,
-        )
-        for facts in home.audit_log.facts_of("judge")
-        if not approval.verdict_place(home, str(facts["need"]), str(facts["verdict"])).is_file()
-    ]
 
 
 def measure_by_other_label(home: Home, city: Path, ranked_by: str, labelled_by: str) -> FairnessTable:

@@ -299,6 +299,7 @@ class World:
             **{
                 **{part.name: getattr(PASSING, part.name) for part in fields(Evidence) if part.default is None},
                 "reference": self.reference,
+                "rivals_due": (),
                 "register": register(self.subject, revision_date="2030-01-01"),
                 "responsible": responsible(review_by="2030-01-01"),
             },

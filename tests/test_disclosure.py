@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 from ethics_cases import NOW, PASSING, POLICY, fair_table, people
 
-from ethics import measure
+from ethics import judge, measure
 from ethics.check_register import Context
 from ethics.checks import BUILT
 from ethics.disclosure import MOST_GROUPS, silenced, suppress
 from ethics.public_tables import REACHED, published_tables
 from ethics.published_figures import counts_of, figures_of, is_silent, is_total
+from ethics.report_figures import Figures
 from ethics.report_tables import CountTable
 from ethics.suppression_attack import attack
+from ethics.withheld_numbers import WITHHELD, without_withheld
 
 RATES = {
     "recall@k_audit": ("found_k_audit", "need"),
@@ -268,6 +270,7 @@ def test_people_pooled_out_of_a_crossing_are_not_given_away():
     rows = CountTable("groups", "p", ("a", "b"), {"n": (90, 63)}, {"n": 153}, ("n",))
     assert {(one.group, one.column) for one in attack([crossing, rows], 5)} == {
         ("pooled", "n"),
+        ("a", "n outside p × q"),  # nobody: that is told of a just as well
         ("b", "n outside p × q"),
     }
     assert attack(suppress([crossing, rows], least=5), 5) == []
@@ -348,3 +351,85 @@ def test_without_labels_or_with_few_in_need_nothing_is_published():
     few = np.zeros(3000)
     few[:6] = 1
     assert published_tables(measure(**world | {"label": few}, replicates=200), 10) == []
+
+
+# What everyone's figures tell, and what is out already
+
+
+def test_one_person_in_all_does_not_withhold_everything():
+    # 59 of 60 who were listed were in need: of the one who was not, no group can be told, and nothing else need go.
+    counts = {"selected_k": (40, 13, 7), "found_k": (40, 12, 7), "need": (900, 400, 210), "n": (9000, 4000, 2100)}
+    table = CountTable(
+        "groups",
+        "g",
+        ("a", "b", "c"),
+        counts,
+        totals={name: sum(people) for name, people in counts.items()},
+        shown=("n", "need", "selected_k"),
+        rates={"recall@k": ("found_k", "need"), "precision@k": ("found_k", "selected_k")},
+        tested=(True, True, True),
+    )
+    (safe,) = suppress([table], least=5)
+    assert attack([safe], 5) == []
+    assert {name for name, _ in safe.hidden} <= {"recall@k", "precision@k", "selected_k"}
+    assert all(safe.is_hidden("precision@k", group) for group in "abc")
+
+
+def test_a_page_that_is_out_already_is_reckoned_with():
+    table = fair_table(small=0.002)
+    public = published_tables(table, 10)
+    assert any(not one.is_hidden(REACHED, group) for one in public for group in one.groups)
+    together = list(Figures(table, 5, earlier=public).counts.values())
+    assert attack(together, 5, earlier=public) == []
+
+
+def test_c608_attacks_the_report_and_its_crossings_as_well(monkeypatch):
+    check, table = BUILT["C608"], fair_table(small=0.002)
+    monkeypatch.setattr("ethics.report_figures.suppress", lambda tables, **_: list(tables))
+    (blocked,) = check.run(PASSING, Context(POLICY, NOW, table))
+    assert blocked.state == "block" and "language=rare" in blocked.facts["names"]
+
+
+def test_ventiles_that_add_up_to_a_withheld_count_give_it_away():
+    table = replace(simple(4, 96, 900), spread={"n": ("n in ventile 1", "n in ventile 2")})
+    ventiles = CountTable(
+        "ventiles",
+        "g / sign",
+        ("1", "2"),
+        {"events:a": (0, 0), "n:a": (2, 2), "events:b": (9, 8), "n:b": (50, 46)},
+        rates={"a": ("events:a", "n:a"), "b": ("events:b", "n:b")},
+    )
+    all_n = table.hiding(frozenset({("n", "a"), ("n", "b")}))
+    open_b = ventiles.hiding(frozenset({("a", "1"), ("a", "2")}))
+    assert ("a", "n") in {(one.group, one.column) for one in attack([all_n, open_b], 5)}
+    assert attack(suppress([table, ventiles], least=5), 5) == []
+
+
+def test_words_that_bound_a_count_are_reckoned_with():
+    # Two groups too small to be tested, 58 in need in both together: each has 29.
+    table = CountTable(
+        "groups",
+        "g",
+        ("a", "b", "c"),
+        {"need": (29, 29, 900)},
+        {"need": 958},
+        ("need",),
+        at_most={"need": (29, 29, None)},
+    ).hiding(frozenset({("need", "a"), ("need", "b")}))
+    assert {(one.group, one.low, one.high) for one in attack([table], 5)} == {("a", 29, 29), ("b", 29, 29)}
+
+
+def test_a_withheld_number_and_one_that_was_not_measured_are_told_apart():
+    table = fair_table(small=0.002)
+    verdict = judge(PASSING, table, POLICY, issued_at=NOW)
+    figures = Figures(table, 5, earlier=published_tables(table, 10))
+    counts = {name: one for (kind, name), one in figures.counts.items() if kind == "groups"}
+    told = without_withheld(verdict, counts)
+    rows = {(row["attribute"], row["group"]): row for row in told.record["exposure"]}
+    assert counts["language"].is_hidden("selected_k", "rare")
+    assert rows["language", "rare"]["exposure_ratio"] == rows["language", "rare"]["mean_rank.low"] == WITHHELD
+    assert rows["sex", "f"]["exposure_ratio"] not in (None, WITHHELD)
+    before = {(check.id, check.group): check for check in verdict.checks}
+    for check in told.checks:
+        was = before[check.id, check.group]
+        assert ("withheld" in check.facts) == (was.value is not None and check.value is None)

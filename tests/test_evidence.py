@@ -31,6 +31,7 @@ from models.evidence import (
     load_evidence,
     own_digests,
     read_evidence,
+    rivals_due,
     write_evidence,
 )
 from models.need import load_need, parse_need
@@ -87,8 +88,10 @@ def state_of(check, evidence):
 
 def test_the_gate_can_answer_from_what_is_gathered(model, judged, tmp_path):
     training = made_matrix()
-    write_evidence(tmp_path, gather(model, judged, training))
+    nobody = {"best_column": np.random.default_rng(1).random(len(judged.keys))}  # the best column knows nothing here
+    write_evidence(tmp_path, gather(model, judged, training, orders=nobody))
     evidence = load(tmp_path, model, judged, training)
+    assert evidence.rivals_due == ["unit_rule", "best_column"]
     checks = ("C101", "C102", "C103", "C105", "C106", "C301", "C404", "C601", "C701")
     assert {check: state_of(check, evidence) for check in checks} == dict.fromkeys(checks, "pass")
     assert (evidence.need_id, evidence.kind, evidence.model_digest) == ("youth", "model", model.digest)
@@ -98,7 +101,7 @@ def test_the_gate_can_answer_from_what_is_gathered(model, judged, tmp_path):
     assert (evidence.plausible_auc_max, evidence.seed, evidence.trained_by) == (0.90, 1, "Analyst")
     assert evidence.model_columns == list(model.columns)
     assert [row["column"] for row in evidence.features] == list(model.columns)
-    assert set(evidence.features[0]) == {"column", "feature", "source", "purpose", "basis", "plain"}
+    assert set(evidence.features[0]) == {"column", "feature", "source", "purpose", "basis", "plain", "changeable"}
     assert set(evidence.recorded) == set(SUBJECTS)
 
 
@@ -157,6 +160,17 @@ def test_the_duel_is_fought_at_the_audit_cut_by_the_known_outcomes_for_everybody
     assert chance["ours"] == pytest.approx(ordered["label"][:places].sum() * 900 / known.height, abs=1)
     assert chance["theirs"] == pytest.approx(cut * known["label"].mean())
     assert chance["low"] <= chance["difference"] <= chance["high"]
+
+
+def test_a_rival_that_is_due_and_was_not_met_is_an_error(model, judged, tmp_path):
+    """An order with one empty cell is not fought, which must not look like a duel that was won."""
+    write_evidence(tmp_path, gather(model, judged))
+    evidence = load(tmp_path, model, judged)
+    assert {row["rival"] for row in evidence.duel} == {"chance", "unit_rule"}
+    assert state_of("C105", evidence) == "error"
+    orders = simple_orders(judged)
+    without = dataclasses.replace(evidence, rivals_due=rivals_due(gather(model, judged, orders=orders).rows, model))
+    assert without.rivals_due == ["unit_rule", "best_column", "area"] and state_of("C105", without) == "error"
 
 
 def simple_orders(judged, seed=0):

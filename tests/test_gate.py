@@ -25,14 +25,13 @@ from ethics.check_register import Context
 from ethics.checks import BUILT
 from ethics.digests import canonical_json, sha256
 from ethics.gate import LIST_CHECKS, MODEL_CHECKS, ONLINE_CHECKS
-from ethics.policy import (
-    DEFAULT_PATH,
+from ethics.policy import DEFAULT_PATH, Policy
+from ethics.policy_floor import (
     FLOOR,
     FLOOR_ATTESTATIONS,
     FLOOR_REQUIRED_ATTESTATIONS,
     FLOOR_SIGN_ROLES,
     FLOOR_USES,
-    Policy,
 )
 from ethics.refusals import BadInput, NotTrusted
 from ethics.register_record import NAMED_DIGESTS
@@ -155,10 +154,13 @@ FIRES = {
     "C102": [({"use": "benefit_decision"}, "block"), ({"use": "sanction"}, "block")],
     "C103": [({"n_objectors_in_rows": 3}, "block"), ({"n_objectors_in_rows": None}, "error")],
     "C105": [
-        ({"duel": ({**PASSING.duel[0], "low": -5},)}, "block"),
+        ({"duel": ({**PASSING.duel[0], "low": -5}, PASSING.duel[1])}, "block"),
         ({"duel": (PASSING.duel[0], {**PASSING.duel[1], "low": -90, "high": -10})}, "block"),
         ({"duel": (PASSING.duel[0], {**PASSING.duel[1], "low": -10, "high": 90})}, "needs_attestation"),
         ({"duel": (PASSING.duel[1],)}, "error"),
+        ({"duel": (PASSING.duel[0],)}, "error"),  # the unit's rule was due
+        ({"rivals_due": ("unit_rule", "area")}, "error"),
+        ({"rivals_due": None}, "error"),
         ({"duel": ({**PASSING.duel[0], "low": float("nan")},)}, "error"),
         ({"duel": ({**PASSING.duel[0], "low": None},)}, "error"),
     ],

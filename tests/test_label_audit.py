@@ -215,7 +215,9 @@ def test_labels_that_contacts_made():
     none = examine(rows, register)["observability"]
     assert none["from_contacts"] is None
     (check,) = [c for c in found("C406", observability=none) if c.statistic == "labels_from_contacts"]
-    assert (check.state, check.value, check.facts) == ("pass", None, {"declared": "no"})
+    assert (check.state, check.needs, check.value) == ("not_testable", "AT-05", None)
+    assert check.facts == {"declared": "no", "case": "undeclared"}
+    assert found("C406", observability={**none, "labels": 0, "declared": True})[-1].state == "error"
     positive = rows["label"] == 1
     for share, state in ((0.2, "pass"), (0.8, "needs_attestation"), (0.5, "inconclusive")):
         made = positive & (pl.Series(np.random.default_rng(0).random(rows.height)) < share)

@@ -17,12 +17,12 @@ from sealed_world import AS_OF, RULE_NEED, SECRET, World
 from ethics.case import SORT_KEY
 from ethics.gate import LIST_CHECKS, ONLINE_CHECKS
 from ethics.policy import Policy
-from ethics.refusals import BadInput, Blocked, NotTrusted
+from ethics.refusals import BadInput, Blocked, NotTrusted, Refusal
 from scoring.list_gate import ask_gate
 from scoring.outreach import ROWS, new_list_id, outreach_list, recently_listed
 from scoring.pages import as_cell, render_csv, render_page
 from scoring.reasons import Reason
-from scoring.units import split_capacity, units_of
+from scoring.units import split_capacity, unit_of_persons, units_of
 
 
 @pytest.fixture(scope="module")
@@ -451,3 +451,37 @@ def test_a_rule_makes_a_list_too(tmp_path):
     assert listed.listed == 20
     assert {check.state for check in listed.checks} == {"pass"}
     assert listed.parts[0].rows[0].reasons[0].text.startswith("absences from school: ")
+
+
+# ---- what a list must not have lost before the cut ------------------------------------------------------------------
+
+
+def refusal_of(world, scores=None):
+    with pytest.raises(Refusal) as refusal:
+        world.list(scores)
+    return [fault for fault in refusal.value.faults if fault.where.startswith("check C408")]
+
+
+def test_a_unit_whose_people_were_taken_out_before_the_ranking_is_missed(city_of_units):
+    scores = city_of_units.score()
+    living = unit_of_persons(city_of_units.city, units_of(city_of_units.city, city_of_units.need), scores)
+    gone = living.filter(pl.col("unit_id") == "east")["person_id"]
+    assert city_of_units.list(scores).part("east").rows
+    without = replace(scores, frame=scores.frame.filter(~pl.col("person_id").is_in(gone.to_list())))
+    found = refusal_of(city_of_units, without)
+    assert any("east (0 of" in fault.wrong for fault in found)
+    assert any(fault.where == "check C408 sex=f" for fault in found)
+
+
+def test_a_group_that_was_taken_out_before_the_ranking_is_missed(city_of_units):
+    scores = city_of_units.score()
+    sex = dict(city_of_units.groups._frame.select("person_id", "sex").iter_rows())
+    some = [person for person in scores.frame["person_id"] if sex[person] == "f"][:2]
+    without = replace(scores, frame=scores.frame.filter(~pl.col("person_id").is_in(some)))
+    assert "check C408 sex=f" in [fault.where for fault in refusal_of(city_of_units, without)]
+
+
+def test_a_unit_that_was_given_no_places_is_missed(city_of_units, monkeypatch):
+    monkeypatch.setattr("scoring.outreach.split_capacity", lambda *given: {**split_capacity(*given), "north": 0})
+    (fault,) = refusal_of(city_of_units)
+    assert "north (0 of" in fault.wrong

@@ -11,8 +11,9 @@ import pytest
 from ethics_cases import NOW, evidence, fair_table, key_ring, people
 
 from ethics import BadInput, NotTrusted, Policy, judge, judge_list, measure
-from ethics.policy import DEFAULT_PATH, FLOOR, FLOOR_WHEN_SIGNED, SIGNED_BOUNDS
+from ethics.policy import DEFAULT_PATH
 from ethics.policy_envelope import POLICY_TYPE, is_envelope, read_policy, sign_policy
+from ethics.policy_floor import FLOOR, FLOOR_WHEN_SIGNED, SIGNED_BOUNDS
 from ethics.signing import sign_payload
 from serving.cli import main
 from serving.home import Home

@@ -14,6 +14,7 @@ from ethics import Cuts, GroupRegister
 from ethics.check_register import Context
 from ethics.checks import BUILT
 from ethics.influence import Bounds, apart, around_ratio, standard_error, stratified_auc
+from ethics.label_audit import FROM_CONTACT
 from ethics.proxies import POOLED, Joined
 from ethics.refusals import BadInput
 
@@ -46,6 +47,7 @@ def world(n=2000, seed=0, *, carried=0.0, proxy=0.0, missing=0.0, unlabelled=0.0
             "label": label,
             "indicator:one": rng.random(n) < need,
             "household": [f"h{i // 2}" for i in range(n)],
+            FROM_CONTACT: False,
         }
     ).with_columns(pl.col("label").fill_nan(None))
     lab = rng.normal(0, 1, n)

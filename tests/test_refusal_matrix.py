@@ -3,12 +3,13 @@
 import base64
 import io
 import json
+import socket
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from ethics_cases import NOW, POLICY, evidence, fair_table, key_ring, vouched
+from ethics_cases import NOW, POLICY, evidence, fair_table, key_ring, vouched, vouching
 from sealed_world import AS_OF, World
 from sealed_world import NOW as WORLD_NOW
 from test_signing import verdict_of, verified
@@ -16,7 +17,8 @@ from test_signing import verdict_of, verified
 from ethics import NotTrusted, StopSwitch, countersign, judge, refusal_ids, seal
 from ethics.digests import canonical_json
 from ethics.refusal_ids import MEANING, SUBJECT
-from ethics.verdict import Check
+from ethics.verdict import NO_GROUP, NO_SUCH_CHECK, NOT_A_NUMBER, Check
+from models.registry import approved_model
 from serving.approval import RECORDED
 from serving.cli import main
 
@@ -231,16 +233,32 @@ def world(tmp_path_factory):
     return world
 
 
+WORDS = ("approve", "score", "list", "serve")
+"""Every command that could let a score leave, or make a model the one in use."""
+
+
 def command(world, word):
+    """A command as it is typed. ``serve`` is given a port that is taken: where nothing refuses it, it ends at once."""
+    city = ("--city", world.folder / "city", "--need", world.need_file)
+    words = {
+        "approve": ("approve", "--verdict", world.verdict_path),
+        "score": ("score", *city, "--as-of", AS_OF),
+        "list": ("list", *city, "--as-of", AS_OF),
+        "serve": ("serve", *city),
+    }[word]
     out = io.StringIO()
-    words = (word, "--city", world.folder / "city", "--need", world.need_file, "--as-of", AS_OF)
-    with redirect_stdout(out), redirect_stderr(io.StringIO()):
-        code = main([*map(str, words), "--home", str(world.home.root), "--json"])
+    with socket.socket() as taken, redirect_stdout(out), redirect_stderr(io.StringIO()):
+        taken.bind(("127.0.0.1", 0))
+        port = ("--port", taken.getsockname()[1]) if word == "serve" else ()
+        code = main([*map(str, (*words, *port)), "--home", str(world.home.root), "--json"])
     return code, json.loads(out.getvalue())
 
 
 def left_behind(world):
-    return sorted(path for folder in (world.home.scores, world.home.lists) for path in folder.rglob("*"))
+    """Files of scores and lists, and which verdict is approved."""
+    files = sorted(path for folder in (world.home.scores, world.home.lists) for path in folder.rglob("*"))
+    approved = [facts["verdict"] for facts in world.home.audit_log.facts_of("approve")]
+    return files, approved, approved_model(world.home.registry, "youth").tags["verdict"]
 
 
 def resigned(world, **changes):
@@ -284,13 +302,38 @@ ENVELOPES = {
         lambda w: resigned(w, checks=tuple(check for check in w.verdict.checks if check.id != "C301")),
         "V20",
     ),
+    "a check that does not exist": (lambda w: resigned(w, **unanswered(w, "C999", NO_SUCH_CHECK)), "V21"),
+    "a statistic that is not a number": (lambda w: resigned(w, **unanswered(w, "C106", NOT_A_NUMBER)), "V22"),
+    "no group": (lambda w: resigned(w, **unanswered(w, "C401", NO_GROUP)), "V23"),
+    "a check that could not be answered": (lambda w: resigned(w, **unanswered(w, "C105", "Unanswerable")), "V24"),
+    "signed in the wrong role": (
+        lambda w: countersign(seal(w.verdict, w.keys.signer("gate")), vouching().signer("dpo")),
+        "V04",
+    ),
+    "too long a life": (lambda w: resigned(w, expires_at=w.verdict.issued_at + timedelta(days=200)), "V17"),
+    "audited by who trained": (
+        lambda w: resigned(w, record={**w.verdict.record, "trained_by": "Demonstration auditor"}),
+        "V19",
+    ),
+    "for another use": (lambda w: resigned(w, use="sanction"), "V15"),
+    "a statement that nobody signed": (
+        lambda w: resigned(w, attestations=tuple({**given, "signers": []} for given in w.verdict.attestations)),
+        "V30",
+    ),
     "damaged": (lambda w: w.envelope[:-1], "V01"),
 }
 
 
-@pytest.mark.parametrize(
-    ("word", "what"), [*(("score", what) for what in ENVELOPES), ("list", "another seed"), ("list", "damaged")]
-)
+def unanswered(world, id, wrong):
+    """The world's checks with one that is an error, as the gate writes it."""
+    error = Check(id=id, version=1, severity="B", state="error", statistic="error", facts={"wrong": wrong})
+    others = tuple(check for check in world.verdict.checks if check.id != id)
+    required = tuple(dict.fromkeys((*world.verdict.required, id)))
+    return {"checks": (*others, error), "required": required}
+
+
+@pytest.mark.parametrize("what", ENVELOPES)
+@pytest.mark.parametrize("word", WORDS)
 def test_no_score_leaves_on_a_verdict_that_was_touched(world, word, what):
     change, expected = ENVELOPES[what]
     before = left_behind(world)
@@ -304,21 +347,73 @@ def test_no_score_leaves_on_a_verdict_that_was_touched(world, word, what):
     assert left_behind(world) == before
 
 
-def test_no_score_leaves_when_stopped_revoked_or_signed_by_a_revoked_key(world):
+def with_key(world, whose, **changes):
+    """The home's public keys, one of them otherwise."""
+    keys = json.loads(world.home.trust_path.read_bytes())
+    keys[world.keys.signer(whose).public_key.keyid] |= changes
+    return json.dumps(keys).encode()
+
+
+LONG_AGO = (WORLD_NOW - timedelta(days=30)).isoformat()
+TRUST = {
+    "one holder twice": (lambda w: with_key(w, "auditor", name="Demonstration gate"), {"V06"}),
+    "a revoked key": (lambda w: with_key(w, "auditor", revoked_at=LONG_AGO, revoked_because="lost"), {"V11"}),
+    "a key in another role": (lambda w: with_key(w, "auditor", role="dpo"), {"V04"}),
+    "an expired key": (lambda w: with_key(w, "gate", valid_from="2020-01-01T00:00:00Z", valid_to=LONG_AGO), {"V09"}),
+}
+
+
+@pytest.mark.parametrize("what", TRUST)
+@pytest.mark.parametrize("word", WORDS)
+def test_no_score_leaves_on_keys_that_are_not_believed(world, word, what):
+    change, expected = TRUST[what]
+    before, trust = left_behind(world), world.home.trust_path.read_bytes()
+    world.home.trust_path.write_bytes(change(world))
+    try:
+        code, said = command(world, word)
+    finally:
+        world.home.trust_path.write_bytes(trust)
+    assert code == 30 and expected <= {fault.get("code") for fault in said["errors"]}
+    assert left_behind(world) == before
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_one_key_signs_no_second_time(world, word):
+    """The gate's signature under another id, with a trust file that calls it an auditor's."""
+    data = json.loads(seal(world.verdict, world.keys.signer("gate")))
+    data["signatures"] += [{**data["signatures"][0], "keyid": "f" * 64}]
+    before = left_behind(world)
+    world.verdict_path.write_bytes(canonical_json(data))
+    try:
+        code, said = command(world, word)
+    finally:
+        world.verdict_path.write_bytes(world.envelope)
+    assert code == 30 and "V03" in {fault.get("code") for fault in said["errors"]}
+    assert left_behind(world) == before
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_no_score_leaves_while_the_stop_switch_is_set(world, word):
     before = left_behind(world)
     world.stop_switch.set("a wrong list")
     try:
-        code, said = command(world, "score")
+        code, said = command(world, word)
     finally:
         world.stop_switch.clear()
     assert (code, [fault["code"] for fault in said["errors"]]) == (30, ["V14"])
-    trust = world.home.trust_path.read_bytes()
-    world.keys.revoke(world.keys.signer("auditor").public_key.keyid, "lost", WORLD_NOW)
-    try:
-        code, said = command(world, "score")
-    finally:
-        world.home.trust_path.write_bytes(trust)
-    assert code == 30 and [fault["code"] for fault in said["errors"]] == ["V11", "V04"]
+    assert left_behind(world) == before
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_other_cells_than_those_judged_let_no_score_leave(world, word):
+    before, path = left_behind(world), world.verdict_path.with_name("cells.parquet")
+    for content in (world.cells[:-1] + b"x", b""):
+        path.write_bytes(content)
+        try:
+            code, said = command(world, word)
+        finally:
+            path.write_bytes(world.cells)
+        assert code == 30 and "V38" in [fault.get("code") for fault in said["errors"]]
     assert left_behind(world) == before
 
 
@@ -332,7 +427,8 @@ def test_a_revoked_verdict_stays_revoked_when_the_list_is_edited(world):
     assert json.loads(listed.read_text()) == [world.verdict.verdict_id]
     for content in (listed.read_text(), "[]", None):
         listed.unlink() if content is None else listed.write_text(content)
-        code, said = command(world, "score")
-        assert (code, [fault["code"] for fault in said["errors"]]) == (30, ["V13"])
+        for word in WORDS:
+            code, said = command(world, word)
+            assert (code, [fault["code"] for fault in said["errors"]]) == (30, ["V13"])
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         assert main([*map(str, words), "--json"]) == 2

@@ -64,7 +64,17 @@ def test_it_shows_no_person_and_withholds_small_counts(place, rehearsed):
     ids = set(pl.read_parquet(place / "city" / "persons.parquet")["person_id"])
     assert not ids & set(json.dumps(said).replace('"', " ").split())
     counts = {row["group"]: row["n"] for row in said["groups"] if row["attribute"] == "sex"}
-    assert counts["other"] is None and sum(n is None for n in counts.values()) >= 2
+    assert counts["other"] == "withheld" and sum(n == "withheld" for n in counts.values()) >= 2
+    rows = {row["group"]: row for row in said["groups"]}
+    assert rows["other"]["share_listed"] == "withheld"
+    assert rows["other"]["recall_ratio"] == rows["other"]["low"] and rows["other"]["low"] in ("withheld", None)
+    for row in said["groups"]:  # of two shares and a total, the share of a withheld group would follow
+        assert (row["n"] == "withheld") <= (row["share_listed"] == "withheld")
+        assert row["share_listed"] in ("withheld", None) or len(f"{row['share_listed']:g}") <= 7
+    for check in said["checks"]:
+        if check["group"] in ("sex=other", "sex=f", "sex=m"):
+            group = check["group"].partition("=")[2]
+            assert rows[group]["recall_ratio"] != "withheld" or check["value"] in (None, "withheld")
     assert {row["unit"] for row in said["list_by_unit"]} == {"North", "East"}
 
 

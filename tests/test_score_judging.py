@@ -63,7 +63,7 @@ def test_fair_scores_pass_what_can_be_asked_of_scores(tmp_path):
     html = Path(result["report_path"]).read_text("utf-8")
     for said in (
         "SCORES ALONE: no city and no model stand behind this verdict",
-        "Nobody stated what they are used for: outreach_ranking was assumed.",
+        "Nobody stated what they are used for: ranking for outreach: whom to offer help first was assumed.",
         "keyed hash of person_id, seed 0",
         f"there is no city and no model: {', '.join(id for id in BUILT if id not in SCORE_CHECKS)}.",
     ):

@@ -19,6 +19,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -116,32 +117,44 @@ def rival(n: int, replicates: int) -> dict[str, float]:
     return {"point_cpu_s": point, "replicate_cpu_s": max(drawn - point, 0.0) / replicates}
 
 
-def render() -> dict[str, object]:
-    """The report of a verdict on these people from its cells: the page, and the statistics computed again for it."""
+def render(n: int) -> dict[str, object]:
+    """Every form of the report of a verdict on these people: three pages and the twins, withheld anew.
+
+    ``ours_cpu_s`` is what rendering costs where the statistics are at hand, as after judging; small cells are withheld
+    and attacked anew in it. ``statistics_again_cpu_s`` is what reading the cells back adds, ``one_page_cpu_s`` a page
+    alone.
+    """
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     from ethics_cases import NOW, PASSING, POLICY
 
-    from ethics import Cuts, judge, measure, render_report, report
+    from ethics import Cuts, judge, measure
+    from ethics.judged_table import table_of
+    from ethics.report import figures_of, render_all, render_report
 
-    people = world(100_000)
-    table = measure(**people, cuts=Cuts(500, 13_000), replicates=POLICY.replicates)
+    cuts = Cuts(K * n // 1_000_000, int(K_AUDIT_SHARE * n))
+    table = measure(**world(n), cuts=cuts, replicates=POLICY.replicates)
     verdict = judge(PASSING, table, POLICY, issued_at=NOW)
-    render_report(verdict, table.cells)  # loads the templates
-    start = time.process_time()
-    page = render_report(verdict, table.cells)
-    whole = time.process_time() - start
-    report.tabulate = lambda *_, **__: table  # type: ignore[assignment]  # the page alone, its numbers at hand
-    start = time.process_time()
-    render_report(verdict, table.cells)
-    seconds = time.process_time() - start
+    seconds: dict[str, float] = {}
+
+    def timed(name: str, work: Callable[[], Any]) -> Any:
+        start = time.process_time()
+        made = work()
+        seconds[name] = round(time.process_time() - start, 3)
+        return made
+
+    timed("statistics_again_cpu_s", lambda: table_of(verdict, table.cells))
+    timed("first_cpu_s", lambda: render_all(verdict, table.cells))  # loads templates, texts and the solver
+    files = timed("ours_cpu_s", lambda: render_all(verdict, table.cells))
+    timed("withholding_cpu_s", lambda: figures_of(verdict, table.cells))
+    timed("one_page_cpu_s", lambda: render_report(verdict, table.cells))
     return {
         "bench": "gate-report",
-        "size": table.n,
-        "ours_cpu_s": round(seconds, 3),
-        "with_statistics_again_cpu_s": round(whole, 3),
-        "page_kb": round(len(page) / 1024),
+        "size": n,
+        "groups": table.groups.height,
+        **seconds,
+        "kb": {name: round(len(text) / 1024) for name, text in files.items()},
         "target": "ours_cpu_s <= 1",
-        "met": seconds <= 1,
+        "met": seconds["ours_cpu_s"] <= 1,
     }
 
 
@@ -158,7 +171,7 @@ def main() -> None:
     elif options.only == "rival":
         print(json.dumps(rival(options.rival_persons, 2)), flush=True)
     elif options.only == "report":
-        print(json.dumps(render()), flush=True)
+        print(json.dumps(render(options.persons)), flush=True)
     else:
 
         def child(what: str) -> dict[str, Any]:

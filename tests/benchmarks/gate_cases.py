@@ -253,6 +253,6 @@ def _with_tiny_leaves(model: NeedModel, taught: Matrix, seed: int) -> NeedModel:
 
 def _gain(model: NeedModel) -> dict[str, float]:
     """Each column's share of what the trees gain, as it is judged by."""
-    from serving.flows import _gain_of
+    from serving.gate_question import gain_of
 
-    return _gain_of(model) or {}
+    return gain_of(model) or {}
