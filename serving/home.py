@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ethics.stop_switch import StopSwitch
     from models.benefit import EvidenceTable, KeptTrial
     from models.tracking import Registry
+    from scoring.store import Store
 
 VERDICT, CELLS, REPORT = "verdict.json", "cells.parquet", "report.html"
 _RECORDED = frozenset({"need_id", "need_file", "city", "units", "invented", "groups_sha256"})
@@ -56,6 +57,7 @@ class Home:
         self.lists = self.root / "lists"
         self.mlflow_artefacts = self.root / "mlartifacts"
         self.trials = self.root / "trials"
+        self.tombstones = self.root / "tombstones.txt"
         self.effects_path = self.root / "effects.toml"
         self.signed_policy_path = self.root / "policy" / "policy.json"
         own = self.signed_policy_path if self.signed_policy_path.exists() else DEFAULT_POLICY
@@ -137,6 +139,35 @@ class Home:
             mend = f"Restore the database from the backup; only if nobody had objected yet, move {key.name} away"
             raise NotTrusted(Fault(where, wrong, mend))
         return ObjectionRegister(self.engine, secret)
+
+    @cached_property
+    def store(self) -> Store:
+        """Scores, lists, and what came of them.
+
+        Its keys and tables are begun together and never apart, as with objections: under a new key nobody would be
+        found again and the erased would be listed. The people key gets its name last.
+        """
+        from scoring.store import Store, StoreKeys
+        from scoring.store_opening import is_begun
+
+        settings, names = self.settings, ("tombstones", "people")
+        keys, drafts = ({n: settings.secret_path(f"{n}{end}") for n in names} for end in ("", "-begun"))
+        if not keys["people"].exists():
+            with locked(keys["people"].with_name(".store.lock")):
+                if not keys["people"].exists() and not (is_begun(self.engine) and not drafts["people"].exists()):
+                    begun = {n: settings.secret(n if keys[n].exists() else drafts[n].stem) for n in names}
+                    store = Store(self.engine, StoreKeys(**begun), self.tombstones)
+                    for name in names:
+                        if not keys[name].exists():
+                            drafts[name].rename(keys[name])
+                    return store
+        secrets = {name: settings.secret(name, make=False) for name in names}
+        if not is_begun(self.engine):
+            where = "the database" if settings.database_url else settings.database.removeprefix("sqlite:///")
+            wrong = f"holds no store, though its key is there ({keys['people']}): nobody listed would be found"
+            mend = "Restore the database from the backup; only if nothing was listed yet, move people.key away"
+            raise NotTrusted(Fault(where, wrong, mend))
+        return Store(self.engine, StoreKeys(**secrets), self.tombstones)
 
     @cached_property
     def audit_log(self) -> AuditLog:

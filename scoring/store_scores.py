@@ -1,0 +1,109 @@
+"""The scores of the store: batches that are added whole, once, and never changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+from sqlalchemy import insert, select
+
+from ethics.digests import canonical_json, sha256
+from scoring.store_frames import MOMENT, frame_of, now_text
+from scoring.store_opening import add_many, writing
+from scoring.store_people import People
+from scoring.store_tables import BATCHES, SCORES
+
+if TYPE_CHECKING:
+    from scoring.scorer import Scores
+
+_SCHEMA = {
+    "as_of_date": pl.Date,
+    "need_id": pl.String,
+    "score": pl.Float64,
+    "rank": pl.UInt32,
+    "rank_band": pl.String,
+    "model_digest": pl.String,
+    "verdict_id": pl.String,
+    "n": pl.UInt32,
+    "batch_id": pl.String,
+    "at": MOMENT,
+}
+
+
+class StoredScores(People):
+    """What :class:`scoring.store.Store` knows of scores."""
+
+    def add_scores(self, scores: Scores) -> str:
+        """Add the scores of one run, all or none; adding the same again changes nothing.
+
+        Parameters
+        ----------
+        scores : Scores
+            The erased among them are left out.
+
+        Returns
+        -------
+        str
+            The batch's id: the same for the same scores.
+        """
+        batch_id = _batch_id(scores)
+        with writing(self._engine) as connection:
+            if connection.scalar(select(BATCHES.c.batch).where(BATCHES.c.batch_id == batch_id)) is not None:
+                return batch_id
+        frame = scores.frame.select("person_id", "score", "rank", "rank_band")
+        with writing(self._engine) as connection:
+            made = self._made(connection, frame["person_id"].to_list())
+            if connection.scalar(select(BATCHES.c.batch).where(BATCHES.c.batch_id == batch_id)) is not None:
+                return batch_id
+            kept = sorted(
+                (made[person][1], score, rank, band)
+                for person, score, rank, band in frame.iter_rows()
+                if person in made
+            )
+            values = {
+                "batch_id": batch_id,
+                "need_id": scores.need_id,
+                "as_of_date": scores.as_of_date.isoformat(),
+                "model_digest": scores.model_digest,
+                "verdict_id": scores.verdict_id,
+                "n": len(kept),
+                "at": now_text(),
+            }
+            batch = connection.scalar(insert(BATCHES).values(values).returning(BATCHES.c.batch))
+            columns = [column.name for column in SCORES.columns]
+            add_many(connection, SCORES, columns, ((batch, *row) for row in kept))
+        return batch_id
+
+    def scores_of(self, person_id: str, need_id: str | None = None) -> pl.DataFrame:
+        """A person's scores over time, oldest first.
+
+        Returns
+        -------
+        polars.DataFrame
+            ``as_of_date``, ``need_id``, ``score`` (null for a rule), ``rank`` (of ``n``), ``rank_band``,
+            ``model_digest``, ``verdict_id``, ``n``, ``batch_id``, ``at``; empty for the erased and the unknown.
+        """
+        with self._engine.connect() as connection:
+            found = self._found(connection, [person_id])
+            if not found:
+                return frame_of([], _SCHEMA)
+            joined = BATCHES.join(SCORES, SCORES.c.batch == BATCHES.c.batch)
+            query = select(BATCHES, SCORES).select_from(joined).where(SCORES.c.person_ref == found[person_id][1])
+            if need_id is not None:
+                query = query.where(BATCHES.c.need_id == need_id)
+            rows = connection.execute(query.order_by(BATCHES.c.as_of_date, BATCHES.c.need_id, BATCHES.c.batch))
+            return frame_of(rows.mappings().all(), _SCHEMA)
+
+
+def _batch_id(scores: Scores) -> str:
+    raw = scores.frame.sort("person_id").select("raw").to_series().to_numpy()
+    said = {
+        "need_id": scores.need_id,
+        "as_of_date": scores.as_of_date.isoformat(),
+        "model_digest": scores.model_digest,
+        "verdict_id": scores.verdict_id,
+        "matrix_digest": scores.matrix_digest,
+        "n": scores.frame.height,
+        "raw": sha256(raw.astype("<f8").tobytes()),
+    }
+    return sha256(canonical_json(said))
