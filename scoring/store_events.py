@@ -186,7 +186,7 @@ class StoredEvents(StoredLists):
         BadInput
             Nothing is said of who looked, what for, or at what; the list was never published.
         """
-        said = {"actor": actor, "purpose": purpose}
+        said: dict[str, Any] = {"actor": actor, "purpose": purpose}
         faults = [Fault(name, "is missing", "Say who looks, and what for") for name, text in said.items() if not text]
         if list_id is None and person_id is None:
             faults.append(Fault("view", "is of nothing", "Give a list or a person"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -17,7 +17,7 @@ CLOCK = pl.Datetime("us")
 def frame_of(rows: Iterable[Any], schema: Mapping[str, Any]) -> pl.DataFrame:
     """Rows (by name) as a table: texts become days and moments, references hexadecimal."""
     columns: dict[str, list[Any]] = {name: [] for name in schema}
-    readers = {name: _READERS.get(dtype, _same) for name, dtype in schema.items()}
+    readers: dict[str, Callable[[Any], Any]] = {n: _READERS.get(dtype, _same) for n, dtype in schema.items()}
     for row in rows:
         for name, read in readers.items():
             value = row[name]
@@ -39,4 +39,8 @@ def _same(value: Any) -> Any:
     return value.hex() if isinstance(value, bytes) else value
 
 
-_READERS = {pl.Date: date.fromisoformat, MOMENT: datetime.fromisoformat, CLOCK: datetime.fromisoformat}
+_READERS: dict[Any, Callable[[Any], Any]] = {
+    pl.Date: date.fromisoformat,
+    MOMENT: datetime.fromisoformat,
+    CLOCK: datetime.fromisoformat,
+}

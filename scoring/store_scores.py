@@ -16,6 +16,7 @@ from scoring.store_tables import BATCHES, SCORES
 if TYPE_CHECKING:
     from scoring.scorer import Scores
 
+_CHUNK_ROWS = 50_000
 _SCHEMA = {
     "as_of_date": pl.Date,
     "need_id": pl.String,
@@ -55,23 +56,22 @@ class StoredScores(People):
             made = self._made(connection, frame["person_id"].to_list())
             if connection.scalar(select(BATCHES.c.batch).where(BATCHES.c.batch_id == batch_id)) is not None:
                 return batch_id
-            kept = sorted(
-                (made[person][1], score, rank, band)
-                for person, score, rank, band in frame.iter_rows()
-                if person in made
-            )
+            refs = [made[person][1] if person in made else None for person in frame["person_id"]]
+            kept = frame.with_columns(person_ref=pl.Series(refs, dtype=pl.Binary)).drop_nulls("person_ref")
             values = {
                 "batch_id": batch_id,
                 "need_id": scores.need_id,
                 "as_of_date": scores.as_of_date.isoformat(),
                 "model_digest": scores.model_digest,
                 "verdict_id": scores.verdict_id,
-                "n": len(kept),
+                "n": kept.height,
                 "at": now_text(),
             }
             batch = connection.scalar(insert(BATCHES).values(values).returning(BATCHES.c.batch))
             columns = [column.name for column in SCORES.columns]
-            add_many(connection, SCORES, columns, ((batch, *row) for row in kept))
+            ordered = kept.sort("person_ref").with_columns(batch=pl.lit(batch)).select(columns)
+            for part in ordered.iter_slices(_CHUNK_ROWS):
+                add_many(connection, SCORES, columns, part.rows())
         return batch_id
 
     def scores_of(self, person_id: str, need_id: str | None = None) -> pl.DataFrame:
