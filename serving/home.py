@@ -6,7 +6,7 @@ import fcntl
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
@@ -17,6 +17,8 @@ from ethics.refusals import BadInput, Fault, NotTrusted
 from serving.settings import Settings
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from sqlalchemy import Engine
 
     from ethics.audit_log import AuditLog
@@ -129,7 +131,7 @@ class Home:
             with locked(key.with_name(".objections.lock")):
                 is_begun = ObjectionRegister.is_begun(self.engine)
                 if not key.exists() and not (is_begun and not draft.exists()):
-                    register = ObjectionRegister(self.engine, self.settings.secret(draft.stem))
+                    register = ObjectionRegister(self.engine, self.settings.secret(draft.stem), self._erased)
                     draft.rename(key)
                     return register
         secret = self.settings.secret("objections", make=False)
@@ -138,7 +140,17 @@ class Home:
             wrong = f"holds no objection register, though its key is there ({key}): every objector would be listed"
             mend = f"Restore the database from the backup; only if nobody had objected yet, move {key.name} away"
             raise NotTrusted(Fault(where, wrong, mend))
-        return ObjectionRegister(self.engine, secret)
+        return ObjectionRegister(self.engine, secret, self._erased)
+
+    def _erased(self, person_ids: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Who was erased; nobody while there is no store."""
+        import numpy as np
+
+        from scoring.store_opening import is_begun
+
+        if not (self.settings.secret_path("people").exists() or is_begun(self.engine)):
+            return np.zeros(len(person_ids), dtype=bool)
+        return self.store.is_erased(person_ids)
 
     @cached_property
     def store(self) -> Store:
