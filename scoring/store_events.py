@@ -104,7 +104,7 @@ class StoredEvents(StoredLists):
             if (place is not None) if act == "added" else (place != unit_id):
                 wrong = f"is {'on this list already' if act == 'added' else 'not on the list of this unit'}"
                 raise BadInput(Fault("person", wrong, "Look at the list again: it may have been changed"))
-            values = {"list_id": list_id, "unit_id": unit_id, "person_ref": ref, "act": act, "by": by}
+            values: dict[str, Any] = {"list_id": list_id, "unit_id": unit_id, "person_ref": ref, "act": act, "by": by}
             values |= {"reason": reason or None, "worker": worker or None, "at": now_text()}
             connection.execute(insert(CHANGES).values(values))
 
