@@ -116,7 +116,7 @@ class ObjectionRegister:
         import numpy as np
 
         wanted = select(_OBJECTIONS.c.person_hmac).where(_OBJECTIONS.c.need_id.in_([EVERY_NEED, need_id]))
-        with self._engine.connect() as connection:
+        with self._engine.connect().execution_options(reads_only=True) as connection:
             objectors = set(connection.scalars(wanted))
         masked = np.zeros(len(person_ids), dtype=bool)
         if objectors:

@@ -6,7 +6,8 @@ and erasing a person deletes the salt and empties what the rows show (contracts.
 
 from __future__ import annotations
 
-from scoring.store_events import OUTCOME_CODES, StoredEvents
+from scoring.event_rows import OUTCOME_CODES
+from scoring.store_events import StoredEvents
 from scoring.store_forgetting import Erasure
 from scoring.store_lists import KINDS, Export, ListProof
 from scoring.store_people import StoreKeys

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
 import polars as pl
@@ -12,13 +12,13 @@ from sqlalchemy import Connection, Table, insert, or_, select
 
 from ethics.digests import canonical_json
 from ethics.refusals import BadInput, Fault, did_you_mean
+from scoring.event_rows import checked_events
 from scoring.store_frames import CLOCK, MOMENT, day_text, frame_of, now_text
 from scoring.store_lists import StoredLists, require_list
-from scoring.store_opening import insert_new, writing
+from scoring.store_opening import insert_new, reading, writing
 from scoring.store_people import refuse_erased
 from scoring.store_tables import ATTEMPTS, CHANGES, LISTS, OUTCOMES, ROWS, VIEWS
 
-OUTCOME_CODES = ("reached", "declined", "already_served", "helped", "not_relevant", "wrong_person", "not_reached")
 ACTS = ("added", "removed", "assigned")
 _PERSON = {"person_ref": pl.String, "person_id": pl.String}
 _CHANGES = {
@@ -278,7 +278,7 @@ class StoredEvents(StoredLists):
 
     def _add_events(self, table: Table, kind: str, rows: pl.DataFrame, source: str) -> int:
         said = _SAID_OF[kind]
-        records = _checked(rows, kind, said)
+        records = checked_events(rows, kind, said)
         with writing(self._engine) as connection:
             _refuse_unknown_lists(connection, records)
             made = self._made(connection, [record["person_id"] for record in records])
@@ -299,7 +299,7 @@ class StoredEvents(StoredLists):
         query = select(table).order_by(table.c.number)
         if list_id is not None:
             query = query.where(table.c.list_id == list_id)
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             if person_id is not None:
                 found = self._found(connection, [person_id])
                 if not found:
@@ -326,7 +326,7 @@ class StoredEvents(StoredLists):
             query = query.where(table.c.at >= day_text(first))
         if last is not None:
             query = query.where(table.c.at < f"{day_text(last)}U")  # after every clock time of the day
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             if person_id is not None:
                 found = self._found(connection, [person_id])
                 if not found:
@@ -364,43 +364,6 @@ def _views_of(ref: bytes) -> Any:
         for table in (ROWS, CHANGES)
     ]
     return or_(VIEWS.c.person_ref == ref, *((VIEWS.c.person_ref.is_(None) & found) for found in listed))
-
-
-def _checked(rows: pl.DataFrame, kind: str, said: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows as records with the moment as text, or every fault by row number, counted from 1."""
-    wanted = ["list_id", "person_id", "at", *said]
-    missing = [name for name in wanted if name not in rows.columns]
-    if missing:
-        mend = f"Give the columns {', '.join(wanted)}"
-        raise BadInput(*(Fault(kind, f"has no column '{name}'", mend) for name in missing))
-    faults, records = [], rows.select(wanted).to_dicts()
-    for number, record in enumerate(records, 1):
-        where = f"{kind}, row {number}"
-        if not record["person_id"]:
-            faults.append(Fault(where, "has no person", "Give the person_id"))
-        record["at"], wrong = _clock_text(record["at"])
-        if wrong:
-            faults.append(Fault(where, wrong, "Give a day or a moment, e.g. 2024-06-03 or 2024-06-03T09:30"))
-        if kind == "outcomes" and record["outcome"] not in OUTCOME_CODES:
-            mend = did_you_mean(str(record["outcome"]), OUTCOME_CODES)
-            faults.append(Fault(where, f"has the outcome '{record['outcome']}', which is none", mend))
-    if faults:
-        raise BadInput(*faults)
-    return records
-
-
-def _clock_text(at: Any) -> tuple[str, str]:
-    """A moment as the tables keep it, and what is wrong with it."""
-    if isinstance(at, str):
-        try:
-            at = datetime.fromisoformat(at)
-        except ValueError:
-            return "", "has a time that cannot be read"
-    if isinstance(at, datetime):
-        return at.replace(tzinfo=None).isoformat(timespec="seconds"), ""
-    if isinstance(at, date):
-        return f"{at.isoformat()}T00:00:00", ""
-    return "", "has no time"
 
 
 def _refuse_unknown_lists(connection: Connection, records: Sequence[Mapping[str, Any]]) -> None:

@@ -25,9 +25,9 @@ def frame_of(rows: Iterable[Any], schema: Mapping[str, Any]) -> pl.DataFrame:
     return pl.DataFrame({name: pl.Series(columns[name], dtype=dtype) for name, dtype in schema.items()})
 
 
-def now_text() -> str:
-    """This moment as the tables keep it."""
-    return datetime.now(UTC).isoformat(timespec="microseconds")
+def now_text(at: datetime | None = None) -> str:
+    """A moment (with its time zone), by default this one, as the tables keep it."""
+    return (datetime.now(UTC) if at is None else at.astimezone(UTC)).isoformat(timespec="microseconds")
 
 
 def day_text(day: date | None) -> str | None:

@@ -16,7 +16,7 @@ from ethics.refusals import BadInput, Fault, NotTrusted, did_you_mean
 from scoring.row_hashes import payload_text, row_hash
 from scoring.store_forgetting import EXPORT_SCHEMA, exports_frame, exports_query, of_person, recalled
 from scoring.store_frames import MOMENT, day_text, frame_of, now_text
-from scoring.store_opening import insert_new, writing
+from scoring.store_opening import insert_new, reading, writing
 from scoring.store_people import People, key_of_rows, refuse_erased
 from scoring.store_tables import EXPORTS, LISTS, ROWS
 
@@ -104,7 +104,7 @@ class StoredLists(People):
             it was erased.
         """
         rows = [(part.unit_id, row) for part in listed.parts for row in part.rows]
-        said, moment = canonical_json(listed.said()).decode("utf-8"), now_text() if at is None else at.isoformat()
+        said, moment = canonical_json(listed.said()).decode("utf-8"), now_text(at)
         _refuse_unknown_kinds({row.kind for _, row in rows})
         if sha256(said.encode("utf-8")) != listed.list_digest:
             raise _forged("list_digest", "is not that of what the list says")
@@ -148,13 +148,13 @@ class StoredLists(People):
         query = select(LISTS).where(*_dated(need_id, since, None))
         if before is not None:
             query = query.where(LISTS.c.as_of_date < day_text(before))
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             found = connection.execute(query.order_by(LISTS.c.as_of_date, LISTS.c.list_id))
             return frame_of(found.mappings().all(), _LISTS)
 
     def list_facts(self, list_id: str) -> dict[str, Any]:
         """What was said of a list when it was published, without saying who is on it."""
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             facts: dict[str, Any] = json.loads(require_list(connection, list_id).facts)
         return facts
 
@@ -189,7 +189,7 @@ class StoredLists(People):
         for column, value in ((ROWS.c.list_id, list_id), (ROWS.c.unit_id, unit_id)):
             query = query if value is None else query.where(column == value)
         query = query.order_by(LISTS.c.as_of_date, ROWS.c.list_id, ROWS.c.unit_id, ROWS.c.position)
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             if person_id is not None:
                 found = self._found(connection, [person_id])
                 if not found:
@@ -204,7 +204,7 @@ class StoredLists(People):
 
     def proof(self, list_id: str) -> ListProof:
         """Compare a published list with its digest: rows of the erased by their hashes, all others by what they say."""
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             kept = require_list(connection, list_id)
             query = select(ROWS).where(ROWS.c.list_id == list_id).order_by(ROWS.c.unit_id, ROWS.c.position)
             rows = connection.execute(query).all()
@@ -233,7 +233,7 @@ class StoredLists(People):
         polars.DataFrame
             ``file``, ``sha256``, ``unit_id`` (null: every unit), ``list_id``, ``at``, ``recalled_at`` (null: in use).
         """
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             conditions = [] if list_id is None else [EXPORTS.c.list_id == list_id]
             if person_id is not None:
                 found = self._found(connection, [person_id])

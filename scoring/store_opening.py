@@ -39,6 +39,13 @@ def writing(engine: Engine, *, alone: bool = False) -> Iterator[Connection]:
         yield connection
 
 
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """One transaction that reads what was there when it began, and waits for no writer."""
+    with engine.connect().execution_options(reads_only=True) as connection:
+        yield connection
+
+
 def migrate(engine: Engine) -> None:
     """Bring the store's tables to the version of the code, once, however many begin at the same time.
 

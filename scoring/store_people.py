@@ -14,7 +14,16 @@ from sqlalchemy import Connection, Engine, MetaData, Table, func, select, text, 
 from ethics.refusals import BadInput, Fault, NotTrusted
 from scoring.store_forgetting import Erasure, forget
 from scoring.store_frames import now_text
-from scoring.store_opening import add_many, check_keys, clear_free_space, in_chunks, insert_new, migrate, writing
+from scoring.store_opening import (
+    add_many,
+    check_keys,
+    clear_free_space,
+    in_chunks,
+    insert_new,
+    migrate,
+    reading,
+    writing,
+)
 from scoring.store_tables import FORGOTTEN_COLUMNS, METADATA, PEOPLE, TOMBSTONES
 from scoring.tombstone_file import TombstoneFile
 
@@ -95,12 +104,12 @@ class People:
 
     def refs(self, person_ids: Sequence[str]) -> dict[str, str]:
         """The references of those who have one."""
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return {person: ref.hex() for person, (_, ref) in self._found(connection, person_ids).items()}
 
     def people(self, refs: Sequence[str]) -> dict[str, str]:
         """Reference → person id; the erased, and whoever was never there, are absent."""
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return {ref.hex(): person for ref, person in self._named(connection, map(bytes.fromhex, refs)).items()}
 
     def row_keys(self, person_ids: Sequence[str]) -> dict[str, bytes]:
@@ -128,7 +137,7 @@ class People:
         """
         import numpy as np
 
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             marks = self._marks(connection)
         found = (self._mark(person) in marks for person in person_ids) if marks else (False for _ in person_ids)
         return np.fromiter(found, dtype=bool, count=len(person_ids))
@@ -160,7 +169,7 @@ class People:
         SQLite rewrites its whole file for this and lets nobody write meanwhile.
         """
         pending = TOMBSTONES.c.wiped_at.is_(None)
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             marks = list(connection.scalars(select(TOMBSTONES.c.mark).where(pending)))
         if not marks:
             return True
@@ -177,11 +186,11 @@ class People:
         Run at every opening. Database and tombstone file each get the tombstones that only the other has.
         """
         kept = self._file.marks() if self._file is not None else frozenset()
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             missing = kept - self._marks(connection)
         n_erased = self._erase_again(missing) if missing else 0
         if self._file is not None:
-            with self._engine.connect() as connection:
+            with reading(self._engine) as connection:
                 self._file.add(sorted(self._marks(connection) - kept))
         self.wipe()
         return n_erased
@@ -261,7 +270,7 @@ class People:
 
     def summary(self) -> dict[str, int]:
         """Rows by table, its name without ``store_``."""
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return {
                 table.name.removeprefix("store_"): int(connection.scalar(select(func.count()).select_from(table)) or 0)
                 for table in METADATA.sorted_tables

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import polars as pl
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 
 from ethics.digests import canonical_json, sha256
 from scoring.store_frames import MOMENT, frame_of, now_text
-from scoring.store_opening import add_many, writing
+from scoring.store_opening import add_many, reading, writing
 from scoring.store_people import People
-from scoring.store_tables import BATCHES, SCORES
+from scoring.store_tables import BATCHES, FORGOTTEN_COLUMNS, PEOPLE, SCORES
 
 if TYPE_CHECKING:
     from scoring.scorer import Scores
@@ -48,31 +48,48 @@ class StoredScores(People):
             The batch's id: the same for the same scores.
         """
         batch_id = _batch_id(scores)
-        with writing(self._engine) as connection:
-            if connection.scalar(select(BATCHES.c.batch).where(BATCHES.c.batch_id == batch_id)) is not None:
-                return batch_id
         frame = scores.frame.select("person_id", "score", "rank", "rank_band")
+        if self._has_batch(batch_id):
+            return batch_id
+        # References are made part by part beforehand: others need not wait, and the transaction below is short.
+        parts = [self._refs_of(part["person_id"].to_list()) for part in frame.iter_slices(_CHUNK_ROWS)]
+        refs = pl.concat([pl.Series(dtype=pl.Binary), *parts])
+        rows = frame.with_columns(person_ref=refs).drop_nulls("person_ref").sort("person_ref")
+        self._add_batch(batch_id, scores, rows)
+        return batch_id
+
+    def _has_batch(self, batch_id: str) -> bool:
+        with reading(self._engine) as connection:
+            return connection.scalar(select(BATCHES.c.batch).where(BATCHES.c.batch_id == batch_id)) is not None
+
+    def _refs_of(self, person_ids: list[str]) -> pl.Series:
+        """Reference of each person, null for the erased."""
         with writing(self._engine) as connection:
-            made = self._made(connection, frame["person_id"].to_list())
+            made = self._made(connection, person_ids)
+        return pl.Series([made[person][1] if person in made else None for person in person_ids], dtype=pl.Binary)
+
+    def _add_batch(self, batch_id: str, scores: Scores, rows: pl.DataFrame) -> None:
+        with writing(self._engine) as connection:
             if connection.scalar(select(BATCHES.c.batch).where(BATCHES.c.batch_id == batch_id)) is not None:
-                return batch_id
-            refs = [made[person][1] if person in made else None for person in frame["person_id"]]
-            kept = frame.with_columns(person_ref=pl.Series(refs, dtype=pl.Binary)).drop_nulls("person_ref")
+                return
             values = {
                 "batch_id": batch_id,
                 "need_id": scores.need_id,
                 "as_of_date": scores.as_of_date.isoformat(),
                 "model_digest": scores.model_digest,
                 "verdict_id": scores.verdict_id,
-                "n": kept.height,
+                "n": rows.height,
                 "at": now_text(),
             }
             batch = connection.scalar(insert(BATCHES).values(values).returning(BATCHES.c.batch))
             columns = [column.name for column in SCORES.columns]
-            ordered = kept.sort("person_ref").with_columns(batch=pl.lit(batch)).select(columns)
+            ordered = rows.with_columns(batch=pl.lit(batch)).select(columns)
             for part in ordered.iter_slices(_CHUNK_ROWS):
                 add_many(connection, SCORES, columns, part.rows())
-        return batch_id
+            # Who was erased since the references were made is nobody any more, and keeps no score.
+            known = select(PEOPLE.c.person_ref).where(PEOPLE.c.person_ref == SCORES.c.person_ref).exists()
+            emptied = dict.fromkeys(FORGOTTEN_COLUMNS[SCORES])
+            connection.execute(update(SCORES).where(SCORES.c.batch == batch, ~known).values(emptied))
 
     def scores_of(self, person_id: str, need_id: str | None = None) -> pl.DataFrame:
         """A person's scores over time, oldest first.
@@ -83,7 +100,7 @@ class StoredScores(People):
             ``as_of_date``, ``need_id``, ``score`` (null for a rule), ``rank`` (of ``n``), ``rank_band``,
             ``model_digest``, ``verdict_id``, ``n``, ``batch_id``, ``at``; empty for the erased and the unknown.
         """
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             found = self._found(connection, [person_id])
             if not found:
                 return frame_of([], _SCHEMA)

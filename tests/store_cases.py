@@ -220,6 +220,8 @@ def test_an_import_is_all_or_nothing_and_twice_is_once(open_store):
         "outcomes, row 2 has the outcome 'cured', which is none",
         "outcomes, row 3 has no time",
     ]
+    with pytest.raises(BadInput, match=r"attempts, row 1: has a time with a time zone. Give a day or a local time"):
+        store.add_attempts(attempts((None, "bo", "2024-06-05T09:30+03:00", None, None, "")), "d")
     with pytest.raises(BadInput, match=f"list: '{SECOND}' was never published. Give the id of .* last are: {FIRST}"):
         store.add_outcomes(
             outcomes((FIRST, "bo", "2024-06-07", "reached"), (SECOND, "bo", "2024-06-07", "reached")), "d"
