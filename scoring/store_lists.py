@@ -109,17 +109,15 @@ class StoredLists(People):
         if sha256(said.encode("utf-8")) != listed.list_digest:
             raise _forged("list_digest", "is not that of what the list says")
         with writing(self._engine) as connection:
-            kept = connection.scalar(select(LISTS.c.digest).where(LISTS.c.list_id == listed.list_id))
-            if kept is not None and kept != listed.list_digest:
-                raise _forged("list_id", "belongs to another list that was published before")
-            if kept is None:
+            if insert_new(connection, LISTS, [_list_values(listed, said, len(rows), moment)]):
                 made = self._made(connection, [row.person_id for _, row in rows])
                 refuse_erased(len({row.person_id for _, row in rows} - made.keys()))
                 values = [_row_values(listed.list_id, unit_id, row, *made[row.person_id]) for unit_id, row in rows]
                 _refuse_repeated(values)
-                connection.execute(insert(LISTS).values(_list_values(listed, said, len(rows), moment)))
                 if values:
                     connection.execute(insert(ROWS), values)
+            elif require_list(connection, listed.list_id).digest != listed.list_digest:
+                raise _forged("list_id", "belongs to another list that was published before")
             _add_exports(connection, listed.list_id, exports, moment)
 
     def add_exports(self, list_id: str, exports: Sequence[Export]) -> None:

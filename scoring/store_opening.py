@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hmac
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -54,8 +53,9 @@ def migrate(engine: Engine) -> None:
     NotTrusted
         A later version of Ennakko made the tables.
     """
-    if _version(engine) == HEAD:
-        return
+    with reading(engine) as connection:
+        if _version(connection) == HEAD:
+            return
     with writing(engine, alone=True) as connection:
         version = _version(connection)
         if version == HEAD:  # another process was first
@@ -81,9 +81,9 @@ def migrate(engine: Engine) -> None:
 
 def is_begun(engine: Engine) -> bool:
     """Whether the database holds a store that was begun with some keys."""
-    if not inspect(engine).has_table(KEYS.name):
-        return False
-    with engine.connect() as connection:
+    with reading(engine) as connection:
+        if not inspect(connection).has_table(KEYS.name):
+            return False
         return connection.scalar(select(func.count()).select_from(KEYS)) != 0
 
 
@@ -96,7 +96,7 @@ def check_keys(engine: Engine, keys: Mapping[str, bytes]) -> None:
         A key is another: nobody would be found again, and the erased would be listed.
     """
     own = {name: hmac.digest(key, f"ennakko: store key {name}".encode(), "sha256").hex() for name, key in keys.items()}
-    with engine.connect() as connection:
+    with reading(engine) as connection:
         begun_with = _kept_checks(connection)
     if begun_with.keys() != own.keys():
         with writing(engine, alone=True) as connection:
@@ -184,12 +184,11 @@ def in_chunks(values: Sequence[Any], size: int = 500) -> Iterator[Sequence[Any]]
         yield values[start : start + size]
 
 
-def _version(source: Engine | Connection) -> str | None:
-    if not inspect(source).has_table(VERSION_TABLE):
+def _version(connection: Connection) -> str | None:
+    if not inspect(connection).has_table(VERSION_TABLE):
         return None
-    query = text(f"SELECT version_num FROM {VERSION_TABLE}")
-    with contextlib.nullcontext(source) if isinstance(source, Connection) else source.connect() as connection:
-        return None if (version := connection.scalar(query)) is None else str(version)
+    version = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))
+    return None if version is None else str(version)
 
 
 def _kept_checks(connection: Connection) -> dict[str, str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import polars as pl
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 
 from ethics.digests import canonical_json, sha256
 from scoring.store_frames import MOMENT, frame_of, now_text
-from scoring.store_opening import add_many, reading, writing
+from scoring.store_opening import add_many, insert_new, reading, writing
 from scoring.store_people import People
 from scoring.store_tables import BATCHES, FORGOTTEN_COLUMNS, PEOPLE, SCORES
 
@@ -70,8 +70,6 @@ class StoredScores(People):
 
     def _add_batch(self, batch_id: str, scores: Scores, rows: pl.DataFrame) -> None:
         with writing(self._engine) as connection:
-            if connection.scalar(select(BATCHES.c.batch).where(BATCHES.c.batch_id == batch_id)) is not None:
-                return
             values = {
                 "batch_id": batch_id,
                 "need_id": scores.need_id,
@@ -81,7 +79,9 @@ class StoredScores(People):
                 "n": rows.height,
                 "at": now_text(),
             }
-            batch = connection.scalar(insert(BATCHES).values(values).returning(BATCHES.c.batch))
+            if not insert_new(connection, BATCHES, [values]):
+                return  # another process was first
+            batch = connection.scalar(select(BATCHES.c.batch).where(BATCHES.c.batch_id == batch_id))
             columns = [column.name for column in SCORES.columns]
             ordered = rows.with_columns(batch=pl.lit(batch)).select(columns)
             for part in ordered.iter_slices(_CHUNK_ROWS):

@@ -275,6 +275,38 @@ def test_two_processes_that_begin_and_import_at_once_lose_nothing(open_store, ur
     )
 
 
+def test_one_batch_and_one_list_from_many_at_once_are_one(open_store):
+    from concurrent.futures import ThreadPoolExecutor
+
+    store, scores = open_store(), small_scores([f"p{i}" for i in range(50)])
+    listed = small_list(store, {"west": ["p1", "p2"]})
+
+    def act(_):
+        own = open_store()
+        own.publish(listed, [Export("west.csv", "a" * 64, "west")])
+        return own.add_scores(scores)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(act, range(16)))) == 1
+    counts = store.summary()
+    assert [counts[name] for name in ("scores", "score_batches", "lists", "list_rows", "exports")] == [50, 1, 1, 2, 1]
+
+
+def test_who_is_erased_while_scores_are_added_keeps_none(open_store):
+    store = open_store()
+    made = store._add_batch
+
+    def slow(batch_id, scores, rows):
+        open_store().erase("anna")
+        made(batch_id, scores, rows)
+
+    store._add_batch = slow
+    store.add_scores(small_scores(["anna", "bo"]))
+    with store._engine.connect() as connection:
+        kept = connection.execute(text("select score is null, rank is null, rank_band is null from store_scores")).all()
+    assert sorted(map(tuple, kept)) == [(False,) * 3, (True,) * 3] and store.scores_of("bo").height == 1
+
+
 def filled(store):
     """A store in which anna stands everywhere, and on a sibling's row."""
     store.add_scores(small_scores(["anna", "bo", "cai"]))

@@ -112,6 +112,15 @@ def test_a_lost_tombstone_file_is_written_again_and_a_damaged_one_refused(tmp_pa
     )
 
 
+def test_a_reader_waits_for_no_writer_and_sees_no_half_of_what_is_written(tmp_path):
+    store = opener(tmp_path)()
+    ref = store.refer(["anna"])
+    with store._engine.begin() as writer:
+        writer.execute(text("delete from store_people"))
+        assert opener(tmp_path)().refs(["anna"]) == ref and store.is_erased(["anna"]).tolist() == [False]
+        writer.rollback()
+
+
 def killed_at(home, statement, act):
     """Do something in a process of its own, killed at its n-th statement; whether that came before the end."""
     child = os.fork()
