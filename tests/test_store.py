@@ -152,7 +152,7 @@ def test_a_list_whose_publisher_is_killed_is_whole_or_absent(tmp_path):
         counts = store.summary()
         assert (counts["lists"], counts["list_rows"], counts["exports"]) == (0, 0, 0), moment
         moment += 1
-    assert moment > 8
+    assert moment >= 8  # every statement of the transaction was once the last
     store = opener(tmp_path)()
     store.publish(listed, exports)
     assert (store.proof(FIRST).n, store.proof(FIRST).faults) == (21, ())
