@@ -51,9 +51,8 @@ class StoredScores(People):
         frame = scores.frame.select("person_id", "score", "rank", "rank_band")
         if self._has_batch(batch_id):
             return batch_id
-        # References are made part by part beforehand: others need not wait, and the transaction below is short.
-        parts = [self._refs_of(part["person_id"].to_list()) for part in frame.iter_slices(_CHUNK_ROWS)]
-        refs = pl.concat([pl.Series(dtype=pl.Binary), *parts])
+        # References are looked up, and made, beforehand: the transaction that adds the batch is short.
+        refs = self._refs_of(frame["person_id"].to_list())
         rows = frame.with_columns(person_ref=refs).drop_nulls("person_ref").sort("person_ref")
         self._add_batch(batch_id, scores, rows)
         return batch_id
@@ -63,10 +62,13 @@ class StoredScores(People):
             return connection.scalar(select(BATCHES.c.batch).where(BATCHES.c.batch_id == batch_id)) is not None
 
     def _refs_of(self, person_ids: list[str]) -> pl.Series:
-        """Reference of each person, null for the erased."""
-        with writing(self._engine) as connection:
-            made = self._made(connection, person_ids)
-        return pl.Series([made[person][1] if person in made else None for person in person_ids], dtype=pl.Binary)
+        """Reference of each person, null for the erased; made where missing."""
+        with reading(self._engine) as connection:
+            found = self._found(connection, person_ids)
+        if unknown := [person for person in person_ids if person not in found]:
+            with writing(self._engine) as connection:
+                found |= self._made(connection, unknown)
+        return pl.Series([found[person][1] if person in found else None for person in person_ids], dtype=pl.Binary)
 
     def _add_batch(self, batch_id: str, scores: Scores, rows: pl.DataFrame) -> None:
         with writing(self._engine) as connection:
