@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,8 @@ class ObjectionRegister:
     key : bytes
         The home's objection key, at least 16 bytes. The same person hashes alike only under the same key, so the
         register keeps a check value of the key it was begun with.
+    erased : callable, optional
+        Person ids → whether each was erased. The erased are masked as objectors to every need are.
 
     Raises
     ------
@@ -62,7 +64,9 @@ class ObjectionRegister:
     [False, True]
     """
 
-    def __init__(self, engine: Engine, key: bytes) -> None:
+    def __init__(
+        self, engine: Engine, key: bytes, erased: Callable[[Sequence[str]], npt.NDArray[np.bool_]] | None = None
+    ) -> None:
         if len(key) < MIN_KEY_BYTES:
             raise BadInput(
                 Fault(
@@ -73,6 +77,7 @@ class ObjectionRegister:
             )
         self._engine = engine
         self._key = bytes(key)
+        self._erased = erased
         make_tables(engine, _METADATA)
         self._check_key()
 
@@ -101,7 +106,7 @@ class ObjectionRegister:
             return bool(connection.execute(delete(_OBJECTIONS).where(*self._one(person_id, need_id))).rowcount)
 
     def objecting(self, person_ids: Sequence[str], need_id: str) -> npt.NDArray[np.bool_]:
-        """Which of these persons object to this need, or to every need.
+        """Which of these persons object to this need, or to every need, or were erased.
 
         Returns
         -------
@@ -111,12 +116,13 @@ class ObjectionRegister:
         import numpy as np
 
         wanted = select(_OBJECTIONS.c.person_hmac).where(_OBJECTIONS.c.need_id.in_([EVERY_NEED, need_id]))
-        with self._engine.connect() as connection:
+        with self._engine.connect().execution_options(reads_only=True) as connection:
             objectors = set(connection.scalars(wanted))
-        if not objectors:
-            return np.zeros(len(person_ids), dtype=bool)
-        found = (self._hmac(person_id) in objectors for person_id in person_ids)
-        return np.fromiter(found, dtype=bool, count=len(person_ids))
+        masked = np.zeros(len(person_ids), dtype=bool)
+        if objectors:
+            found = (self._hmac(person_id) in objectors for person_id in person_ids)
+            masked = np.fromiter(found, dtype=bool, count=len(person_ids))
+        return masked if self._erased is None else masked | self._erased(person_ids)
 
     def count(self) -> int:
         """Number of objections on record (one person may have several)."""

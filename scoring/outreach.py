@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hmac
 import json
 import re
 import secrets
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -22,6 +21,7 @@ from models.rescoring import rescoring
 from scoring.list_evidence import Surroundings, list_facts
 from scoring.list_gate import ask_gate
 from scoring.reasons import Reason, Typical, Words, explain
+from scoring.row_hashes import RowKeys, payload_text, row_hash
 from scoring.scorer import sort_key_of
 from scoring.units import split_capacity, unit_of_persons, units_of
 
@@ -46,7 +46,8 @@ _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 class ListRow:
     """One person on a unit's list.
 
-    ``rank`` counts from 1 within the unit; ``row_hash`` is salted with the home's secret and covers all the rest.
+    ``rank`` counts from 1 within the unit; ``row_hash`` is salted with the person's salt and covers all the rest;
+    ``kind`` tells why the row is there: ranked, carried, sample, margin or added.
     """
 
     rank: int
@@ -54,6 +55,22 @@ class ListRow:
     rank_band: str
     reasons: tuple[Reason, ...]
     row_hash: str = ""
+    kind: str = "ranked"
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """What the row shows beyond place and band: JSON values, decimals as strings. The store keeps it."""
+        return {
+            "reasons": [
+                {"text": why.text, "source": why.source, "changeable": why.changeable, "feature": why.feature}
+                for why in self.reasons
+            ]
+        }
+
+    def hashed(self, unit_id: str, key: bytes) -> ListRow:
+        """The same row with its hash under the person's key."""
+        said = {"person_id": self.person_id, "rank_band": self.rank_band, "payload": payload_text(self.payload)}
+        return replace(self, row_hash=row_hash(key, unit_id=unit_id, position=self.rank, kind=self.kind, **said))
 
 
 @dataclass(frozen=True)
@@ -98,7 +115,7 @@ class OutreachList:
     list_id : str
         Unique, and later lists sort after earlier ones.
     list_digest : str
-        SHA-256 over what the list says, each row salted with the home's secret; without ``list_id``.
+        SHA-256 over what the list says (:meth:`said`), each row salted with the person's salt; without ``list_id``.
     capacity_k : int
         Contacts of the whole service in the period.
     cohort_n : int
@@ -155,6 +172,27 @@ class OutreachList:
         texts = dict.fromkeys(("person_id", "rank_band", "row_hash"), pl.String)
         return pl.DataFrame(rows, schema={"unit_id": pl.String, "rank": pl.UInt32, **texts}, orient="row")
 
+    def said(self) -> dict[str, Any]:
+        """What ``list_digest`` is over. Rows enter as keyed hashes, so it betrays nobody."""
+        return {
+            "schema": "ennakko-list/1",
+            "model": self.model_digest,
+            "need": self.need.digest,
+            "matrix": self.matrix_digest,
+            "as_of_date": self.as_of_date.isoformat(),
+            "capacity_k": self.capacity_k,
+            "excluded": dict(self.excluded),
+            "parts": [
+                {
+                    "unit_id": part.unit_id,
+                    "k": part.k,
+                    "eligible_n": part.eligible_n,
+                    "rows": [row.row_hash for row in part.rows],
+                }
+                for part in self.parts
+            ],
+        }
+
     def facts(self) -> dict[str, Any]:
         """What can be said of the list without saying who is on it."""
         return {
@@ -202,7 +240,7 @@ def outreach_list(
     stop_switch: StopSwitch,
     resting: Collection[str],
     surroundings: Surroundings,
-    secret: bytes,
+    row_keys: RowKeys,
     issued_at: datetime,
     language: str = "en",
 ) -> OutreachList:
@@ -222,8 +260,8 @@ def outreach_list(
         Persons to leave in peace for now, see :func:`recently_listed`.
     surroundings : Surroundings
         The groups of the city, the cells of the verdict and what lies stored: what the gate compares the list with.
-    secret : bytes
-        The home's secret for list digests.
+    row_keys : callable
+        Person ids → keys of their row hashes: :meth:`scoring.store.Store.row_keys`.
     issued_at : datetime
         Now, with a timezone.
     language : str
@@ -276,8 +314,9 @@ def outreach_list(
             language=language,
         ),
     )
+    keys = row_keys(listed["person_id"].to_list())
     parts = tuple(
-        _part(unit, placed, listed, shares, reasons, secret) for unit in units.sort("unit_id").iter_rows(named=True)
+        _part(unit, placed, listed, shares, reasons, keys) for unit in units.sort("unit_id").iter_rows(named=True)
     )
     excluded = {
         OBJECTED: scores.cohort_n - remaining.height,
@@ -286,9 +325,9 @@ def outreach_list(
     }
     verdict = scorer.verified.verdict
     banners = {"demonstration": verdict.demonstration, "invented": bool(verdict.scope.get("invented"))}
-    return OutreachList(
+    frozen = OutreachList(
         list_id=new_list_id(issued_at),
-        list_digest=_digest(scores, scorer, parts, excluded),
+        list_digest="",
         need=need,
         as_of_date=scores.as_of_date,
         capacity_k=need.capacity.k,
@@ -303,6 +342,7 @@ def outreach_list(
         banners=tuple(banner for banner, is_shown in banners.items() if is_shown),
         language=language,
     )
+    return replace(frozen, list_digest=sha256(canonical_json(frozen.said())))
 
 
 def _covered(city: City, need: Need, as_of_date: date, objections: ObjectionRegister) -> pl.DataFrame:
@@ -357,12 +397,12 @@ def _part(
     listed: pl.DataFrame,
     shares: Mapping[str, int],
     reasons: Mapping[str, tuple[Reason, ...]],
-    secret: bytes,
+    keys: Mapping[str, bytes],
 ) -> UnitPart:
     unit_id = unit["unit_id"]
     people = listed.filter(pl.col("unit_id") == unit_id).select("person_id", "rank_band")
     rows = [ListRow(rank, person, band, reasons[person]) for rank, (person, band) in enumerate(people.iter_rows(), 1)]
-    hashed = (replace(row, row_hash=_row_hash(unit_id, row, secret)) for row in rows)
+    hashed = (row.hashed(unit_id, keys[row.person_id]) for row in rows)
     eligible_n = placed.filter(pl.col("unit_id") == unit_id).height
     return UnitPart(unit_id, unit["name"], shares[unit_id], eligible_n, tuple(hashed))
 
@@ -386,37 +426,3 @@ def _reasons(
         reasons |= {person: tuple(why) for person, why in zip(people["person_id"], told, strict=True)}
         errors.append(error)
     return reasons, max(errors)
-
-
-def _digest(scores: Scores, scorer: Scorer, parts: Iterable[UnitPart], excluded: Mapping[str, int]) -> str:
-    """SHA-256 over what the list says. Rows enter as keyed hashes, so the digest betrays nobody."""
-    said = {
-        "schema": "ennakko-list/1",
-        **scorer.digests,
-        "matrix": scores.matrix_digest,
-        "as_of_date": scores.as_of_date.isoformat(),
-        "capacity_k": scorer.need.capacity.k,
-        "excluded": dict(excluded),
-        "parts": [
-            {
-                "unit_id": part.unit_id,
-                "k": part.k,
-                "eligible_n": part.eligible_n,
-                "rows": [row.row_hash for row in part.rows],
-            }
-            for part in parts
-        ],
-    }
-    return sha256(canonical_json(said))
-
-
-def _row_hash(unit_id: str, row: ListRow, secret: bytes) -> str:
-    salt = hmac.digest(secret, row.person_id.encode(), "sha256")
-    said = {
-        "unit_id": unit_id,
-        "rank": row.rank,
-        "person_id": row.person_id,
-        "rank_band": row.rank_band,
-        "reasons": [reason.text for reason in row.reasons],
-    }
-    return hmac.digest(salt, canonical_json(said), "sha256").hex()

@@ -195,7 +195,7 @@ def list_need(
         stop_switch=home.stop_switch,
         resting=recently_listed(home.lists / champion.need.id, champion.need, as_of),
         surroundings=_surroundings(home, scorer, folder_of(city_folder), now),
-        secret=home.settings.secret("lists"),
+        row_keys=home.store.row_keys,
         issued_at=now,
     )
     files = listed.write(home.lists / champion.need.id, unit)

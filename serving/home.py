@@ -6,7 +6,7 @@ import fcntl
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
@@ -17,6 +17,8 @@ from ethics.refusals import BadInput, Fault, NotTrusted
 from serving.settings import Settings
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from sqlalchemy import Engine
 
     from ethics.audit_log import AuditLog
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from ethics.stop_switch import StopSwitch
     from models.benefit import EvidenceTable, KeptTrial
     from models.tracking import Registry
+    from scoring.store import Store
 
 VERDICT, CELLS, REPORT = "verdict.json", "cells.parquet", "report.html"
 MODEL_DIGITS = 16
@@ -58,6 +61,7 @@ class Home:
         self.lists = self.root / "lists"
         self.mlflow_artefacts = self.root / "mlartifacts"
         self.trials = self.root / "trials"
+        self.tombstones = self.root / "tombstones.txt"
         self.effects_path = self.root / "effects.toml"
         self.signed_policy_path = self.root / "policy" / "policy.json"
         own = self.signed_policy_path if self.signed_policy_path.exists() else DEFAULT_POLICY
@@ -129,7 +133,7 @@ class Home:
             with locked(key.with_name(".objections.lock")):
                 is_begun = ObjectionRegister.is_begun(self.engine)
                 if not key.exists() and not (is_begun and not draft.exists()):
-                    register = ObjectionRegister(self.engine, self.settings.secret(draft.stem))
+                    register = ObjectionRegister(self.engine, self.settings.secret(draft.stem), self._erased)
                     draft.rename(key)
                     return register
         secret = self.settings.secret("objections", make=False)
@@ -138,7 +142,46 @@ class Home:
             wrong = f"holds no objection register, though its key is there ({key}): every objector would be listed"
             mend = f"Restore the database from the backup; only if nobody had objected yet, move {key.name} away"
             raise NotTrusted(Fault(where, wrong, mend))
-        return ObjectionRegister(self.engine, secret)
+        return ObjectionRegister(self.engine, secret, self._erased)
+
+    def _erased(self, person_ids: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Who was erased; nobody while there is no store."""
+        import numpy as np
+
+        from scoring.store_opening import is_begun
+
+        if not (self.settings.secret_path("people").exists() or is_begun(self.engine)):
+            return np.zeros(len(person_ids), dtype=bool)
+        return self.store.is_erased(person_ids)
+
+    @cached_property
+    def store(self) -> Store:
+        """Scores, lists, and what came of them.
+
+        Its keys and tables are begun together and never apart, as with objections: under a new key nobody would be
+        found again and the erased would be listed. The people key gets its name last.
+        """
+        from scoring.store import Store, StoreKeys
+        from scoring.store_opening import is_begun
+
+        settings, names = self.settings, ("tombstones", "people")
+        keys, drafts = ({n: settings.secret_path(f"{n}{end}") for n in names} for end in ("", "-begun"))
+        if not keys["people"].exists():
+            with locked(keys["people"].with_name(".store.lock")):
+                if not keys["people"].exists() and not (is_begun(self.engine) and not drafts["people"].exists()):
+                    begun = {n: settings.secret(n if keys[n].exists() else drafts[n].stem) for n in names}
+                    store = Store(self.engine, StoreKeys(**begun), self.tombstones)
+                    for name in names:
+                        if not keys[name].exists():
+                            drafts[name].rename(keys[name])
+                    return store
+        secrets = {name: settings.secret(name, make=False) for name in names}
+        if not is_begun(self.engine):
+            where = "the database" if settings.database_url else settings.database.removeprefix("sqlite:///")
+            wrong = f"holds no store, though its key is there ({keys['people']}): nobody listed would be found"
+            mend = "Restore the database from the backup; only if nothing was listed yet, move people.key away"
+            raise NotTrusted(Fault(where, wrong, mend))
+        return Store(self.engine, StoreKeys(**secrets), self.tombstones)
 
     @cached_property
     def audit_log(self) -> AuditLog:

@@ -154,7 +154,8 @@ class Settings(BaseModel):
 
         @event.listens_for(engine, "begin")
         def _begin_as_writer(connection: Any) -> None:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            reads_only = connection.get_execution_options().get("reads_only", False)
+            connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
 
         return engine
 

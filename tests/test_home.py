@@ -106,3 +106,58 @@ def test_a_damaged_run_is_not_trusted_and_a_missing_one_is_bad_input(tmp_path, c
     for missing in ("a2", "", "../runs/a1", "a" * 5000, "a\0b"):
         with pytest.raises(BadInput, match=r"is not a finished run of this home\. Give one of: a1"):
             home_at(tmp_path).run_record(missing)
+
+
+def test_the_store_is_found_again_with_both_its_keys(tmp_path):
+    ref = home_at(tmp_path).store.refer(["anna"])
+    assert home_at(tmp_path).store.refs(["anna", "bo"]) == ref
+    assert sorted(path.name for path in (tmp_path / "secrets").glob("*.key")) == ["people.key", "tombstones.key"]
+
+
+@pytest.mark.parametrize("name", ["people", "tombstones"])
+def test_a_lost_key_of_a_begun_store_is_not_made_anew(tmp_path, name):
+    home_at(tmp_path).store.refer(["anna"])
+    key = tmp_path / "secrets" / f"{name}.key"
+    key.unlink()
+    for _ in range(2):
+        with pytest.raises(NotTrusted) as refusal:
+            _ = home_at(tmp_path).store
+        assert str(refusal.value) == f"{key}: is lost. Restore it from the backup"
+
+
+def test_a_lost_database_of_a_begun_store_is_not_begun_anew(tmp_path):
+    home_at(tmp_path).store.refer(["anna"])
+    for path in tmp_path.glob("ennakko.db*"):
+        path.unlink()
+    for _ in range(2):
+        with pytest.raises(NotTrusted) as refusal:
+            _ = home_at(tmp_path).store
+        assert str(refusal.value) == (
+            f"{tmp_path}/ennakko.db: holds no store, though its key is there ({tmp_path}/secrets/people.key): nobody "
+            "listed would be found. Restore the database from the backup; only if nothing was listed yet, move "
+            "people.key away"
+        )
+
+
+@pytest.mark.parametrize("last", ["nothing", "tables", "one name"])
+def test_a_store_whose_beginner_was_killed_is_finished_by_the_next(tmp_path, last):
+    from scoring.store import Store, StoreKeys
+
+    home = home_at(tmp_path)
+    drafts = {name: home.settings.secret(f"{name}-begun") for name in ("tombstones", "people")}
+    if last != "nothing":
+        Store(home.engine, StoreKeys(**drafts))
+    if last == "one name":
+        home.settings.secret_path("tombstones-begun").rename(home.settings.secret_path("tombstones"))
+    home_at(tmp_path).store.refer(["anna"])
+    assert {name: home.settings.secret(name, make=False) for name in drafts} == drafts
+    assert home_at(tmp_path).store.refs(["anna"])
+
+
+def test_the_erased_are_masked_wherever_objectors_are(tmp_path):
+    home = home_at(tmp_path)
+    home.objections.object("bo", "youth")
+    assert home.objections.objecting(["anna", "bo"], "youth").tolist() == [False, True]
+    home_at(tmp_path).store.erase("anna")
+    assert home.objections.objecting(["anna", "bo"], "youth").tolist() == [True, True]
+    assert home_at(tmp_path).objections.objecting(["anna", "bo"], "health").tolist() == [True, False]
