@@ -138,7 +138,7 @@ def _shown(listed: OutreachList, row: ListRow) -> dict[str, Any]:
 
 def _with_source(reason: Reason, language: str) -> str:
     origin = source_of(reason, language)
-    return f"{reason.text} · {origin}" if origin else reason.text
+    return f"{reason.text}\u00a0· {origin}" if origin else reason.text
 
 
 def _how_to_object(listed: OutreachList) -> str:

@@ -304,7 +304,7 @@ def source_of(reason: Reason, language: str = "en") -> str:
     """Where a reason comes from, when, and whether it can change; empty where the reader may not see it.
 
     >>> source_of(Reason("12 absences", "school register", True, behind=Behind(date(2025, 3, 4), True)))
-    'school register · last 4 March 2025 · can change'
+    'school register\xa0· last 4 March 2025\xa0· can be changed'
     """
     words = Words.of(language)
     if reason.changeable is None:
@@ -314,4 +314,4 @@ def source_of(reason: Reason, language: str = "en") -> str:
         when = "latest" if reason.behind.is_latest_of_many else "day"
         parts.append(words(f"reasons.{when}", day=words.day(reason.behind.day)))
     parts.append(words("reasons.changeable" if reason.changeable else "reasons.not_changeable"))
-    return " · ".join(parts)
+    return "\u00a0· ".join(parts)  # no line begins with the mark between two

@@ -281,8 +281,8 @@ def test_a_language_that_is_not_built_is_refused():
 
 
 def test_source_and_changeability_are_said_in_words():
-    assert source_of(Reason("x", "school register", True)) == "school register · can change"
-    assert source_of(Reason("x", None, False)) == "does not change"
+    assert source_of(Reason("x", "school register", True)) == "school register\xa0· can be changed"
+    assert source_of(Reason("x", None, False)) == "cannot be changed"
     assert source_of(HIDDEN) == ""
 
 
