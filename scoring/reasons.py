@@ -57,7 +57,7 @@ class Reason:
     feature : str or None
         The feature it tells of, for the gate; None likewise.
     behind : Behind or None
-        The day of the person's own event behind it; None where no event is, or the reader may not see it.
+        The day behind it, of the person's own; None where there is none, or the reader may not see it.
     """
 
     text: str
@@ -68,7 +68,7 @@ class Reason:
 
     @property
     def day(self) -> date | None:
-        """The day of the event behind it, of several the latest."""
+        """The day behind it: of several events the latest."""
         return None if self.behind is None else self.behind.day
 
 
@@ -303,7 +303,7 @@ def contributions_of(model: Any, X: np.ndarray) -> NDArray[np.float64]:
 def source_of(reason: Reason, language: str = "en") -> str:
     """Where a reason comes from, when, and whether it can change; empty where the reader may not see it.
 
-    >>> source_of(Reason("12 absences", "school register", True, behind=Behind(date(2025, 3, 4), True)))
+    >>> source_of(Reason("12 absences", "school register", True, behind=Behind(date(2025, 3, 4), "latest")))
     'school register\xa0· last 4 March 2025\xa0· can be changed'
     """
     words = Words.of(language)
@@ -311,7 +311,6 @@ def source_of(reason: Reason, language: str = "en") -> str:
         return ""
     parts = [words.source(reason.source)] if reason.source else []
     if reason.behind is not None:
-        when = "latest" if reason.behind.is_latest_of_many else "day"
-        parts.append(words(f"reasons.{when}", day=words.day(reason.behind.day)))
+        parts.append(words(f"reasons.{reason.behind.how}", day=words.day(reason.behind.day)))
     parts.append(words("reasons.changeable" if reason.changeable else "reasons.not_changeable"))
     return "\u00a0· ".join(parts)  # no line begins with the mark between two

@@ -2,16 +2,19 @@
 
 from datetime import date, datetime, timedelta
 
+import polars as pl
 import pytest
+from conftest import write_city
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_cities import blank_city, city_of, days, keys_of, logs
 
+from features.city import open_city
 from features.columns import compute_columns
 from features.explanation import explain_cell
 from features.keyed_rows import keyed_rows
 from features.recount import needs_value
-from features.spec import FeatureSpec
+from features.spec import ATTRIBUTE_MEASURES, FeatureSpec
 from features.windows import MEASURES
 from scoring.reason_events import Behind, EventDays
 from scoring.reason_sentences import columns_of
@@ -58,7 +61,7 @@ def test_the_day_is_one_of_the_events_that_the_explained_cell_counts(blank, foun
     else:
         expected = days_of[-1]
     alone = {"last", "days_since_last", "first", "days_since_first", "min", "max"}
-    assert told == Behind(expected, len(counted) > 1 and measure not in alone)
+    assert told == Behind(expected, "latest" if len(counted) > 1 and measure not in alone else "day")
 
 
 def test_others_days_are_never_looked_at(blank):
@@ -84,7 +87,7 @@ def test_what_became_known_late_lends_no_day(blank):
     city, counts = city_of(found, blank), columns_of(FEATURE)
     j = FEATURE.columns().index("x.count.ever")
     days_of = [EventDays(city, keys_of(("anna", date(2024, 1, 1 + d))), counts).behind(0, j) for d in (6, 8, 14)]
-    assert days_of == [None, Behind(date(2024, 1, 5), False), Behind(date(2024, 1, 6), True)]
+    assert days_of == [None, Behind(date(2024, 1, 5), "day"), Behind(date(2024, 1, 6), "latest")]
 
 
 def test_a_part_of_a_city_gives_the_same_days(blank):
@@ -107,3 +110,31 @@ def test_a_count_and_its_day_agree(blank):
     for j, name in enumerate(FEATURE.columns()):
         if ".count." in name:
             assert (X[0, j] > 0) == (found.behind(0, j) is not None)
+
+
+def test_an_attribute_says_since_when_as_the_city_then_knew_it(tmp_path):
+    """By the entries known before the day; never of age, of what never changes, or where no value stands."""
+    told = [
+        ("home", "Kallio", "2024-01-01", "2024-01-01"),
+        ("home", "Vuosaari", "2024-02-01", "2024-03-01"),
+        ("home", "Vuosaari", "2024-04-01", "2024-04-01"),
+        ("home", None, "2024-05-01", "2024-05-01"),
+    ]
+    history = pl.DataFrame(
+        [("anna", *row) for row in told],
+        schema=["person_id", "attribute", "value", "from_date", "knowledge_date"],
+        orient="row",
+    ).with_columns(pl.col("from_date", "knowledge_date").str.to_date())
+    persons = pl.DataFrame({"person_id": ["anna", "bo"], "birth_date": [date(2000, 1, 1)] * 2, "born_in": ["x", "y"]})
+    toml = 'extract_date = 2024-12-31\n[persons]\nfixed = ["born_in"]'
+    event = [{"person_id": "anna", "event_date": datetime(2024, 1, 1), "code": "a"}]
+    city = open_city(write_city(tmp_path / "city", persons, event, history=history, toml=toml))
+    home = FeatureSpec(attribute="home", categories=["Kallio", "Vuosaari"], measures=ATTRIBUTE_MEASURES)
+    fixed = FeatureSpec(attribute="born_in", categories=["x", "y"])
+    columns = [column for spec in (home, FeatureSpec(attribute="age"), fixed) for column in columns_of(spec)]
+    on = [date(2024, 2, 15), date(2024, 3, 2), date(2024, 4, 15), date(2024, 5, 2)]
+    found = EventDays(city, keys_of(*(("anna", day) for day in on), ("bo", on[0])), columns)
+    since = [Behind(date(2024, 1, 1), "since"), *[Behind(date(2024, 2, 1), "since")] * 2, None, None]
+    for j in range(3):
+        assert [found.behind(i, j) for i in range(5)] == since
+    assert [found.behind(0, j) for j in (3, 4)] == [None, None]

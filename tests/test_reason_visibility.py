@@ -117,7 +117,7 @@ def test_whatever_is_hidden_leaves_no_trace_in_page_or_table(world, readers, con
     values = np.arange(3, 3 + len(need.columns), dtype=np.float32)
     strength = np.array(contributions[: len(need.columns)])
     told = Explainer(need, typical, reader, language).of_contributions(
-        values, strength, lambda j: Behind(days[j], True)
+        values, strength, lambda j: Behind(days[j], "latest")
     )
     row = replace(listed.parts[0].rows[0], reasons=tuple(told))
     part = replace(listed.parts[0], rows=(row,))

@@ -71,6 +71,8 @@ WHO = "Give person_id alone, or person together with events (an empty list when 
         ({**GOOD, "as_of_date": "2024-02-30"}, [("body: as_of_date", "is '2024-02-30': not a day", DAY)]),
         ({**GOOD, "as_of_date": "1717372800"}, [("body: as_of_date", "is '1717372800': not a day", DAY)]),
         ({**GOOD, "as_of_date": "2024-06-03T00:00"}, [("body: as_of_date", "is '2024-06-03T00:00': not a day", DAY)]),
+        ({**GOOD, "language": "se"},
+         [("body: language", "is 'se': not a language of the reasons", "Give one of: fi, sv, en")]),
         ({**GOOD, "person_id": True}, [("body: person_id", *TEXT)]),
         ({**GOOD, "person_id": 1.5}, [("body: person_id", *TEXT)]),
         ({**GOOD, "person_id": ""}, [("body: person_id", "is empty", "Say it, or leave the key out")]),
