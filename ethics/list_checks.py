@@ -148,6 +148,8 @@ def the_list_shows_no_more_than_needed(case: ListEvidence, context: Context) -> 
         if feature is None:
             if reason["source"] is not None:
                 wrong.append(f"a source without a feature (unit {unit})")
+            if reason.get("dated"):
+                wrong.append(f"a date without a feature (unit {unit})")
             continue
         readers = case.visible_to.get(str(feature), ("nobody: it was not judged",))
         if readers and not {unit, case.service} & set(readers):

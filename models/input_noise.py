@@ -45,12 +45,23 @@ def noise_overlap(model: NeedModel, X: np.ndarray, k: int, seed: int) -> dict[st
     first = _first(model.raw(X), k)
     shares = []
     for _ in range(DRAWS):
-        steps = rng.integers(-1, 2, size=X.shape, dtype=np.int8)
-        moved = X + steps * quanta
-        moved = np.where((X == 0) | (np.sign(moved) == -np.sign(X)), X, moved).astype(np.float32)
-        shares.append(_shared(first, model.raw(moved), k))
+        shares.append(_shared(first, model.raw(jittered(X, quanta, rng)), k))
     low, high = ends(np.array(shares))
     return {"overlap": float(np.mean(shares)), "low": low, "high": high, "draws": DRAWS, "rows": len(X), "cut": k}
+
+
+def jittered(X: np.ndarray, quanta: np.ndarray, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Every recorded number a quantum lower, higher, or as it was; 0, NaN and signs stay: float32 (n, p).
+
+    Parameters
+    ----------
+    X : float32 (n, p)
+    quanta : float32 (p,)
+        As :func:`quanta_of` finds them.
+    """
+    steps = rng.integers(-1, 2, size=X.shape, dtype=np.int8)
+    moved = X + steps * quanta
+    return np.where((X == 0) | (np.sign(moved) == -np.sign(X)), X, moved).astype(np.float32)
 
 
 def quanta_of(model: NeedModel, X: np.ndarray) -> NDArray[np.float32]:

@@ -75,6 +75,26 @@ def feature_groups(need: Need) -> NDArray[np.int64]:
     return np.array([names.index(feature.name) for feature in need.features for _ in feature.columns()])
 
 
+def group_sums(contributions: np.ndarray, groups: np.ndarray) -> NDArray[np.float64]:
+    """Contributions summed by group: float64 (n, n_groups); a row's sums are the same alone and among others.
+
+    Parameters
+    ----------
+    contributions : float64 (n, p)
+        Of columns, without the level they start from.
+    groups : int64 (p,)
+        The group of each column, numbered from 0.
+
+    >>> group_sums(np.array([[0.25, 0.5, -1.0]]), np.array([0, 0, 1])).tolist()
+    [[0.75, -1.0]]
+    """
+    sums = np.zeros((int(groups.max()) + 1, len(contributions)))
+    # Column by column: a sum over a row would take its terms in another order when there is only one row.
+    for column, group in zip(np.ascontiguousarray(contributions.T), groups, strict=True):
+        sums[group] += column
+    return np.ascontiguousarray(sums.T)
+
+
 def first_reasons(contributions: np.ndarray, groups: np.ndarray) -> NDArray[np.bool_]:
     """Which features are a row's first reasons: bool (n, n_features).
 
@@ -84,7 +104,7 @@ def first_reasons(contributions: np.ndarray, groups: np.ndarray) -> NDArray[np.b
         Of columns, and last the level they start from.
     groups : int64 (p,)
     """
-    sums = np.stack([contributions[:, :-1][:, groups == g].sum(axis=1) for g in range(groups.max() + 1)], axis=1)
+    sums = group_sums(contributions[:, :-1], groups)
     raises = (sums > 0).any(axis=1, keepdims=True)
     strength = np.where(raises, sums, -sums)
     order = np.argsort(-strength, axis=1, kind="stable")[:, :REASONS]

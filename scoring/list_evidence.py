@@ -16,6 +16,7 @@ from ethics.list_composition import audited_composition, week_columns
 from ethics.population_stability import counts_like
 from ethics.refusals import Fault, NotTrusted
 from models.need_parts import written
+from scoring.reason_sentences import plain_of
 from scoring.reasons import Reason, Words
 from scoring.units import split_capacity, unit_of_persons, units_of
 
@@ -159,8 +160,7 @@ def reason_words(need: Need, language: str) -> frozenset[str]:
         if key.partition(".")[0] in _TEMPLATES
     ]
     for feature in need.features:
-        plain = getattr(feature.plain, language) if feature.plain else feature.name.replace("_", " ")
-        texts += [plain, *(feature.categories or ())]
+        texts += [plain_of(feature, language), *(feature.categories or ())]
     words: set[str] = set()
     for text in texts:
         for token in text.split():
@@ -179,10 +179,13 @@ def _notice(need: Need) -> dict[str, str | None]:
 
 
 def _distinct(reasons: Iterable[tuple[str, Sequence[Reason]]]) -> list[dict[str, Any]]:
-    seen = dict.fromkeys((unit, reason) for unit, told in reasons for reason in told)
-    return [
-        {"unit": unit, "text": reason.text, "source": reason.source, "feature": reason.feature} for unit, reason in seen
-    ]
+    names = ("unit", "text", "source", "feature", "dated")
+    seen = dict.fromkeys(
+        (unit, reason.text, reason.source, reason.feature, reason.day is not None)
+        for unit, told in reasons
+        for reason in told
+    )
+    return [dict(zip(names, said, strict=True)) for said in seen]
 
 
 def _today(scores: Scores, reference: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from features.cohort import build_cohort
 from models.rescoring import rescoring
 from scoring.list_evidence import Surroundings, list_facts
 from scoring.list_gate import ask_gate
+from scoring.reason_jitter import reason_stability
 from scoring.reasons import Reason, Typical, Words, explain
 from scoring.row_hashes import RowKeys, payload_text, row_hash
 from scoring.scorer import sort_key_of
@@ -60,12 +61,7 @@ class ListRow:
     @property
     def payload(self) -> dict[str, Any]:
         """What the row shows beyond place and band: JSON values, decimals as strings. The store keeps it."""
-        return {
-            "reasons": [
-                {"text": why.text, "source": why.source, "changeable": why.changeable, "feature": why.feature}
-                for why in self.reasons
-            ]
-        }
+        return {"reasons": [why.facts() for why in self.reasons]}
 
     def hashed(self, unit_id: str, key: bytes) -> ListRow:
         """The same row with its hash under the person's key."""
@@ -143,6 +139,8 @@ class OutreachList:
     checks: tuple[Check, ...] = field(repr=False)
     banners: tuple[str, ...] = ()
     language: str = "en"
+    reason_stability: Mapping[str, Any] | None = None
+    """What :func:`scoring.reason_jitter.reason_stability` found of this list; None for a rule."""
 
     @property
     def listed(self) -> int:
@@ -215,6 +213,8 @@ class OutreachList:
             "verdict_id": self.verdict_id,
             "verdict_expires_at": self.expires_at,
             "checks": {check.id: check.state for check in self.checks},
+            "language": self.language,
+            "reason_stability": None if self.reason_stability is None else dict(self.reason_stability),
         }
 
     def write(self, folder: Path, unit: str | None = None) -> tuple[Path, ...]:
@@ -288,7 +288,8 @@ def outreach_list(
         dict(units.select("unit_id", "capacity").iter_rows()),
     )
     listed = placed.filter(pl.int_range(pl.len()).over("unit_id") < pl.col("unit_id").replace_strict(shares, default=0))
-    reasons, max_error = _reasons(listed, scores, scorer, language)
+    typical = Typical.of(scores.matrix)
+    reasons, max_error = _reasons(listed, scores, scorer, city, typical, language)
     checks = ask_gate(
         scorer,
         policy,
@@ -341,6 +342,9 @@ def outreach_list(
         checks=checks,
         banners=tuple(banner for banner, is_shown in banners.items() if is_shown),
         language=language,
+        reason_stability=reason_stability(
+            scorer.model, scores.matrix, listed["row"].to_numpy(), typical, reader=need.service
+        ),
     )
     return replace(frozen, list_digest=sha256(canonical_json(frozen.said())))
 
@@ -414,15 +418,16 @@ def _scored_again(scores: Scores, scorer: Scorer) -> dict[str, int]:
 
 
 def _reasons(
-    listed: pl.DataFrame, scores: Scores, scorer: Scorer, language: str
+    listed: pl.DataFrame, scores: Scores, scorer: Scorer, city: City, typical: Typical, language: str
 ) -> tuple[dict[str, tuple[Reason, ...]], float]:
     """Reasons of the listed as their own unit may see them, and the largest gap to their scores."""
-    typical = Typical.of(scores.matrix)
     reasons: dict[str, tuple[Reason, ...]] = {}
     errors = [0.0]
     for (unit_id,), people in listed.group_by("unit_id", maintain_order=True):
         rows = people["row"].to_numpy()
-        told, error = explain(scorer.model, scores.matrix, rows, typical, reader=str(unit_id), language=language)
+        told, error = explain(
+            scorer.model, scores.matrix, rows, typical, reader=str(unit_id), language=language, city=city
+        )
         reasons |= {person: tuple(why) for person, why in zip(people["person_id"], told, strict=True)}
         errors.append(error)
     return reasons, max(errors)

@@ -70,7 +70,7 @@ def render_page(listed: OutreachList, part: UnitPart) -> str:
             listed=words.number(len(part.rows)),
             eligible=words.number(part.eligible_n),
             unit=part.name,
-            as_of_date=listed.as_of_date.isoformat(),
+            as_of_date=words.day(listed.as_of_date),
         ),
         columns=[{"key": key, "heading": words(f"list.column_{key}")} for key in columns_of(listed)],
         rows=[_shown(listed, row) for row in part.rows],
@@ -138,7 +138,7 @@ def _shown(listed: OutreachList, row: ListRow) -> dict[str, Any]:
 
 def _with_source(reason: Reason, language: str) -> str:
     origin = source_of(reason, language)
-    return f"{reason.text} ({origin})" if origin else reason.text
+    return f"{reason.text}\u00a0· {origin}" if origin else reason.text
 
 
 def _how_to_object(listed: OutreachList) -> str:
@@ -166,8 +166,8 @@ def _facts(listed: OutreachList, part: UnitPart) -> dict[str, str]:
     return {
         "list_id": listed.list_id,
         "list_digest": listed.list_digest,
-        "as_of_date": listed.as_of_date.isoformat(),
-        "capacity": str(part.k),
+        "as_of_date": Words.of(listed.language).day(listed.as_of_date),
+        "capacity": Words.of(listed.language).number(part.k),
         "model": listed.model_digest,
         "verdict": listed.verdict_id,
         "expires": listed.expires_at,

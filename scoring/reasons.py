@@ -1,33 +1,45 @@
-"""Contributions as sentences that a caseworker with thirty seconds can check."""
+"""Contributions as sentences that a caseworker with thirty seconds can check, with the day behind each."""
 
 from __future__ import annotations
 
-import re
-import string
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from datetime import date
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ethics.refusals import BadInput, Fault
-from features.spec import RATE
-from features.windows import ZERO_WHEN_EMPTY, numbered
+from models.reason_stability import group_sums
+from scoring.reason_events import Behind, EventDays
+from scoring.reason_sentences import Column, columns_of
+from scoring.reason_words import Words, placeholders
 
 if TYPE_CHECKING:
+    from features.city import City
     from features.matrix import Matrix
     from features.spec import FeatureSpec
-    from features.windows import Window
     from models.need import Need
+
+__all__ = [
+    "FEWEST_FOR_TYPICAL",
+    "MOST_REASONS",
+    "Choice",
+    "Column",
+    "Explainer",
+    "Reason",
+    "Typical",
+    "Words",
+    "contributions_of",
+    "explain",
+    "placeholders",
+    "source_of",
+]
 
 MOST_REASONS = 4
 FEWEST_FOR_TYPICAL = 20
 """People behind a median at least: of fewer, it could be somebody's own value."""
-
-_MESSAGES = Path(__file__).parent / "messages"
 
 
 @dataclass(frozen=True)
@@ -39,74 +51,36 @@ class Reason:
     text : str
         The sentence, with the person's value and what is typical.
     source : str or None
-        The register it comes from; None where the reader may not see what contributed.
+        The register it comes from, as the need names it; None where the reader may not see what contributed.
     changeable : bool or None
         Whether it can change, as the need says; None likewise.
     feature : str or None
         The feature it tells of, for the gate; None likewise.
+    behind : Behind or None
+        The day behind it, of the person's own; None where there is none, or the reader may not see it.
     """
 
     text: str
     source: str | None
     changeable: bool | None
     feature: str | None = field(default=None, compare=False)
+    behind: Behind | None = None
 
+    @property
+    def day(self) -> date | None:
+        """The day behind it: of several events the latest."""
+        return None if self.behind is None else self.behind.day
 
-class Words:
-    """The texts of one language by dotted key.
-
-    >>> Words.of("en")("list.person", id="000123")
-    'Person 000123'
-    """
-
-    def __init__(self, texts: Mapping[str, Any]) -> None:
-        self.texts = _flat(texts)
-
-    @classmethod
-    @lru_cache(maxsize=8)
-    def of(cls, language: str) -> Words:
-        """The texts of a language.
-
-        Raises
-        ------
-        BadInput
-            ``language: not built yet: 'sv'. Built: en``.
-        """
-        built = sorted(path.stem for path in _MESSAGES.glob("*.toml"))
-        if language not in built:
-            raise BadInput(Fault("language", f"not built yet: {language!r}", f"Built: {', '.join(built)}"))
-        return cls(tomllib.loads((_MESSAGES / f"{language}.toml").read_text(encoding="utf-8")))
-
-    def __call__(self, key: str, **values: object) -> str:
-        """The text of a key, with its {names} filled in."""
-        return " ".join(self.texts[key].format(**values).split())
-
-    def number(self, value: float) -> str:
-        """A number for reading: whole, or three figures; marks as the language writes them.
-
-        >>> [Words.of("en").number(x) for x in (12.0, 1234.0, 7.4, 0.0512, 168.4)]
-        ['12', '1,234', '7.4', '0.0512', '168']
-        """
-        whole = value == round(value) or abs(value) >= 100
-        text = f"{value:,.0f}" if whole else np.format_float_positional(value, 3, fractional=False, trim="-")
-        marks = str.maketrans({",": self.texts["numbers.thousands_mark"], ".": self.texts["numbers.decimal_mark"]})
-        return text.translate(marks)
-
-
-def _flat(texts: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for key, value in texts.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
-
-
-def placeholders(text: str) -> frozenset[str]:
-    """The names in braces of a text, so that languages can be compared.
-
-    >>> sorted(placeholders("{value} {plain}"))
-    ['plain', 'value']
-    """
-    return frozenset(name for _, name, _, _ in string.Formatter().parse(text) if name)
+    def facts(self) -> dict[str, Any]:
+        """What it says as JSON values, for the store: text, register, changeable, feature, and the day behind it."""
+        behind = None if self.behind is None else {"day": self.behind.day.isoformat(), "how": self.behind.how}
+        return {
+            "text": self.text,
+            "source": self.source,
+            "changeable": self.changeable,
+            "feature": self.feature,
+            "behind": behind,
+        }
 
 
 @dataclass(frozen=True)
@@ -129,43 +103,22 @@ class Typical:
         return cls(medians)
 
 
-@dataclass(frozen=True)
-class Column:
-    """One column of a matrix as a reader needs it: of which feature, which measure, over which window.
+class _Group(NamedTuple):
+    """Columns that are told together: a feature's; those of the household; or those the reader may not see."""
 
-    ``measure`` is the key of its sentences: the measure's name, without the number that some carry (``number``);
-    ``age``, ``attribute`` or ``category`` for an attribute's value on the day. ``window`` is None for an attribute.
-    """
-
-    feature: FeatureSpec
-    measure: str
-    window: Window | None = None
-    number: int = 0
-
-    @property
-    def scale(self) -> float:
-        """By how much a value is multiplied to be read: a slope is told for 30 days, a rate for 1,000 residents."""
-        return {"trend": _TREND_DAYS, RATE: _RATE_PERSONS}.get(self.measure, 1.0)
-
-    def rounded(self, value: float) -> float:
-        """A cell as it is told: scaled, and as exact as somebody reads it."""
-        value *= self.scale
-        if np.isnan(value):
-            return value
-        if self.measure in _WHOLE_BELOW:
-            return float(np.floor(value))
-        whole = self.measure in _COUNTED or abs(value) >= 100
-        return float(np.round(value)) if whole else float(f"{value:.3g}")
+    kind: Literal["feature", "household", "hidden"]
+    columns: tuple[int, ...]
 
 
-def _columns_of(feature: FeatureSpec) -> list[Column]:
-    """What stands behind a feature's columns, in the order of ``feature.columns()``."""
-    if feature.attribute is None:
-        named = [(measure, numbered(measure) or (measure, 0)) for measure in feature.measures]
-        return [Column(feature, kind, window, number) for window in feature.windows for _, (kind, number) in named]
-    value = "age" if feature.attribute == "age" else "category" if feature.categories else "attribute"
-    on_the_day = [Column(feature, value)] if feature.name in feature.columns() else []
-    return [*on_the_day, *(Column(feature, measure) for measure in feature.measures)]
+class Choice(NamedTuple):
+    """What is told of a person: the groups of columns, in the order in which they are told, each by one column."""
+
+    groups: tuple[int, ...]
+    columns: tuple[int, ...]
+    lowers: bool
+
+
+_Finder = Callable[[int], Behind | None]
 
 
 @dataclass(frozen=True)
@@ -190,144 +143,126 @@ class Explainer:
     @cached_property
     def columns(self) -> tuple[Column, ...]:
         """What stands behind each column of the need's matrix, in order."""
-        return tuple(column for feature in self.need.features for column in _columns_of(feature))
+        return tuple(column for feature in self.need.features for column in columns_of(feature))
 
-    def of_contributions(self, values: np.ndarray, contributions: np.ndarray) -> list[Reason]:
+    @cached_property
+    def groups(self) -> tuple[_Group, ...]:
+        """What is told together, in the need file's order; every column is in one group."""
+        found: dict[tuple[Any, str], list[int]] = {}
+        for j, column in enumerate(self.columns):
+            kind = self._kind(column.feature)
+            found.setdefault((kind, column.feature.name if kind == "feature" else ""), []).append(j)
+        return tuple(_Group(kind, tuple(columns)) for (kind, _), columns in found.items())
+
+    @cached_property
+    def group_of(self) -> NDArray[np.int64]:
+        """Per column the number of its group: int64 (p,)."""
+        numbers = np.empty(len(self.columns), dtype=np.int64)
+        for number, group in enumerate(self.groups):
+            numbers[list(group.columns)] = number
+        return numbers
+
+    def _kind(self, feature: FeatureSpec) -> Literal["feature", "household", "hidden"]:
+        if feature.visible_to and not {self.reader, self.need.service} & set(feature.visible_to):
+            return "hidden"
+        return "household" if feature.of == "household" else "feature"  # of a household, it is said of another person
+
+    @cached_property
+    def _medians(self) -> list[float]:
+        return [self.typical.medians[name] for name in self.need.columns]
+
+    @cached_property
+    def _rounded_medians(self) -> list[float]:
+        return [column.rounded(value) for column, value in zip(self.columns, self._medians, strict=True)]
+
+    def of_contributions(
+        self, values: np.ndarray, contributions: np.ndarray, behind: _Finder | None = None
+    ) -> list[Reason]:
         """Up to four reasons of one person, strongest first.
 
-        What raises the place on the list is told; only where nothing does, what lowers it.
+        What raises the place on the list is told; only where nothing does, what lowers it. What the reader may not see
+        is one sum, told last whatever its size.
 
         Parameters
         ----------
         values : float32 (p,)
         contributions : float64 (p,)
             What each column adds to the raw score, the expected value apart.
+        behind : callable, optional
+            Column → what stands behind the person's cell.
         """
-        sums: dict[str, float] = {}
-        for j, column in enumerate(self.columns):
-            sums[column.feature.name] = sums.get(column.feature.name, 0.0) + float(contributions[j])
-        raising = {name: total for name, total in sums.items() if total > 0}
-        sign = 1.0 if raising else -1.0
-        chosen = raising or {name: total for name, total in sums.items() if total < 0}
+        sums = group_sums(contributions[None, :], self.group_of)[0]
+        return self.told(self.choose(values, contributions, sums), values, behind)
+
+    def choose(self, values: np.ndarray, contributions: np.ndarray, sums: np.ndarray) -> Choice:
+        """Which groups are told of a person, and by which of their columns.
+
+        Parameters
+        ----------
+        values : float32 (p,)
+        contributions : float64 (p,)
+        sums : float64 (n_groups,)
+            The contributions by group (:attr:`group_of`).
+        """
+        sign = 1.0 if (sums > 0).any() else -1.0
         # The need file's order decides between equals, so that the same person has the same reasons everywhere.
-        ordered = sorted(chosen, key=lambda name: -abs(chosen[name]))
-        shown = {name: self._column_to_show(name, values, sign * contributions) for name in ordered}
+        ordered = [int(g) for g in np.argsort(-sign * sums, kind="stable") if sign * sums[g] > 0]
+        strength = sign * contributions
+        shown = {g: self._column_to_show(g, values, strength) for g in ordered}
         # What is as it is with most people explains nothing to the reader, unless nothing else is there to say.
-        telling = [j for j, differs in shown.values() if differs]
-        return self._told(telling or [j for j, _ in shown.values()], values, lowers=not raising)
+        telling = [g for g in ordered if shown[g][1]] or ordered
+        hidden = [g for g in telling if self.groups[g].kind == "hidden"]
+        open_ = [g for g in telling if self.groups[g].kind != "hidden"]
+        told = [*open_[: MOST_REASONS - len(hidden)], *hidden]  # last, so that its place does not tell its size
+        return Choice(tuple(told), tuple(shown[g][0] for g in told), sign < 0)
 
-    def _column_to_show(self, feature: str, values: np.ndarray, strength: np.ndarray) -> tuple[int, bool]:
-        """The strongest column of a feature that differs from what is typical; whether there is one."""
-        own = [j for j, column in enumerate(self.columns) if column.feature.name == feature]
-        differing = [j for j in own if self._differs(j, float(values[j]))]
-        return max(differing or own, key=lambda j: float(strength[j])), bool(differing)
+    def _column_to_show(self, g: int, values: np.ndarray, strength: np.ndarray) -> tuple[int, bool]:
+        """The strongest column of a group that differs from what is typical; whether there is one."""
+        own = self.groups[g].columns
+        differing = [j for j in own if self.columns[j].differs(float(values[j]), self._rounded_medians[j])]
+        return max(differing or own, key=strength.__getitem__), bool(differing)
 
-    def _differs(self, j: int, value: float) -> bool:
-        column = self.columns[j]
-        typical = column.rounded(self.typical.medians[self.need.columns[j]])
-        value = column.rounded(value)
-        return value != typical and not (np.isnan(value) and np.isnan(typical))
+    def of_order(self, values: np.ndarray, behind: _Finder | None = None) -> list[Reason]:
+        """Up to four reasons of one person under a written rule: the columns of the order, in their order.
 
-    def of_order(self, values: np.ndarray) -> list[Reason]:
-        """Up to four reasons of one person under a written rule: the columns of the order, in their order."""
+        The order stands in the need file for all to read, so the place of what may not be seen tells nothing here.
+        """
         names = list(self.need.columns)
-        return self._told([names.index(term.column) for term in self.need.order], values, lowers=False)
+        first: dict[int, int] = {}
+        for term in self.need.order:
+            j = names.index(term.column)
+            first.setdefault(int(self.group_of[j]), j)
+        chosen = list(first.items())[:MOST_REASONS]
+        return self.told(Choice(tuple(g for g, _ in chosen), tuple(j for _, j in chosen), False), values, behind)
 
-    def _told(self, columns: Sequence[int], values: np.ndarray, *, lowers: bool) -> list[Reason]:
+    def told(self, choice: Choice, values: np.ndarray, behind: _Finder | None = None) -> list[Reason]:
+        """What was chosen, in words."""
+        return [
+            self._reason(self.groups[g].kind, j, float(values[j]), choice.lowers, behind)
+            for g, j in zip(choice.groups, choice.columns, strict=True)
+        ]
+
+    def _reason(self, kind: str, j: int, value: float, lowers: bool, behind: _Finder | None) -> Reason:
         words = Words.of(self.language)
-        reasons: list[Reason] = []
-        for j in columns:
-            feature = self.columns[j].feature
-            if feature.visible_to and not {self.reader, self.need.service} & set(feature.visible_to):
-                reason = Reason(words("reasons.hidden"), None, None)
-            elif feature.of == "household":  # whatever is said of it is said of another person
-                reason = Reason(words("reasons.household"), None, None)
-            else:
-                text = self._sentence(j, float(values[j]))
-                text = words("reasons.lowers", sentence=text) if lowers else text
-                reason = Reason(text, feature.source, feature.changeable, feature.name)
-            if reason not in reasons:  # what may not be seen is said once
-                reasons.append(reason)
-        return reasons[:MOST_REASONS]
-
-    def _sentence(self, j: int, value: float) -> str:
-        words, column = Words.of(self.language), self.columns[j]
-        typical = column.rounded(self.typical.medians[self.need.columns[j]])
-        value = column.rounded(value)
-        plain = column.feature.plain
-        text = words(
-            f"measures.{column.measure}.{_form(column, value)}",
-            plain=getattr(plain, self.language) if plain else column.feature.name.replace("_", " "),
-            value=self._value(column, value),
-            window=self._window(column.window),
-            number=words.number(column.number),
-        )
-        # With nothing typical, or nothing to compare with it; and no category lies between two others.
-        if np.isnan(typical) or np.isnan(value) or column.measure == "category":
-            return text
-        return f"{text} {self._typical(column, typical)}"
-
-    def _value(self, column: Column, value: float) -> str:
-        if np.isnan(value):
-            return ""
-        if column.measure == "category":
-            return column.feature.categories[int(value)]
-        return Words.of(self.language).number(abs(value) if column.measure == "trend" else value)
-
-    def _typical(self, column: Column, typical: float) -> str:
-        words = Words.of(self.language)
-        unit = "number"
-        if column.measure in ("days_since_last", "days_since_first"):
-            unit = "day" if typical == 1 else "days"
-        elif column.measure == "months_since_change":
-            unit = "month" if typical == 1 else "months"
-        elif column.measure == "trend":
-            unit = "level" if typical == 0 else "rising" if typical > 0 else "falling"
-            typical = abs(typical)
-        return words(f"typical.{unit}", typical=words.number(typical))
-
-    def _window(self, window: Window | None) -> str:
-        words = Words.of(self.language)
-        if window is None:
-            return ""
-        if window.unit == "ever":
-            return words("windows.ever")
-        if window.near:
-            return words("windows.band", near=words.number(window.near), far=words.number(window.far))
-        unit = "day" if window.unit == "days" else "month"
-        return words(f"windows.{unit}") if window.far == 1 else words(f"windows.{unit}s", far=words.number(window.far))
-
-
-_COUNTED = frozenset(
-    {"count", "n_values", "distinct_codes", "distinct_days", "days_since_last", "days_since_first", "n_changes"}
-)
-_WHOLE_BELOW = frozenset({"age", "months_since_change", "category"})
-_ZERO_IS_NONE = ZERO_WHEN_EMPTY | {"n_changes", RATE}
-_TREND_DAYS, _RATE_PERSONS = 30.0, 1_000.0
-_HAS_ONE = frozenset(
-    {"n_values", "distinct_codes", "distinct_days", "days_since_last", "days_since_first", "age"}
-    | {"months_since_change", "n_changes"}
-)
-_HAS_ZERO = frozenset({"days_since_last", "days_since_first", "months_since_change", "std"})
-
-
-def _form(column: Column, value: float) -> str:
-    """Which of a measure's sentences fits a value; in a band the latest is not the latest of all."""
-    measure = column.measure
-    if np.isnan(value):
-        return "empty" if measure == RATE else "none"
-    if value == 0 and measure in _ZERO_IS_NONE:
-        return "none"
-    if measure == "trend":
-        return "level" if value == 0 else "rising" if value > 0 else "falling"
-    in_band = "_band" if measure in ("last", "days_since_last") and column.window and column.window.near else ""
-    if value == 0 and measure in _HAS_ZERO and not in_band:
-        return "zero"
-    return f"one{in_band}" if value == 1 and measure in _HAS_ONE else f"some{in_band}"
+        if kind != "feature":
+            return Reason(words(f"reasons.{kind}"), None, None)
+        column = self.columns[j]
+        text = column.sentence(value, self._medians[j], self.language)
+        text = words("reasons.lowers", sentence=text) if lowers else text
+        feature = column.feature
+        found = None if behind is None else behind(j)
+        return Reason(text, feature.source, feature.changeable, feature.name, found)
 
 
 def explain(
-    model: Any, matrix: Matrix, rows: Sequence[int] | np.ndarray, typical: Typical, *, reader: str, language: str = "en"
+    model: Any,
+    matrix: Matrix,
+    rows: Sequence[int] | np.ndarray,
+    typical: Typical,
+    *,
+    reader: str,
+    language: str = "en",
+    city: City | None = None,
 ) -> tuple[list[list[Reason]], float]:
     """Reasons of some rows of a matrix, and how far the contributions are from adding up to the raw score.
 
@@ -342,6 +277,8 @@ def explain(
     reader : str
         The service or unit that will read the reasons.
     language : str
+    city : City, optional
+        What the matrix was made of, for the days behind the reasons; without it they have none.
 
     Returns
     -------
@@ -350,24 +287,41 @@ def explain(
         Largest |expected value + Σ contributions − raw score| of the rows; 0 for a rule (check C301).
     """
     explainer = Explainer(model.need, typical, reader, language)
-    X = matrix.X[np.asarray(rows, dtype=np.int64)]
-    if model.need.kind == "rule":
-        return [explainer.of_order(values) for values in X], 0.0
+    at = np.asarray(rows, dtype=np.int64)
+    X = matrix.X[at]
     if not len(X):
         return [], 0.0
-    contributions = np.asarray(model.contributions(X), dtype=np.float64)
+    days = None if city is None else EventDays(city, matrix.keys[at], explainer.columns)
+    behind = [None if days is None else partial(days.behind, i) for i in range(len(X))]
+    if model.need.kind == "rule":
+        return [explainer.of_order(values, find) for values, find in zip(X, behind, strict=True)], 0.0
+    contributions = contributions_of(model, X)
     max_error = float(np.max(np.abs(contributions.sum(axis=1) - model.raw(X))))
-    return [explainer.of_contributions(v, c[:-1]) for v, c in zip(X, contributions, strict=True)], max_error
+    of_columns = contributions[:, :-1]
+    sums = group_sums(of_columns, explainer.group_of)
+    told = [
+        explainer.told(explainer.choose(v, c, s), v, find)
+        for v, c, s, find in zip(X, of_columns, sums, behind, strict=True)
+    ]
+    return told, max_error
+
+
+def contributions_of(model: Any, X: np.ndarray) -> NDArray[np.float64]:
+    """What each column adds to the raw score, and last the level they start from: float64 (n, p + 1)."""
+    return np.asarray(model.contributions(X), dtype=np.float64)
 
 
 def source_of(reason: Reason, language: str = "en") -> str:
-    """Where a reason comes from and whether it can change, in words; empty where the reader may not see it.
+    """Where a reason comes from, when, and whether it can change; empty where the reader may not see it.
 
-    >>> source_of(Reason("12 absences", "school register", True))
-    'from the school register; can change'
+    >>> source_of(Reason("12 absences", "school register", True, behind=Behind(date(2025, 3, 4), "latest")))
+    'school register\xa0· last 4 March 2025\xa0· can be changed'
     """
     words = Words.of(language)
     if reason.changeable is None:
         return ""
-    parts = [words("reasons.source", source=re.sub(r"^the ", "", reason.source))] if reason.source else []
-    return "; ".join([*parts, words("reasons.changeable" if reason.changeable else "reasons.not_changeable")])
+    parts = [words.source(reason.source)] if reason.source else []
+    if reason.behind is not None:
+        parts.append(words(f"reasons.{reason.behind.how}", day=words.day(reason.behind.day)))
+    parts.append(words("reasons.changeable" if reason.changeable else "reasons.not_changeable"))
+    return "\u00a0· ".join(parts)  # no line begins with the mark between two

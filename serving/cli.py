@@ -389,6 +389,7 @@ def _add_use(commands: Any) -> None:
         command.add_argument("--as-of", type=_day, required=True, help="the day, as 2026-06-01")
         if name == "list":
             command.add_argument("--unit", help="only this unit's list is written")
+            command.add_argument("--lang", choices=_LANGUAGES, default="en", help="the list's language (default en)")
 
     serve = _command(commands, "serve", "answer POST /score over HTTP, on loopback unless told", "serve")
     serve.add_argument("--city", type=_city, required=True, help=_CITY_WITH_GROUPS)

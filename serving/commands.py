@@ -617,7 +617,8 @@ def outreach(options: argparse.Namespace) -> int:
     from serving import flows
 
     with steps(options) as step:
-        result = flows.list_need(home_of(options), options.city, options.need, options.as_of, options.unit, step)
+        asked = (options.city, options.need, options.as_of, options.unit)
+        result = flows.list_need(home_of(options), *asked, step, language=options.lang)
     excluded = ", ".join(f"{n:,} {reason}" for reason, n in result["excluded"].items()) or "nobody"
     said = f"list {result['list_id']}: {result['listed']} people; left out: {excluded}\n" + "\n".join(result["files"])
     return say(options, result, lambda: print(said))

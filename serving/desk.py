@@ -163,7 +163,10 @@ class ScoreDesk:
             self._refuse_objector(person_id, scorer)  # who may have objected this very moment
             raise Unanswered(422, "No score can be made", *getattr(error, "faults", ())) from None
         typical = self._typical(scorer, request.as_of_date)
-        reasons, max_error = explain(scorer.model, scores.matrix, [row["row"]], typical, reader=scorer.need.service)
+        reader, language = scorer.need.service, request.language
+        reasons, max_error = explain(
+            scorer.model, scores.matrix, [row["row"]], typical, reader=reader, language=language
+        )
         self._ask_gate(scorer, scores.matrix.names, max_error, person_id)
         return ScoreResponse(
             person_id=row["person_id"],

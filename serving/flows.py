@@ -178,11 +178,20 @@ def score_need(home: Home, city_folder: str | Path, need: Path, as_of: date, ste
 
 
 def list_need(
-    home: Home, city_folder: str | Path, need: Path, as_of: date, unit: str | None = None, step: Step = silent
+    home: Home,
+    city_folder: str | Path,
+    need: Path,
+    as_of: date,
+    unit: str | None = None,
+    step: Step = silent,
+    *,
+    language: str = "en",
 ) -> dict[str, Any]:
-    """The outreach list of every unit (or one), if the gate lets it leave."""
+    """The outreach list of every unit (or one) in a language, if the gate lets it leave."""
     from scoring.outreach import outreach_list, recently_listed
+    from scoring.reasons import Words
 
+    Words.of(language)  # or it would be refused only after the scoring
     champion, scorer, city, scores = _scored(home, city_folder, need, as_of, step)
     now = datetime.now(UTC)
     step(f"{champion.need.id}: writing the list")
@@ -197,6 +206,7 @@ def list_need(
         surroundings=_surroundings(home, scorer, folder_of(city_folder), now),
         row_keys=home.store.row_keys,
         issued_at=now,
+        language=language,
     )
     files = listed.write(home.lists / champion.need.id, unit)
     home.audit_log.append(

@@ -24,6 +24,7 @@ MAX_EVENTS = 20_000
 _LONGEST_TEXT = 200
 _LONGEST_SHOWN = 60
 _IDENTITY_CODE = re.compile(r"\d{6}[-+A-FU-Y]\d{3}[0-9A-Z]", re.IGNORECASE)
+_LANGUAGES = ("fi", "sv", "en")
 _FIRST_YEAR, _LAST_YEAR = 1900, 2200
 _MOMENT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}:[0-9]{2})?)?"
@@ -77,6 +78,12 @@ def _moment(value: str) -> str:
     return value
 
 
+def _language(value: str) -> str:
+    if value not in _LANGUAGES:
+        raise ValueError(f"not a language of the reasons | Give one of: {', '.join(_LANGUAGES)}")
+    return value
+
+
 def _not_blank(value: str) -> str:
     if not value.strip():
         raise ValueError("only blanks | Say it, or leave the key out")
@@ -115,13 +122,17 @@ class PersonBody(BaseModel):
 
 
 class ScoreRequest(Body):
-    """One person to score: by ``person_id`` from the city folder, or with ``person`` and ``events`` in the body."""
+    """One person to score: by ``person_id`` from the city folder, or with ``person`` and ``events`` in the body.
+
+    ``language`` is that of the reasons' texts.
+    """
 
     need: Text
     as_of_date: Day
     person_id: PersonId | None = None
     person: PersonBody | None = None
     events: Annotated[tuple[EventBody, ...], Field(max_length=MAX_EVENTS)] | None = None
+    language: Annotated[StrictStr, AfterValidator(_language)] = "en"
 
     one_of: ClassVar[str] = "Give person_id alone, or person together with events (an empty list when there are none)"
 
@@ -199,7 +210,8 @@ def _without_identifiers(problem: Any, fault: Fault) -> Fault:
     wrong, mend = _WORDS.get(problem["type"], (fault.wrong, fault.mend))
     where = fault.where
     if problem["type"] == "extra_forbidden" and (_IDENTITY_CODE.search(names[-1]) or len(names[-1]) > _LONGEST_SHOWN):
-        return Fault("body", "holds a key that is not one", "Allowed: as_of_date, events, need, person, person_id")
+        mend = "Allowed: as_of_date, events, language, need, person, person_id"
+        return Fault("body", "holds a key that is not one", mend)
     said = shown(value)
     hide = "person_id" in names or "birth_date" in names or "person" in names
     if said in wrong and (hide or len(said) > _LONGEST_SHOWN or _IDENTITY_CODE.search(said)):

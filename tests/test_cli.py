@@ -124,6 +124,14 @@ def test_the_purposes_of_an_explanation_are_those_that_are_recorded():
     assert cli._parser().parse_args(words).purpose == PURPOSES[0]
 
 
+def test_a_list_is_asked_for_in_one_of_three_languages(capsys):
+    words = ["list", "--city", "x", "--need", "y", "--as-of", "2024-06-01"]
+    assert cli._parser().parse_args(words).lang == "en"
+    assert cli._parser().parse_args([*words, "--lang", "sv"]).lang == "sv"
+    assert cli.main([*words, "--lang", "se"]) == 2
+    assert "--lang" in capsys.readouterr().err
+
+
 def test_a_built_command_takes_no_further_words(capsys):
     assert cli.main(["keys", "list", "--cty", "x"]) == 2
     assert "unrecognized arguments: --cty x" in capsys.readouterr().err

@@ -59,6 +59,8 @@ CASES = [
     ("C609", {"reasons": ({**REASON, "unit": "east"},)}, "block", {"names": "absence (unit east)"}),
     ("C609", {"reasons": ({**REASON, "feature": None},)}, "block",
      {"names": "a source without a feature (unit north)"}),
+    ("C609", {"reasons": ({**REASON, "feature": None, "source": None, "dated": True},)}, "block",
+     {"names": "a date without a feature (unit north)"}),
     ("C610", {"stored": ({"kind": "scores", "where": "here", "n": 1, "oldest_days": 184},)}, "block",
      {"names": "scores of 184 days (limit 183) in here"}),
     ("C610", {"stored": ({"kind": "log", "where": "the log", "n": 1, "oldest_days": 1831},)}, "warn",

@@ -445,6 +445,42 @@ def test_an_empty_list_is_a_page_too(world):
     assert f"{len(scores):,} were on a list of this need in the last 0 days" in text
 
 
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("fi", ("Tietokoneen laskema järjestys ehdotti", "Otsikko: yhteydenottolista", "3.6.2024", "ylin 1\xa0%")),
+        ("sv", ("En datorberäknad rangordning föreslog", "Rubrik: kontaktlista", "3.6.2024", "högsta 1\xa0%")),
+        ("en", ("A computer ranking suggested", "Young people: outreach list", "3 June 2024", "highest 1\xa0%")),
+    ],
+)
+def test_a_list_is_in_one_language_and_the_gate_reads_it_in_that(world, language, said):
+    listed = world.list(language=language)
+    assert {check.state for check in listed.checks} == {"pass"}
+    text, page = page_of(listed)
+    assert page.all("html") == [{"lang": language}]
+    assert all(words in text for words in said)
+    assert listed.facts()["language"] == language
+    assert people(listed) == people(world.list()), "who is listed depends on no language"
+
+
+def test_a_reason_has_the_day_of_the_latest_event_of_the_person(world):
+    listed = world.list()
+    events = pl.read_parquet(world.folder / "city" / "events.parquet").filter(
+        pl.col("code").str.starts_with("school.absence") & (pl.col("event_date") < AS_OF)
+    )
+    row = listed.parts[0].rows[0]
+    latest = events.filter(pl.col("person_id") == row.person_id)["event_date"].max()
+    (told,) = [reason for reason in row.reasons if reason.feature == "absence"]
+    assert told.day == latest
+    assert f"last {latest.day} {latest:%B %Y}" in page_of(listed)[0]
+
+
+def test_the_hash_of_a_row_covers_the_day_behind_a_reason(world, monkeypatch):
+    before = world.list()
+    monkeypatch.setattr("scoring.reason_events.EventDays.behind", lambda *_: None)
+    assert world.list().list_digest != before.list_digest
+
+
 def test_a_rule_makes_a_list_too(tmp_path):
     world = World(tmp_path, need_text=RULE_NEED, need_id="youth_rule")
     listed = world.list()

@@ -71,6 +71,8 @@ WHO = "Give person_id alone, or person together with events (an empty list when 
         ({**GOOD, "as_of_date": "2024-02-30"}, [("body: as_of_date", "is '2024-02-30': not a day", DAY)]),
         ({**GOOD, "as_of_date": "1717372800"}, [("body: as_of_date", "is '1717372800': not a day", DAY)]),
         ({**GOOD, "as_of_date": "2024-06-03T00:00"}, [("body: as_of_date", "is '2024-06-03T00:00': not a day", DAY)]),
+        ({**GOOD, "language": "se"},
+         [("body: language", "is 'se': not a language of the reasons", "Give one of: fi, sv, en")]),
         ({**GOOD, "person_id": True}, [("body: person_id", *TEXT)]),
         ({**GOOD, "person_id": 1.5}, [("body: person_id", *TEXT)]),
         ({**GOOD, "person_id": ""}, [("body: person_id", "is empty", "Say it, or leave the key out")]),
@@ -80,7 +82,7 @@ WHO = "Give person_id alone, or person together with events (an empty list when 
         (
             {**GOOD, "persn": 1},
             [("body: persn", "is not a key here", "Did you mean 'person'? "
-              "Allowed: as_of_date, events, need, person, person_id")],
+              "Allowed: as_of_date, events, language, need, person, person_id")],
         ),
         ({**PERSON, "person": {"person_id": "x", "sex": [1]}},
          [("body: person.sex", "is list of 3 characters: not a plain value", "Give a text, a number or null")]),

@@ -157,6 +157,16 @@ def test_a_person_is_scored_as_in_the_cohort_to_the_bit(world, server):
         }
 
 
+def test_reasons_come_in_the_language_that_is_asked_for(world, server):
+    scores = world.score()
+    row, typical = scores.frame.row(0, named=True), Typical.of(scores.matrix)
+    for language in ("fi", "sv", "en"):
+        answer = ask(server, of(row["person_id"], language=language)).json()
+        (told,), _ = explain(world.model, scores.matrix, [row["row"]], typical, reader="youth-work", language=language)
+        assert [reason["text"] for reason in answer["reasons"]] == [reason.text for reason in told]
+    assert ask(server, of(row["person_id"], language="se")).status_code == 422
+
+
 def test_a_body_with_events_is_scored_as_the_same_person_of_the_folder(world, server):
     for person_id in world.score().frame["person_id"].head(3):
         assert ask(server, body_of(world, person_id)).json() == ask(server, of(person_id)).json()
