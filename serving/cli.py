@@ -386,6 +386,16 @@ def _add_use(commands: Any) -> None:
         if name == "list":
             command.add_argument("--unit", help="only this unit's list is written")
 
+    what = "propose pre-school places within units' places, beside the nearest-unit rule; people decide"
+    assign = _command(commands, "assign", what, "assign")
+    assign.add_argument("--city", type=_city, required=True, help="a city folder with the preschool_ tables")
+    assign.add_argument("--as-of", type=_day, required=True, help="the day, as 2026-01-08")
+    what = "whoever objects to this need is proposed nothing automatically (default: preschool_reach)"
+    assign.add_argument("--need", type=Path, default=Path("preschool_reach"), help=what)
+    assign.add_argument("--settings", type=Path, help="a TOML file of weights (default: scoring/assignment.toml)")
+    assign.add_argument("--out", type=Path, help="where the folder of files is made (default: places in the home)")
+    assign.add_argument("--seed", type=_not_negative, default=0, help="of the intervals (default 0)")
+
     serve = _command(commands, "serve", "answer POST /score over HTTP, on loopback unless told", "serve")
     serve.add_argument("--city", type=_city, required=True, help=_CITY_WITH_GROUPS)
     serve.add_argument("--need", type=Path, action="append", help="a need file (default: every approved need)")

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ethics.refusals import BadInput, Fault
+from serving.assignment_words import assign as assign
 from serving.home import Home
 from serving.saying import Result, counted, home_of, interval, number, say, settings_of, steps, table
 
