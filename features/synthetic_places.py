@@ -37,6 +37,7 @@ SPECIAL_SUPPORT, CUSTODY_SPLIT, SAFETY_BAN, SECRECY_ORDER, NO_ADDRESS, NO_LANGUA
     0.01,
     0.01,
 )
+_TEXTS = ("person_id", "language", "family", "sibling_unit")
 _STREAM = 1_106
 """Keeps these draws apart from those of the blocks' own generators."""
 
@@ -111,8 +112,8 @@ class Places:
             "own_language": self.is_swedish[unit] == swedish[who],
             "accepted": draws[6] < chance,
         }
-        past = pl.DataFrame(offers).with_columns(pl.col("offered_on").cast(pl.Date)).filter(~due)
-        self.offers.append(past)
+        table = pl.DataFrame(offers, schema_overrides=dict.fromkeys(("person_id", "unit_id"), pl.String))
+        self.offers.append(table.with_columns(pl.col("offered_on").cast(pl.Date)).filter(~due))
 
     def _distances(self, home: NDArray[np.float64]) -> NDArray[np.float64]:
         apart = home[:, None, :] - self.at[None, :, :]
@@ -122,7 +123,8 @@ class Places:
     def _unit_near(self, home: NDArray[np.float64], swedish: NDArray[np.bool_]) -> Ints:
         """The nearest unit of the child's language."""
         metres = np.where(self.is_swedish == swedish[:, None], self._distances(home), np.inf)
-        return np.argmin(metres, axis=1)
+        nearest: Ints = np.argmin(metres, axis=1)
+        return nearest
 
     def _offered(
         self, rng: np.random.Generator, home: NDArray[np.float64], swedish: NDArray[np.bool_]
@@ -132,10 +134,10 @@ class Places:
         Which of the near ones had a place is chance, so that distance varies for children alike in all else.
         """
         metres = self._distances(home)
-        slip = rng.random(home.shape[0]) < 0.2
-        fits = (self.is_swedish == swedish[:, None]) | slip[:, None]
+        slip = np.less(rng.random(home.shape[0]), 0.2)
+        fits = np.equal(self.is_swedish, swedish[:, None]) | slip[:, None]
         order = np.argsort(np.where(fits, metres, np.inf), axis=1, kind="stable")
-        choice = np.minimum(rng.geometric(0.6, home.shape[0]) - 1, fits.sum(axis=1) - 1)
+        choice = np.minimum(rng.geometric(0.6, home.shape[0]) - 1, np.sum(fits, axis=1) - 1)
         unit = np.take_along_axis(order, choice[:, None], axis=1)[:, 0]
         return np.take_along_axis(metres, unit[:, None], axis=1)[:, 0], unit
 
@@ -196,4 +198,5 @@ def _children(
         "secrecy_order": draws[3] < SECRECY_ORDER,
     }
     empty_is_null = [pl.col(name).replace("", None) for name in ("language", "sibling_unit")]
-    return pl.DataFrame(columns).with_columns(pl.col("x", "y").fill_nan(None), *empty_is_null)
+    table = pl.DataFrame(columns, schema_overrides=dict.fromkeys(_TEXTS, pl.String))
+    return table.with_columns(pl.col("x", "y").fill_nan(None), *empty_is_null)

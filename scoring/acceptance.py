@@ -154,9 +154,10 @@ def _plausible(beta: Floats) -> Floats:
 
 def _judged(offers: pl.DataFrame, seed: int) -> dict[str, Estimate]:
     """How well the years before foretell the last; empty where there is but one, or too little to tell."""
-    last = offers["offered_on"].dt.year() == int(offers["offered_on"].dt.year().max())  # type: ignore[arg-type]
+    year = offers["offered_on"].dt.year().to_numpy()
+    last = pl.Series(year == year.max())
     past, judged = offers.filter(~last), offers.filter(last)
-    if past.height < LEAST_OF_EITHER or not 0 < float(past["accepted"].mean()) < 1:  # type: ignore[arg-type]
+    if past.height < LEAST_OF_EITHER or past["accepted"].n_unique() < 2:
         return {}
     x, y, _ = _columns(past)
     beta = _plausible(_fitted(x, y, np.ones(y.size)))

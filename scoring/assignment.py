@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -142,7 +142,7 @@ def propose_places(
     able = children.filter(pl.col("reason").is_null())
     excepted = children.filter(pl.col("reason").is_not_null())
     held = held_places(tables.units, excepted.height, children.height) if settings.hold_for_exceptions else None
-    places = tables.units["places"].to_numpy() - (0 if held is None else held)
+    places: Ints = tables.units["places"].to_numpy().astype(np.int64) - (0 if held is None else held)
     acceptance = learn_acceptance(
         tables.offers, as_of_date, answer_days=settings.answer_days, at_least=settings.offers_at_least, seed=seed
     )
@@ -229,10 +229,11 @@ class _Pairs:
         whole: Floats = np.where(self.metres > settings.max_metres, np.inf, np.round(price))
         return whole
 
-    def at(self, values: NDArray[np.generic], unit: Ints) -> NDArray[np.generic]:
+    def at(self, values: NDArray[Any], unit: Ints) -> NDArray[Any]:
         """The values of the placed children at their units."""
         placed = np.flatnonzero(unit >= 0)
-        return values[placed, unit[placed]]
+        chosen: NDArray[Any] = values[placed, unit[placed]]
+        return chosen
 
 
 def _numbers(family: pl.Series) -> Ints:

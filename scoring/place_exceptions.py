@@ -38,21 +38,19 @@ def exceptions_of(children: pl.DataFrame, objecting: Sequence[bool], taught: Seq
     """
     protected = pl.any_horizontal(pl.col(name).fill_null(False) for name in PROTECTING)
     in_family = pl.col("family").is_not_null()
-    applies = {
-        **{name: pl.col(name).fill_null(False) for name in PROTECTING},
+    known = {name: pl.col(name).fill_null(False) for name in FLAGS}
+    applies: dict[str, pl.Expr] = {
+        **{name: known[name] for name in PROTECTING},
         "family_protected": in_family & protected.any().over("family"),
-        "special_support": pl.col("special_support").fill_null(False),
-        "objected": pl.Series("objecting", objecting, dtype=pl.Boolean),
+        "special_support": known["special_support"],
+        "objected": pl.col("_objecting"),
         "not_known": pl.any_horizontal(pl.col(name).is_null() for name in FLAGS),
         "no_coordinates": ~(pl.col("x").is_finite() & pl.col("y").is_finite()).fill_null(False),
         "no_language": pl.col("language").is_null() | (pl.col("language").str.strip_chars() == ""),
-        "language_not_taught": ~pl.col("language").str.to_lowercase().is_in(list(taught)),
+        "language_not_taught": ~pl.col("language").str.to_lowercase().is_in(list(taught)).fill_null(False),
     }
-    reason = pl.lit(None, dtype=pl.String)
+    reason: pl.Expr = pl.lit(None, dtype=pl.String)
     for name in reversed(REASONS):
-        reason = (
-            pl.when(applies[name].fill_null(False) if isinstance(applies[name], pl.Expr) else applies[name])
-            .then(pl.lit(name))
-            .otherwise(reason)
-        )
-    return children.select(reason.alias("reason"))["reason"]
+        reason = pl.when(applies[name]).then(pl.lit(name)).otherwise(reason)
+    marked = children.with_columns(_objecting=pl.Series(objecting, dtype=pl.Boolean))
+    return marked.select(reason.alias("reason"))["reason"]

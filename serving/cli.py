@@ -30,7 +30,6 @@ NOT_BUILT = {
     "week": "the weekly run",
     "person": "the person view",
     "erase": "erasure",
-    "simulate": "what-if runs",
     "token": "access tokens",
 }
 
@@ -396,6 +395,20 @@ def _add_use(commands: Any) -> None:
     assign.add_argument("--out", type=Path, help="where the folder of files is made (default: places in the home)")
     assign.add_argument("--seed", type=_not_negative, default=0, help="of the intervals (default 0)")
 
+    what = "what other capacities, orders and allocations would have found, on people whose outcome is known"
+    simulate = _command(commands, "simulate", what, "simulate")
+    simulate.add_argument("--run", dest="run_id", required=True, help="the run_id that train printed")
+    what = "another run of the same need on the same people, as another order (may be repeated)"
+    simulate.add_argument("--compare", action="append", default=[], metavar="RUN", help=what)
+    what = "attempts in a period to try (may be repeated; default: today's, with one more worker, and twice today's)"
+    simulate.add_argument("--capacity", type=_positive, action="append", default=[], help=what)
+    simulate.add_argument("--attempt-cost", type=_euros, help="what one attempt to reach a person costs, in euros")
+    what = "an attribute of groups.parquet to count by (may be repeated; default: all)"
+    simulate.add_argument("--by", action="append", default=[], metavar="ATTRIBUTE", help=what)
+    simulate.add_argument("--city", type=Path, help="the city folder, if it has moved since training")
+    simulate.add_argument("--out", type=Path, help="a folder for the pages and simulation.json (default: in the home)")
+    simulate.add_argument("--lang", choices=_LANGUAGES, default="en", help="the language of the words printed")
+
     serve = _command(commands, "serve", "answer POST /score over HTTP, on loopback unless told", "serve")
     serve.add_argument("--city", type=_city, required=True, help=_CITY_WITH_GROUPS)
     serve.add_argument("--need", type=Path, action="append", help="a need file (default: every approved need)")
@@ -446,6 +459,16 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"is {text}, but must be 1 or more")
     return number
+
+
+def _euros(text: str) -> float:
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = -1.0
+    if not 0 < amount < 1e9:
+        raise argparse.ArgumentTypeError(f"'{text}' is no amount of euros; give a number above 0, e.g. 25")
+    return amount
 
 
 def _not_negative(text: str) -> int:
