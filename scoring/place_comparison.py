@@ -14,7 +14,6 @@ from ethics.report_tables import CountTable
 from scoring.assignment import PlaceProposals
 
 RULES = ("ours", "nearest")
-_MEANS = {"metres": "mean_metres", "acceptances": "expected_acceptance"}
 
 
 def by_group(found: PlaceProposals, register: GroupRegister, wanted: Sequence[str], least: int) -> list[dict[str, Any]]:
@@ -32,8 +31,10 @@ def by_group(found: PlaceProposals, register: GroupRegister, wanted: Sequence[st
     Returns
     -------
     list of dict
-        Per attribute and group: ``attribute``, ``group``, ``n``, and for each rule (``ours``, ``nearest``) ``placed``,
-        ``mean_metres`` and ``expected_acceptance`` (share); None where withheld or not known.
+        Per attribute and group: ``attribute``, ``group``, ``n`` children, and for each rule (``ours``, ``nearest``)
+        ``none`` (children without a place), ``mean_metres`` (of those with one) and ``expected_acceptance`` (share of
+        all); None where withheld or not known. With ``n``, the children with a place would tell those without, who
+        are few: they are not told.
     """
     attributes = [name for name in wanted if name in register.attributes]
     if found.people.is_empty() or not attributes:
@@ -45,9 +46,11 @@ def by_group(found: PlaceProposals, register: GroupRegister, wanted: Sequence[st
         rows = sums.filter(sums["attribute"] == attribute)
         counts = {"n": tuple(rows["n"].to_list())}
         for rule in RULES:
-            counts[f"{rule}.placed"] = tuple(int(n) for n in rows[f"{rule}.placed"])
-            # Who gets no place is a number of people as well: with it, placed and all tell one another.
-            counts[f"{rule}.none"] = tuple(n - p for n, p in zip(counts["n"], counts[f"{rule}.placed"], strict=True))
+            placed = rows[f"{rule}.placed"]
+            none = tuple(n - int(p) for n, p in zip(counts["n"], placed, strict=True))
+            # So few that everyone's figure alone tells each group's about: by group they are not told at all.
+            if sum(none) == 0 or sum(none) >= least:
+                counts[f"{rule}.none"] = none
         tables.append(
             CountTable(
                 name="groups",
@@ -55,9 +58,8 @@ def by_group(found: PlaceProposals, register: GroupRegister, wanted: Sequence[st
                 groups=tuple(rows["group"].to_list()),
                 counts=counts,
                 totals={name: sum(values) for name, values in counts.items()},
-                shown=("n", *(f"{rule}.placed" for rule in RULES)),
-                sums=tuple(("n", (f"{rule}.placed", f"{rule}.none")) for rule in RULES),
-                rates={f"{rule}.means": (f"{rule}.placed",) for rule in RULES},
+                shown=tuple(counts),
+                rates={"means": ("n",)},
             )
         )
     answer = []
@@ -71,13 +73,20 @@ def _row(table: CountTable, number: int, sums: dict[str, Any]) -> dict[str, Any]
     group = table.groups[number]
 
     def shown(name: str) -> int | None:
-        return None if table.is_hidden(name, group) else table.counts[name][number]
+        known = name in table.counts and not table.is_hidden(name, group)
+        return table.counts[name][number] if known else None
 
     row: dict[str, Any] = {"attribute": table.attribute, "group": group, "n": shown("n")}
+    withheld = table.is_hidden("means", group)
     for rule in RULES:
-        row[f"{rule}.placed"] = placed = shown(f"{rule}.placed")
-        withheld = table.is_hidden(f"{rule}.means", group) or not placed
-        for summed, mean in _MEANS.items():
-            value = sums[f"{rule}.{summed}"] / placed if placed and not withheld else None
-            row[f"{rule}.{mean}"] = None if value is None or value != value else round(value, 4)
+        row[f"{rule}.none"] = shown(f"{rule}.none")
+        metres = _mean(sums[f"{rule}.metres"], sums[f"{rule}.placed"])
+        share = _mean(sums[f"{rule}.acceptances"], sums["n"])
+        row[f"{rule}.mean_metres"] = None if withheld else metres
+        row[f"{rule}.expected_acceptance"] = None if withheld else share
     return row
+
+
+def _mean(total: float, n: float) -> float | None:
+    """None where there is nobody, or where the total is not known."""
+    return round(total / n, 4) if n and total == total else None

@@ -115,7 +115,7 @@ def _group(row: dict[str, Any], words: PlaceWords) -> list[str]:
     named = words(f"attributes.{attribute}") if attribute in words.texts["attributes"] else attribute
     cells = [named, row["group"], said(row["n"])]
     for rule in ("ours", "nearest"):
-        cells += [said(row[f"{rule}.placed"]), said(row[f"{rule}.mean_metres"])]
+        cells += [said(row[f"{rule}.none"]), said(row[f"{rule}.mean_metres"])]
         cells.append(said(row[f"{rule}.expected_acceptance"], 100))
     return cells
 

@@ -319,13 +319,38 @@ def test_the_settings_say_everything_wrong_with_them_at_once(tmp_path):
 def test_small_groups_are_withheld_beside_the_nearest_unit_rule():
     found = proposed(a_city(n=60, places=14))
     people = found.people["person_id"].to_list()
-    group = ["few" if number < 3 else "other few" if number < 9 else "many" for number in range(len(people))]
+    group = ["few" if number < 6 else "other few" if number < 15 else "many" for number in range(len(people))]
     register = GroupRegister(pl.DataFrame({"person_id": people, "language_group": group}), "groups")
     rows = {row["group"]: row for row in by_group(found, register, ["language_group", "absent"], 10)}
     assert rows["few"]["n"] is None and rows["other few"]["n"] is None
-    assert rows["few"]["ours.mean_metres"] is None and rows["few"]["nearest.placed"] is None
+    assert rows["few"]["ours.mean_metres"] is None and rows["few"]["nearest.expected_acceptance"] is None
     many = found.people.filter(pl.Series(group) == "many")
-    assert rows["many"]["n"] in (None, many.height)
+    assert rows["many"]["n"] == many.height
+    assert rows["many"]["ours.mean_metres"] == pytest.approx(
+        many["ours.metres"].sum() / many["ours.placed"].sum(), abs=1e-3
+    )
+    assert rows["many"]["ours.none"] == found.no_place.height == 0  # where nobody is without a place, all know it
+
+
+def test_so_few_without_a_place_that_the_total_tells_each_group_are_not_told_by_group():
+    found = proposed(a_city(n=60, places=40, x=[50_000.0] * 3 + [500.0] * 57))
+    assert found.no_place.height == 3
+    people = found.people["person_id"].to_list()
+    register = GroupRegister(pl.DataFrame({"person_id": people, "sex": ["f", "m"] * (len(people) // 2)}), "groups")
+    rows = by_group(found, register, ["sex"], 10)
+    assert [row["ours.none"] for row in rows] == [None, None]
+    assert [row["n"] for row in rows] == [30, 30]
+
+
+def test_many_without_a_place_are_told():
+    found = proposed(a_city(n=60, places=3))
+    people = found.people["person_id"].to_list()
+    group = ["one" if number % 2 else "other" for number in range(len(people))]
+    register = GroupRegister(pl.DataFrame({"person_id": people, "language_group": group}), "groups")
+    rows = by_group(found, register, ["language_group"], 5)
+    none = {one: int((1 - found.people.filter(pl.Series(group) == one)["ours.placed"]).sum()) for one in set(group)}
+    assert min(none.values()) >= 5
+    assert {row["group"]: row["ours.none"] for row in rows} == none
 
 
 def test_languages_have_the_same_keys_and_the_same_names():

@@ -24,7 +24,7 @@ GROUP = {
     **{
         f"{rule}.{name}": 12.5
         for rule in ("ours", "nearest")
-        for name in ("placed", "mean_metres", "expected_acceptance")
+        for name in ("none", "mean_metres", "expected_acceptance")
     },
 }
 
