@@ -69,7 +69,7 @@ def simulate_run(
     from ethics.groups import GroupRegister
     from scoring.simulation import simulate
     from scoring.simulation_groups import found_by_group
-    from scoring.simulation_page import LANGUAGES, curves_of, render_page
+    from scoring.simulation_page import LANGUAGES, curves_of
     from serving.gate_question import groups_of
 
     record = home.run_record(run_id)
@@ -107,13 +107,19 @@ def simulate_run(
         "by_group": found_by_group(history, told, register, by, least),
         "curves": curves_of(history, max(places)),
     }
-    folder = out or home.root / "simulations" / need.id / run_id
+    home.audit_log.append("simulate", "leader", need=need.id, run=run_id, n=len(scenarios))
+    return {**result, "path": _written(result, out or home.root / "simulations" / need.id / run_id)}
+
+
+def _written(result: dict[str, Any], folder: Path) -> str:
+    """Write the numbers and a page in each language; where."""
+    from scoring.simulation_page import LANGUAGES, render_page
+
     content = json.dumps(result, ensure_ascii=False, indent=1, sort_keys=True, allow_nan=False)
     write_whole(folder / "simulation.json", content.encode("utf-8"))
     for language in LANGUAGES:
         write_whole(folder / f"simulation.{language}.html", render_page(result, language).encode("utf-8"))
-    home.audit_log.append("simulate", "leader", need=need.id, run=run_id, n=len(scenarios))
-    return {**result, "path": str(folder)}
+    return str(folder)
 
 
 def _run(home: Home, run_id: str) -> tuple[Need, GatheredEvidence]:
