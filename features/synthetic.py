@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from ethics.refusals import BadInput, Fault
 from features.synthetic_events import Lives, live
+from features.synthetic_places import Places
 from features.synthetic_recorder import Events
 from features.synthetic_residents import DISTRICTS, LANGUAGES, YEAR_DAYS, History, Residents, settle
 from features.synthetic_world import CODES, EXTRACT_DATE, EXTRACT_DAY, MONTHS, Ints, World
@@ -191,6 +192,7 @@ def _write_blocks(
     n_events = n_late = 0
     width = max(6, len(str(n_persons)))
     facts = json.dumps({"seed": seed, "n_persons": n_persons, "world": asdict(world)}, sort_keys=True)
+    places = Places(seed, n_persons)
     with ExitStack() as files:
         writers: dict[str, Any] = {}
         for block, first in enumerate(range(0, n_persons, BLOCK_PERSONS)):
@@ -199,6 +201,7 @@ def _write_blocks(
             ids = [f"{number:0{width}d}" for number in range(first + 1, first + n + 1)]
             residents, history, moves = settle(rng, n, world)
             lives = live(rng, residents, moves, world, density)
+            places.settle(block, ids, first, residents)
             n_events += lives.events.day.size
             n_late += int((lives.events.known > lives.events.day).sum())
             for name, table in _tables(ids, first, residents, history, lives, facts):
@@ -208,6 +211,7 @@ def _write_blocks(
                 writers[name].write_table(table)
             if progress:
                 progress(first + n, n_persons)
+    places.write(part)
     return n_events, n_late
 
 

@@ -30,7 +30,6 @@ NOT_BUILT = {
     "week": "the weekly run",
     "person": "the person view",
     "erase": "erasure",
-    "simulate": "what-if runs",
     "token": "access tokens",
 }
 
@@ -391,6 +390,30 @@ def _add_use(commands: Any) -> None:
             command.add_argument("--unit", help="only this unit's list is written")
             command.add_argument("--lang", choices=_LANGUAGES, default="en", help="the list's language (default en)")
 
+    what = "propose pre-school places within units' places, beside the nearest-unit rule; people decide"
+    assign = _command(commands, "assign", what, "assign")
+    assign.add_argument("--city", type=_city, required=True, help="a city folder with the preschool_ tables")
+    assign.add_argument("--as-of", type=_day, required=True, help="the day, as 2026-01-08")
+    what = "whoever objects to this need is proposed nothing automatically (default: preschool_reach)"
+    assign.add_argument("--need", type=Path, default=Path("preschool_reach"), help=what)
+    assign.add_argument("--settings", type=Path, help="a TOML file of weights (default: scoring/assignment.toml)")
+    assign.add_argument("--out", type=Path, help="where the folder of files is made (default: places in the home)")
+    assign.add_argument("--seed", type=_seed, default=0, help="of the intervals (default 0)")
+
+    what = "what other capacities, orders and allocations would have found, on people whose outcome is known"
+    simulate = _command(commands, "simulate", what, "simulate")
+    simulate.add_argument("--run", dest="run_id", required=True, help="the run_id that train printed")
+    what = "another run of the same need on the same people, as another order (may be repeated)"
+    simulate.add_argument("--compare", action="append", default=[], metavar="RUN", help=what)
+    what = "attempts in a period to try (may be repeated; default: today's, with one more worker, and twice today's)"
+    simulate.add_argument("--capacity", type=_positive, action="append", default=[], help=what)
+    simulate.add_argument("--attempt-cost", type=_euros, help="what one attempt to reach a person costs, in euros")
+    what = "an attribute of groups.parquet to count by (may be repeated; default: all)"
+    simulate.add_argument("--by", action="append", default=[], metavar="ATTRIBUTE", help=what)
+    simulate.add_argument("--city", type=Path, help="the city folder, if it has moved since training")
+    simulate.add_argument("--out", type=Path, help="a folder for the pages and simulation.json (default: in the home)")
+    simulate.add_argument("--lang", choices=_LANGUAGES, default="en", help="the language of the words printed")
+
     serve = _command(commands, "serve", "answer POST /score over HTTP, on loopback unless told", "serve")
     serve.add_argument("--city", type=_city, required=True, help=_CITY_WITH_GROUPS)
     serve.add_argument("--need", type=Path, action="append", help="a need file (default: every approved need)")
@@ -448,6 +471,16 @@ def _seed(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= _SEED_DIGITS and int(text) <= _LAST_SEED):
         raise argparse.ArgumentTypeError(f"'{text[:_SEED_DIGITS]}' is no seed: give 0 or more, at most {_LAST_SEED}")
     return int(text)
+
+
+def _euros(text: str) -> float:
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = -1.0
+    if not 0 < amount < 1e9:
+        raise argparse.ArgumentTypeError(f"'{text}' is no amount of euros; give a number above 0, e.g. 25")
+    return amount
 
 
 def _day(text: str) -> date:

@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ethics.refusals import BadInput, Fault
+from serving.assignment_words import assign as assign
 from serving.home import Home
 from serving.saying import Result, counted, home_of, interval, number, say, settings_of, steps, table
+from serving.simulation_words import simulate as simulate
 
 VERDICT_EXIT = {"PASS": 0, "PASS_ATTESTED": 0, "INCONCLUSIVE": 10, "BLOCK": 20, "ERROR": 30}
 
