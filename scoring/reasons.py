@@ -16,6 +16,7 @@ import numpy as np
 from ethics.refusals import BadInput, Fault
 from features.spec import RATE
 from features.windows import ZERO_WHEN_EMPTY, numbered
+from scoring.forest import contributions, raw_scores
 
 if TYPE_CHECKING:
     from features.matrix import Matrix
@@ -355,9 +356,9 @@ def explain(
         return [explainer.of_order(values) for values in X], 0.0
     if not len(X):
         return [], 0.0
-    contributions = np.asarray(model.contributions(X), dtype=np.float64)
-    max_error = float(np.max(np.abs(contributions.sum(axis=1) - model.raw(X))))
-    return [explainer.of_contributions(v, c[:-1]) for v, c in zip(X, contributions, strict=True)], max_error
+    added = contributions(model, X)
+    max_error = float(np.max(np.abs(added.sum(axis=1) - raw_scores(model, X))))
+    return [explainer.of_contributions(v, c[:-1]) for v, c in zip(X, added, strict=True)], max_error
 
 
 def source_of(reason: Reason, language: str = "en") -> str:

@@ -20,6 +20,7 @@ from features.city import DataError
 from features.cohort import build_cohort
 from features.matrix import build_matrix
 from models.ties import tie_keys
+from scoring.forest import raw_scores
 
 if TYPE_CHECKING:
     from ethics.objections import ObjectionRegister
@@ -186,7 +187,7 @@ class Scorer:
 
     def _ranked(self, matrix: Matrix, as_of_date: date) -> pl.DataFrame:
         person_ids = matrix.keys["person_id"].to_list()
-        raw = np.asarray(self.model.raw(matrix.X), dtype=np.float64)
+        raw = raw_scores(self.model, matrix.X)
         probability = None if self.model.kind == "rule" else self.model.probability(raw)
         self._refuse_what_is_no_score(raw, probability)
         keys = tie_keys(self._secret, person_ids, self.model.digest, as_of_date)
