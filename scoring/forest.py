@@ -196,7 +196,9 @@ def _explain(paths: Paths, X: NDArray[np.float32], out: NDArray[np.float64]) -> 
 
 def _columns_of(X: NDArray[np.float32]) -> NDArray[np.float32]:
     """The columns of a matrix as one of the two kinds of array that the kernel is compiled for."""
-    return frozen(X.T) if X.flags.f_contiguous and not X.flags.c_contiguous else frozen(X).T
+    by_column = X.flags.f_contiguous and not X.flags.c_contiguous
+    columns: NDArray[np.float32] = frozen(X.T) if by_column else frozen(X).T
+    return columns
 
 
 def _unchanging(table: Any) -> Any:
