@@ -156,10 +156,10 @@ def forest_of(trees: bytes) -> Forest:
     return Forest(trees)
 
 
-def raw_scores(model: Any, X: NDArray[np.float32]) -> NDArray[np.float64]:
+def raw_scores(model: Any, X: NDArray[np.float32], threads: int | None = None) -> NDArray[np.float64]:
     """Raw scores of a learned need by its forest, of whatever else ranks (a rule) by itself: float64 (n,)."""
     trees = getattr(model, "trees", None)
-    return np.asarray(model.raw(X) if trees is None else forest_of(trees).raw_scores(X), dtype=np.float64)
+    return np.asarray(model.raw(X) if trees is None else forest_of(trees).raw_scores(X, threads), dtype=np.float64)
 
 
 def contributions(model: Any, X: NDArray[np.float32]) -> NDArray[np.float64]:

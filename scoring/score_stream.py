@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -13,68 +15,66 @@ from numpy.typing import NDArray
 
 from ethics.refusals import BadInput, Fault
 from ethics.whole_file import whole_file
-from models.ties import tie_keys
+from features.arrays import read_only
+from features.matrix import Matrix
 
 if TYPE_CHECKING:
-    from datetime import date
-
     from ethics.objections import ObjectionRegister
     from scoring.scorer import Scorer
 
 _ROWS = 2**14
+_NOBODY = pl.DataFrame(schema={"person_id": pl.String, "raw": pl.Float64, "tie_key": pl.String})
 
 
-class Block(NamedTuple):
-    """Some rows of a matrix: ``person_id`` and ``as_of_date``, and float32 (n, p) in either order of memory."""
-
-    keys: pl.DataFrame
-    X: NDArray[np.float32]
-
-
-def parquet_blocks(paths: Sequence[Path], names: Sequence[str], rows: int = _ROWS) -> Iterator[Block]:
+def parquet_blocks(paths: Sequence[Path], names: Sequence[str], rows: int = _ROWS) -> Iterator[Matrix]:
     """The rows of Parquet files as :func:`features.blocks.write_matrix` writes them, in their order.
 
     Parameters
     ----------
+    paths : the parts of one matrix
     names : columns of the matrix, in the order that is wanted
     rows : int
-        Rows of a block at most; memory holds one block, and what of its row group was decoded.
+        Rows of a block at most; memory holds one block, and what of its row group is decoded.
+
+    Yields
+    ------
+    Matrix
+        Without label; ``n_objectors`` is not known from a file and 0.
 
     Raises
     ------
     BadInput
-        Each column that a file lacks or holds as another type, of all files, before anything is read.
+        Columns that a file lacks or holds as another type, of every file, at the call and not at the first block.
     """
     import pyarrow as pa
     from pyarrow import parquet
 
-    wanted = {"person_id": pa.string(), "as_of_date": pa.date32(), **dict.fromkeys(names, pa.float32())}
+    text, day, cell = (pa.string(), pa.large_string()), (pa.date32(),), (pa.float32(),)
+    wanted = {"person_id": text, "as_of_date": day, **dict.fromkeys(names, cell)}
     faults = list[Fault]()
     for path in paths:
         found = {field.name: field.type for field in parquet.read_schema(path)}
-        wrong = [f"{name} ({found.get(name, 'missing')})" for name, kind in wanted.items() if found.get(name) != kind]
+        wrong = [f"{name} ({found.get(name, 'missing')})" for name, may in wanted.items() if found.get(name) not in may]
         if wrong:
-            mend = "Write the matrix of this need, for instance by features.write_matrix"
-            faults.append(Fault(path.name, f"has not the columns of the matrix: {', '.join(wrong[:5])}", mend))
+            listed = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
+            mend = "Write the matrix of this need, by features.blocks.write_matrix for instance"
+            faults.append(Fault(path.name, f"has not the columns of the matrix: {listed}", mend))
     if faults:
         raise BadInput(*faults)
-    return _read(paths, names, rows)
+    return (block for path in paths for block in _blocks_of(path, tuple(names), rows))
 
 
-def _read(paths: Sequence[Path], names: Sequence[str], rows: int) -> Iterator[Block]:
+def _blocks_of(path: Path, names: tuple[str, ...], rows: int) -> Iterator[Matrix]:
     from pyarrow import parquet
 
-    for path in paths:
-        with parquet.ParquetFile(path, memory_map=True) as file:
-            for group in range(file.num_row_groups):
-                columns = ["person_id", "as_of_date", *names]
-                for batch in file.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False):
-                    cells = np.empty((len(names), batch.num_rows), dtype=np.float32)
-                    for name, cell in zip(names, cells, strict=True):
-                        cell[:] = batch.column(name).to_numpy(zero_copy_only=False)  # null becomes NaN
-                    keys = pl.from_arrow(batch.select(["person_id", "as_of_date"]))
-                    assert isinstance(keys, pl.DataFrame)
-                    yield Block(keys, cells.T)
+    with parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(rows, columns=["person_id", "as_of_date", *names], use_threads=False):
+            cells = np.empty((len(names), batch.num_rows), dtype=np.float32)
+            for name, cell in zip(names, cells, strict=True):
+                cell[:] = batch.column(name).to_numpy(zero_copy_only=False)  # null becomes NaN
+            keys = pl.from_arrow(batch.select(["person_id", "as_of_date"]))
+            assert isinstance(keys, pl.DataFrame)
+            yield Matrix(keys, read_only(cells.T), names)
 
 
 class BestRows:
@@ -85,15 +85,14 @@ class BestRows:
     Parameters
     ----------
     k : int, 1 or more
-    secret, model_digest, as_of_date
-        See :func:`models.ties.tie_keys`.
+    tie_keys_of : callable
+        Persons → their tie keys; see :meth:`scoring.scorer.Scorer.tie_keys`.
     """
 
-    def __init__(self, k: int, secret: bytes, model_digest: str, as_of_date: date) -> None:
+    def __init__(self, k: int, tie_keys_of: Callable[[Sequence[str]], list[str]]) -> None:
         if k < 1:
             raise ValueError(f"k ({k}) is 1 or more")
-        self._k, self._key = k, (secret, model_digest, as_of_date)
-        self._kept = _NOBODY
+        self._k, self._tie_keys_of, self._kept = k, tie_keys_of, _NOBODY
 
     def add(self, person_ids: pl.Series, raw: NDArray[np.float64]) -> None:
         """Take in a block: text (n,) and float64 (n,)."""
@@ -106,23 +105,19 @@ class BestRows:
         if not here.any():
             return
         ids = person_ids.filter(pl.Series(here))
-        secret, model_digest, as_of_date = self._key
-        keys = tie_keys(secret, ids.to_list(), model_digest, as_of_date)
-        more = pl.DataFrame({"person_id": ids, "raw": raw[here], "tie_key": pl.Series(keys, dtype=pl.String)})
+        keys = pl.Series(self._tie_keys_of(ids.to_list()), dtype=pl.String)
+        more = pl.DataFrame({"person_id": ids, "raw": raw[here], "tie_key": keys})
         ordered = pl.concat([self._kept, more]).sort(["raw", "tie_key"], descending=[True, False])
         self._kept = ordered.head(self._k)
 
     def frame(self) -> pl.DataFrame:
-        """Those kept, first first: ``person_id``, ``raw`` and ``tie_key``."""
+        """Those kept, first rank first: ``person_id``, ``raw`` and ``tie_key``."""
         return self._kept
-
-
-_NOBODY = pl.DataFrame(schema={"person_id": pl.String, "raw": pl.Float64, "tie_key": pl.String})
 
 
 def stream_scores(
     scorer: Scorer,
-    blocks: Iterable[Block],
+    blocks: Iterable[Matrix],
     objections: ObjectionRegister,
     *,
     k: int,
@@ -138,13 +133,14 @@ def stream_scores(
     ----------
     scorer : Scorer
         Of a learned need; a written rule orders a whole cohort and nobody alone.
-    blocks : of whole persons, each at most once
+    blocks : of one matrix, each person once
+        From :func:`parquet_blocks` or :func:`features.blocks.matrix_blocks`.
     objections : ObjectionRegister
     k : int, 1 or more
     to : Path, optional
-        Parquet file of ``person_id`` and ``score`` in the order of the blocks, there whole or not at all.
+        Parquet file of ``person_id`` and ``score``, in the order of the blocks; there whole or not at all.
     threads : int, optional
-        For scoring; see :meth:`scoring.forest.Forest.raw_scores`.
+        See :meth:`scoring.forest.Forest.raw_scores`.
 
     Returns
     -------
@@ -154,48 +150,54 @@ def stream_scores(
     Raises
     ------
     BadInput
-        The scorer's need is a rule; the blocks are of several as-of dates, or there is none.
+        The scorer's need is a rule; there is no row; a block has other columns, or another as-of date than the first.
     NotTrusted
         Somebody's score is no score.
     """
     if scorer.model.kind == "rule":
-        raise BadInput(Fault("model", "is a written rule", "Score the whole cohort at once: Scorer.score"))
-    best: BestRows | None = None
-    day: date | None = None
-    with ExitStack() as stack:
-        write = None if to is None else stack.enter_context(_ScoreFile(to))
-        for block in blocks:
-            best, day = _same_day(scorer, block, best, day, k)
+        raise BadInput(Fault("model", "is a written rule", "Score the whole cohort at once, by Scorer.score"))
+    following = (block for block in blocks if len(block.X))
+    first = next(following, None)
+    if first is None:
+        raise BadInput(Fault("matrix", "has no rows", "Compute the features of a cohort first"))
+    day = first.keys["as_of_date"][0]
+    best = BestRows(k, partial(scorer.tie_keys, as_of_date=day))
+    with _score_file(to) as write:
+        for block in chain([first], following):
+            _refuse_another(scorer, block, day)
             keep = ~objections.objecting(block.keys["person_id"].to_list(), scorer.need.id)
-            keys, X = block if keep.all() else (block.keys.filter(pl.Series(keep)), block.X[keep])
-            raw, score = scorer.raw_and_score(X, threads)
-            best.add(keys["person_id"], raw)
-            if write is not None:
-                write.rows(keys["person_id"], score)
-        if best is None:
-            raise BadInput(Fault("matrix", "has no rows", "Compute the features of a cohort first"))
+            block = block if keep.all() else block.rows(keep)
+            raw, score = scorer.raw_and_score(block.X, threads)
+            best.add(block.keys["person_id"], raw)
+            write(block.keys["person_id"], score)
     found = best.frame()
-    score = scorer.model.probability(found["raw"].to_numpy())
-    return found.with_columns(score=pl.Series(score), rank=pl.int_range(1, pl.len() + 1, dtype=pl.UInt32))
+    probability = pl.Series("score", scorer.model.probability(found["raw"].to_numpy()), dtype=pl.Float64)
+    return found.with_columns(probability, rank=pl.int_range(1, pl.len() + 1, dtype=pl.UInt32))
 
 
-def _same_day(
-    scorer: Scorer, block: Block, best: BestRows | None, day: date | None, k: int
-) -> tuple[BestRows, date | None]:
-    days = block.keys["as_of_date"].unique().to_list()
-    if len(days) > 1 or (days and best is not None and days[0] != day):
-        raise BadInput(Fault("as_of_date", "is not the same in all rows", "Score one as-of date at a time"))
-    if best is None or day is None:
-        day = days[0] if days else None
-        best = scorer.best_rows(k, day)
-    return best, day
+def _refuse_another(scorer: Scorer, block: Matrix, day: object) -> None:
+    faults = []
+    if tuple(block.names) != tuple(scorer.model.columns):
+        faults.append(Fault("matrix", "has other columns than the model takes", "Build the matrix from the same need"))
+    if (block.keys["as_of_date"] != day).any():
+        faults.append(Fault("as_of_date", "is not the same in all rows", "Score one as-of date at a time"))
+    if faults:
+        raise BadInput(*faults)
 
 
-class _ScoreFile:
-    """Scores on their way to a file."""
+@contextmanager
+def _score_file(path: Path | None) -> Iterator[Callable[[pl.Series, NDArray[np.float64] | None], None]]:
+    """What writes a block's scores to a file, or to nowhere."""
+    if path is None:
+        yield lambda person_ids, score: None
+        return
+    import pyarrow as pa
+    from pyarrow import parquet
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._stack, self._writer = path, ExitStack(), None
+    schema = pa.schema([("person_id", pa.string()), ("score", pa.float64())])
+    with whole_file(path) as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
 
-    def __enter__(self) -> _ScoreFile:
-        return self
+        def write(person_ids: pl.Series, score: NDArray[np.float64] | None) -> None:
+            writer.write_table(pa.table([person_ids.to_arrow().cast(pa.string()), pa.array(score)], schema=schema))
+
+        yield write
