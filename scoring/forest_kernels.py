@@ -27,7 +27,8 @@ _SIGN = np.uint32(0x80000000)
 _MISSING = np.uint32(0xFFFFFFFF)
 _OTHER = np.uint32(CODES)
 _ZERO, _NAN, _CATEGORY = np.int64(MISSING_ZERO), np.int64(MISSING_NAN), np.int64(RULE_CATEGORY)
-_LOW, _ADDRESS = np.uint64(0xFFFFFFFF), np.uint64(0xFFFF)
+_ADDRESS, _BEGINNING = np.uint64(0xFFFF), np.uint64(4)
+_STEPS_UNASKED = 4
 _CHILD, _DEFAULT, _CELL, _ONE = np.uint64(32), np.uint64(48), np.uint64(49), np.uint64(1)
 
 
@@ -115,18 +116,17 @@ def add_scores(words, values, pieces, cells, n_groups, first_category, out):  # 
         w, v = words[pieces[piece] : pieces[piece + 1]], values[pieces[piece] : pieces[piece + 1]]
         for group in range(n_groups):
             c, to = cells[group], out[group * LANES : (group + 1) * LANES]
-            a = b = d = e = f = g = h = i = np.uint64(4)
-            s, t, u, x = to[0], to[1], to[2], to[3]
-            y, z, q, r = to[4], to[5], to[6], to[7]
-            while a | b | d | e | f | g | h | i:
-                for _ in range(4):
-                    a, s = _step(w, v, c, np.uint64(0), first_category, a, s)
-                    b, t = _step(w, v, c, np.uint64(1), first_category, b, t)
-                    d, u = _step(w, v, c, np.uint64(2), first_category, d, u)
-                    e, x = _step(w, v, c, np.uint64(3), first_category, e, x)
-                    f, y = _step(w, v, c, np.uint64(4), first_category, f, y)
-                    g, z = _step(w, v, c, np.uint64(5), first_category, g, z)
-                    h, q = _step(w, v, c, np.uint64(6), first_category, h, q)
-                    i, r = _step(w, v, c, np.uint64(7), first_category, i, r)
-            to[0], to[1], to[2], to[3] = s, t, u, x
-            to[4], to[5], to[6], to[7] = y, z, q, r
+            # Eight variables each, and no array of eight, so that they stay in registers: where a row is, and its sum.
+            at0 = at1 = at2 = at3 = at4 = at5 = at6 = at7 = _BEGINNING
+            s0, s1, s2, s3, s4, s5, s6, s7 = to[0], to[1], to[2], to[3], to[4], to[5], to[6], to[7]
+            while at0 | at1 | at2 | at3 | at4 | at5 | at6 | at7:  # walks end at 0, and stay there
+                for _ in range(_STEPS_UNASKED):
+                    at0, s0 = _step(w, v, c, np.uint64(0), first_category, at0, s0)
+                    at1, s1 = _step(w, v, c, np.uint64(1), first_category, at1, s1)
+                    at2, s2 = _step(w, v, c, np.uint64(2), first_category, at2, s2)
+                    at3, s3 = _step(w, v, c, np.uint64(3), first_category, at3, s3)
+                    at4, s4 = _step(w, v, c, np.uint64(4), first_category, at4, s4)
+                    at5, s5 = _step(w, v, c, np.uint64(5), first_category, at5, s5)
+                    at6, s6 = _step(w, v, c, np.uint64(6), first_category, at6, s6)
+                    at7, s7 = _step(w, v, c, np.uint64(7), first_category, at7, s7)
+            to[0], to[1], to[2], to[3], to[4], to[5], to[6], to[7] = s0, s1, s2, s3, s4, s5, s6, s7

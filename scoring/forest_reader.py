@@ -79,12 +79,13 @@ def read_trees(text: bytes) -> Trees:
     """
     head, *trees = text.decode("utf-8").split("\nend of trees", 1)[0].split("\nTree=")
     n_features = _n_features(dict(_pairs(head)), len(trees))
-    splits, leaves, categories = [np.zeros(0)] * 0, [np.zeros(0)] * 0, dict[int, NDArray[np.uint32]]()
+    splits, leaves = list[NDArray[np.float64]](), list[NDArray[np.float64]]()
+    categories = dict[int, NDArray[np.uint32]]()
     first_split, first_leaf = [0], [0]
     for number, block in enumerate(trees):
         try:
             found, values, bits = _tree(dict(_pairs(block)), n_features)
-        except (KeyError, ValueError, IndexError) as problem:
+        except (KeyError, ValueError, OverflowError) as problem:
             raise UnknownTrees(f"tree {number}: {problem}") from problem
         found[_LEFT:] = np.where(found[_LEFT:] >= 0, found[_LEFT:] + first_split[-1], found[_LEFT:] - first_leaf[-1])
         categories |= {first_split[-1] + split: words for split, words in bits.items()}
@@ -186,11 +187,6 @@ def _numbers(said: Mapping[str, str], name: str, n: int) -> list[float]:
 def _refuse_what_is_no_tree(children: NDArray[np.int64], n_leaves: int) -> None:
     """Every split but the root, and every leaf, is the child of exactly one split, which stands before it."""
     expected = np.concatenate([np.arange(-n_leaves, 0), np.arange(1, n_leaves - 1)])
-    own = np.arange(children.shape[1])
-    if n_leaves > 1 and (not np.array_equal(np.sort(children, axis=None), expected) or not_after(children, own)):
+    before = (children >= 0) & (children <= np.arange(children.shape[1]))
+    if n_leaves > 1 and (not np.array_equal(np.sort(children, axis=None), expected) or before.any()):
         raise ValueError("its splits do not make a tree")
-
-
-def not_after(children: NDArray[np.int64], own: NDArray[np.int64]) -> bool:
-    """Whether some split follows itself or one before it."""
-    return bool(((children >= 0) & (children <= own)).any())

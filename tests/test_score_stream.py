@@ -12,6 +12,8 @@ from sealed_world import AS_OF, RULE_NEED, World
 
 from ethics.refusals import BadInput, NotTrusted
 from features.blocks import matrix_blocks, write_matrix
+from scoring.forest import forest_of
+from scoring.reasons import Explainer, Typical, explain
 from scoring.score_stream import BestRows, parquet_blocks, stream_scores
 from scoring.scorer import Scorer
 
@@ -158,3 +160,22 @@ def test_the_best_of_blocks_are_the_best_of_all_whatever_the_ties(blocks, k):
         everybody += zip((-float(raw) for raw in block), keys_of(ids), ids)
     expected = [(person, -raw, key) for raw, key, person in sorted(everybody)[:k]]
     assert best.frame().rows() == expected
+
+
+def test_scores_and_reasons_are_those_of_lightgbm_and_made_without_it(world, whole, monkeypatch):
+    """The scorer and the reasons walk the trees themselves: nothing of a need's model is unknown to the forest."""
+    X, rows = whole.matrix.X, list(range(0, len(whole.matrix.X), 5))
+    added, raw = world.model.contributions(X[rows]), world.model.raw(X)
+    typical = Typical.of(whole.matrix)
+    explainer = Explainer(world.need, typical, world.need.service, "en")
+    expected = [explainer.of_contributions(x, c[:-1]) for x, c in zip(X[rows], added)]
+
+    def no_lightgbm(*_, **__):
+        raise AssertionError("LightGBM was asked")
+
+    forest_of.cache_clear()
+    monkeypatch.setattr("lightgbm.Booster.predict", no_lightgbm)
+    reasons, error = explain(world.model, whole.matrix, rows, typical, reader=world.need.service)
+    assert reasons == expected and error < 1e-12
+    again = world.score()
+    assert again.frame.sort("row")["raw"].to_numpy().tobytes() == raw.tobytes()

@@ -147,7 +147,7 @@ def contributions(booster: Any, n_categorical: int, n: int = 256) -> dict[str, A
     size = f"{n} rows x {booster.num_feature()} columns, {booster.num_trees()} trees"
     return line(
         "contrib", size, "lightgbm", seconds["ours"], seconds["rival"], "≥ 2.5", equal=furthest <= 1e-12,
-        relative_difference=furthest,
+        relative_difference=f"{furthest:.1e}",
     )  # fmt: skip
 
 
