@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.reason_stability import group_sums
+from scoring.forest import contributions, raw_scores
 from scoring.reason_events import Behind, EventDays
 from scoring.reason_sentences import Column, columns_of
 from scoring.reason_words import Words, placeholders
@@ -31,7 +32,6 @@ __all__ = [
     "Reason",
     "Typical",
     "Words",
-    "contributions_of",
     "explain",
     "placeholders",
     "source_of",
@@ -295,20 +295,15 @@ def explain(
     behind = [None if days is None else partial(days.behind, i) for i in range(len(X))]
     if model.need.kind == "rule":
         return [explainer.of_order(values, find) for values, find in zip(X, behind, strict=True)], 0.0
-    contributions = contributions_of(model, X)
-    max_error = float(np.max(np.abs(contributions.sum(axis=1) - model.raw(X))))
-    of_columns = contributions[:, :-1]
+    added = contributions(model, X)
+    max_error = float(np.max(np.abs(added.sum(axis=1) - raw_scores(model, X))))
+    of_columns = added[:, :-1]
     sums = group_sums(of_columns, explainer.group_of)
     told = [
         explainer.told(explainer.choose(v, c, s), v, find)
         for v, c, s, find in zip(X, of_columns, sums, behind, strict=True)
     ]
     return told, max_error
-
-
-def contributions_of(model: Any, X: np.ndarray) -> NDArray[np.float64]:
-    """What each column adds to the raw score, and last the level they start from: float64 (n, p + 1)."""
-    return np.asarray(model.contributions(X), dtype=np.float64)
 
 
 def source_of(reason: Reason, language: str = "en") -> str:

@@ -20,6 +20,7 @@ from features.city import DataError
 from features.cohort import build_cohort
 from features.matrix import build_matrix
 from models.ties import tie_keys
+from scoring.forest import raw_scores
 
 if TYPE_CHECKING:
     from ethics.objections import ObjectionRegister
@@ -184,12 +185,27 @@ class Scorer:
     def _matrix(self, city: City, cohort: pl.DataFrame, objections: ObjectionRegister) -> Matrix:
         return build_matrix(city, self.need.features, cohort, objections=objections, need_id=self.need.id)
 
-    def _ranked(self, matrix: Matrix, as_of_date: date) -> pl.DataFrame:
-        person_ids = matrix.keys["person_id"].to_list()
-        raw = np.asarray(self.model.raw(matrix.X), dtype=np.float64)
+    def raw_and_score(self, X: np.ndarray, threads: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+        """Raw scores of the rows of a matrix, float64 (n,), and their scores, which a rule has none of.
+
+        Raises
+        ------
+        NotTrusted
+            How many of the scores are none.
+        """
+        raw = raw_scores(self.model, X, threads)
         probability = None if self.model.kind == "rule" else self.model.probability(raw)
         self._refuse_what_is_no_score(raw, probability)
-        keys = tie_keys(self._secret, person_ids, self.model.digest, as_of_date)
+        return raw, probability
+
+    def tie_keys(self, person_ids: Sequence[str], as_of_date: date) -> list[str]:
+        """The neutral order among equals, (n,); see :func:`models.ties.tie_keys`."""
+        return tie_keys(self._secret, person_ids, self.model.digest, as_of_date)
+
+    def _ranked(self, matrix: Matrix, as_of_date: date) -> pl.DataFrame:
+        person_ids = matrix.keys["person_id"].to_list()
+        raw, probability = self.raw_and_score(matrix.X)
+        keys = self.tie_keys(person_ids, as_of_date)
         ranked = pl.DataFrame(
             {
                 "person_id": pl.Series(person_ids, dtype=pl.String),

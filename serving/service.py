@@ -212,6 +212,7 @@ def open_desk(settings: Settings) -> ScoreDesk:
     """
     from features.city import open_city
     from features.compiled import warm_up
+    from scoring import forest
     from serving.approval import open_champion
     from serving.home import Home
 
@@ -234,7 +235,8 @@ def open_desk(settings: Settings) -> ScoreDesk:
     limits = [guard.champion.need.limits.max_reject_share for guard in guarded.values()]
     share = min([home.policy.limits.max_reject_share, *(limit for limit in limits if limit is not None)])
     city = open_city(settings.city, max_reject_share=share)
-    warm_up()  # or the first person asked about would wait for the compiler
+    for prepare in (warm_up, forest.warm_up):  # or the first person asked about would wait for the compiler
+        prepare()
     return ScoreDesk(city, guarded, home.objections, home.policy)
 
 
