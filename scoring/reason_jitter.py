@@ -9,7 +9,8 @@ import numpy as np
 from models.input_noise import jittered, quanta_of
 from models.interval_ends import ends
 from models.reason_stability import MOST_PEOPLE, REASONS, group_sums
-from scoring.reasons import Explainer, contributions_of
+from scoring.forest import contributions
+from scoring.reasons import Explainer
 
 if TYPE_CHECKING:
     from features.matrix import Matrix
@@ -62,7 +63,7 @@ def reason_stability(
 
 def _first(model: Any, explainer: Explainer, X: np.ndarray) -> list[frozenset[int]]:
     """The groups of everybody's first three reasons."""
-    contributions = contributions_of(model, X)[:, :-1]
-    sums = group_sums(contributions, explainer.group_of)
-    chosen = (explainer.choose(v, c, s) for v, c, s in zip(X, contributions, sums, strict=True))
+    added = contributions(model, X)[:, :-1]
+    sums = group_sums(added, explainer.group_of)
+    chosen = (explainer.choose(v, c, s) for v, c, s in zip(X, added, sums, strict=True))
     return [frozenset(choice.groups[:REASONS]) for choice in chosen]

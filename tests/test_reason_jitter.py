@@ -6,7 +6,8 @@ from sealed_world import RULE_NEED, World
 
 from models.reason_stability import feature_groups, first_reasons, group_sums
 from scoring.reason_jitter import reason_stability
-from scoring.reasons import Explainer, Typical, contributions_of
+from scoring.forest import contributions as contributions_of
+from scoring.reasons import Explainer, Typical
 
 
 @pytest.fixture(scope="module")
