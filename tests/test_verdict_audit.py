@@ -231,11 +231,12 @@ def test_what_was_touched_is_named(ring, blocked):
 
 def test_a_report_says_who_had_signed_when_it_was_made(ring, blocked):
     verdict, table = blocked
-    names = [Signature(key.role, key.name) for key in ring.trust().values() if key.role in ("gate", "auditor")]
-    by_role = {signature.role: signature for signature in names}
+    keys = {role: ring.trust()[ring.signer(role).public_key.keyid] for role in ("gate", "auditor")}
+    by_role = {role: Signature(role, key.name) for role, key in keys.items()}
     for signers in ([], ["gate"], ["gate", "auditor"]):
         page = render_report(verdict, table.cells, signed_by=[by_role[role] for role in signers])
-        assert audited(ring, verdict, table, reports={"report.html": page.encode()}).verified, signers
+        audit = audited(ring, verdict, table, reports={"report.html": page.encode()})
+        assert audit.verified, [signers, *map(str, audit.touched)]
     other = [by_role["gate"], Signature("auditor", "Somebody else")]
     page = render_report(verdict, table.cells, signed_by=other).encode()
     (fault,) = audited(ring, verdict, table, reports={"report.html": page}).touched
