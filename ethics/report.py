@@ -56,9 +56,15 @@ def render_as_signed(
     verdict: Verdict, cells: pl.DataFrame | None, language: str, signed_by: Sequence[Signature]
 ) -> Iterator[str]:
     """The page as it was with every signature, without the last, and so on to none: for whoever compares bytes."""
-    figures, t = figures_of(verdict, cells), Language(language)
+    figures, t, signed_by = figures_of(verdict, cells), Language(language), in_order(verdict, signed_by)
     for n in reversed(range(len(signed_by) + 1)):
         yield _as_html(Page(verdict, figures, t, signed_by[:n]).document(), t)
+
+
+def in_order(verdict: Verdict, signed_by: Sequence[Signature]) -> list[Signature]:
+    """Signatures in the order in which a verdict asks for them; an envelope holds them in the order of its keys."""
+    roles = list(verdict.scope["sign_roles"])
+    return sorted(signed_by, key=lambda one: (roles.index(one.role) if one.role in roles else len(roles), one))
 
 
 def render_all(verdict: Verdict, cells: pl.DataFrame | None, signed_by: Sequence[Signature] = ()) -> dict[str, str]:
@@ -76,6 +82,7 @@ def render_all(verdict: Verdict, cells: pl.DataFrame | None, signed_by: Sequence
     """
     figures = figures_of(verdict, cells)
     texts = {language: Language(language) for language in LANGUAGES}
+    signed_by = in_order(verdict, signed_by)
     documents = {language: Page(verdict, figures, t, signed_by).document() for language, t in texts.items()}
     pages = {f"report.{language}.html": _as_html(documents[language], t) for language, t in texts.items()}
     return {**pages, "report.json": json_twin(documents), "report.csv": csv_twin(documents["en"])}
@@ -83,7 +90,7 @@ def render_all(verdict: Verdict, cells: pl.DataFrame | None, signed_by: Sequence
 
 def render(verdict: Verdict, cells: pl.DataFrame | None, t: Language, signed_by: Sequence[Signature] = ()) -> str:
     """As :func:`render_report`, with texts that can tell which of them were used."""
-    return _as_html(Page(verdict, figures_of(verdict, cells), t, signed_by).document(), t)
+    return _as_html(Page(verdict, figures_of(verdict, cells), t, in_order(verdict, signed_by)).document(), t)
 
 
 def figures_of(verdict: Verdict, cells: pl.DataFrame | None) -> Figures | None:

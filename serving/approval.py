@@ -114,11 +114,13 @@ def _statement(
 def sign_verdict(home: Home, verdict_path: Path) -> dict[str, Any]:
     """Add the auditor's signature to a verdict's envelope (AT-10)."""
     from ethics.signing import countersign
+    from serving.report_work import renew_page
 
     now = datetime.now(UTC)
     verdict = read_verdict(home, verdict_path, now)
     signed = countersign(verdict_path.read_bytes(), home.key_ring.signer("auditor"))
     write_whole(verdict_path, signed)
+    renew_page(home, verdict, verdict_path)  # whose first page says who has signed
     home.audit_log.append("sign", "auditor", need=verdict.need_id, verdict=verdict.verdict_id)
     return {"verdict_path": str(verdict_path), "verdict_id": verdict.verdict_id, "signed_by": ["gate", "auditor"]}
 

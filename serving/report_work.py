@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -94,6 +95,28 @@ def write_beside_verdict(
             write_whole(folder / REPORT, text.encode())
         elif not name.endswith(".html"):
             write_whole(folder / name, text.encode())
+
+
+def renew_page(home: Home, verdict: Verdict, verdict_path: Path) -> None:
+    """Write what ``judge`` left beside a verdict once more, with the signatures that it has now; nothing if it is gone.
+
+    A file of cells that is not the verdict's leaves the page as it is: whoever verifies the verdict refuses it.
+    """
+    from ethics.cells import cells_from_bytes
+    from ethics.digests import sha256
+
+    page, held = verdict_path.with_name(REPORT), verdict_path.with_name(CELLS)
+    judged, cells = verdict.subject.get("cells"), None
+    if not page.exists() or (judged is not None and not held.exists()):
+        return
+    if judged is not None:
+        content = bytes_of(held)
+        if sha256(content) != judged:
+            return
+        cells = cells_from_bytes(content)
+    found = re.search(r'<html lang="(\w+)"', page.read_text("utf-8")[:500])
+    by = signatures_of(home, bytes_of(verdict_path), str(verdict_path))
+    write_beside_verdict(verdict, cells, verdict_path.parent, found[1] if found else "en", by)
 
 
 def report_verdict(

@@ -231,6 +231,9 @@ def test_the_report_is_rendered_again_to_the_byte(journey, tmp_path):
     for name in names[2:]:
         again, first = tmp_path / "again" / name, journey.verdict.with_name(beside.get(name, name))
         assert again.read_bytes() == first.read_bytes()
+    page = journey.verdict.with_name("report.html").read_text("utf-8")
+    assert "(the gate)" in page and "(the auditor)" in page  # both have signed, and page one says so
+    assert "It counts only when signed by" not in page
 
 
 def test_a_verdict_verifies_and_so_does_the_audit_log(journey):

@@ -22,6 +22,7 @@ from ethics.digests import canonical_json, code_digest, environment_digest
 from ethics.gate import MODEL_CHECKS
 from ethics.keys import trust_bytes
 from ethics.recomputation import recomputed_ids, statistics_faults
+from ethics.report_page import Signature
 from ethics.verdict_audit import audit_verdict
 from ethics.verdict_chain import latest, read_chain
 from ethics.verdict_changes import changes, with_changes
@@ -226,6 +227,20 @@ def test_what_was_touched_is_named(ring, blocked):
     audit = audit_verdict(canonical_json(data), trust=ring.trust(), now=LATER, cells=table.cells_bytes)
     assert [fault.code for fault in audit.touched] == ["V16", "V02", "V02"] and audit.verdict is None
     assert [fault.code for fault in audit_verdict(b"{}", trust=ring.trust(), now=LATER).touched] == ["V01"]
+
+
+def test_a_report_says_who_had_signed_when_it_was_made(ring, blocked):
+    verdict, table = blocked
+    keys = {role: ring.trust()[ring.signer(role).public_key.keyid] for role in ("gate", "auditor")}
+    by_role = {role: Signature(role, key.name) for role, key in keys.items()}
+    for signers in ([], ["gate"], ["gate", "auditor"]):
+        page = render_report(verdict, table.cells, signed_by=[by_role[role] for role in signers])
+        audit = audited(ring, verdict, table, reports={"report.html": page.encode()})
+        assert audit.verified, [signers, *map(str, audit.touched)]
+    other = [by_role["gate"], Signature("auditor", "Somebody else")]
+    page = render_report(verdict, table.cells, signed_by=other).encode()
+    (fault,) = audited(ring, verdict, table, reports={"report.html": page}).touched
+    assert (fault.where, fault.code) == ("report.html", "V27")
 
 
 def test_a_report_by_other_code_is_not_called_touched(ring, blocked):
