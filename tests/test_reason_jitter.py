@@ -5,8 +5,8 @@ import pytest
 from sealed_world import RULE_NEED, World
 
 from models.reason_stability import feature_groups, first_reasons, group_sums
-from scoring.reason_jitter import reason_stability
 from scoring.forest import contributions as contributions_of
+from scoring.reason_jitter import reason_stability
 from scoring.reasons import Explainer, Typical
 
 
