@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scoring.list_evidence import shown_columns
-from scoring.outreach import ROWS
+from scoring.list_records import ROWS
 from scoring.reasons import Reason, Words, source_of
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
     from models.need_parts import Responsible
-    from scoring.outreach import ListRow, OutreachList, UnitPart
+    from scoring.list_records import ListRow, OutreachList, UnitPart
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
@@ -51,6 +51,8 @@ def render_csv(listed: OutreachList, part: UnitPart) -> str:
         cells = _cells(listed, row)
         cells["person"] = row.person_id
         cells["reasons"] = "\n".join(_with_source(reason, listed.language) for reason in row.reasons)
+        if row.kind == "sample":
+            cells["reasons"] = words("list.random_check")
         writer.writerow([as_cell(cells[column]) for column in columns])
     return text.getvalue()
 
@@ -67,7 +69,7 @@ def render_page(listed: OutreachList, part: UnitPart) -> str:
         banners=[words(f"list.banner_{banner}") for banner in listed.banners],
         caption=words(
             "list.caption",
-            listed=words.number(len(part.rows)),
+            listed=words.number(part.listed_n),
             eligible=words.number(part.eligible_n),
             unit=part.name,
             as_of_date=words.day(listed.as_of_date),
@@ -124,7 +126,7 @@ def _cells(listed: OutreachList, row: ListRow) -> dict[str, str]:
     return {
         "rank": str(row.rank),
         "person": words("list.person", id=row.person_id),
-        "rank_band": words(f"bands.{row.rank_band}"),
+        "rank_band": words(f"bands.{row.rank_band}") if row.rank_band else words("list.random_check"),
         "action": getattr(listed.need.action, listed.language),
         # No register in reach of a need says which services a person already has.
         "who_helps": words("list.not_recorded"),
@@ -133,6 +135,8 @@ def _cells(listed: OutreachList, row: ListRow) -> dict[str, str]:
 
 def _shown(listed: OutreachList, row: ListRow) -> dict[str, Any]:
     reasons = [{"text": reason.text, "origin": source_of(reason, listed.language)} for reason in row.reasons]
+    if row.kind == "sample":
+        reasons = [{"text": Words.of(listed.language)("list.random_check"), "origin": ""}]
     return {**_cells(listed, row), "reasons": reasons}
 
 
@@ -155,9 +159,9 @@ def _contact(who: Responsible, words: Words) -> str:
 
 def _reached(listed: OutreachList, part: UnitPart) -> str:
     """How many of those listed a unit may expect to reach; empty when nobody is listed."""
-    if not part.rows:
+    if not part.listed_n:
         return ""
-    words, attempts = Words.of(listed.language), len(part.rows)
+    words, attempts = Words.of(listed.language), part.listed_n
     n = words.number(round(listed.need.capacity.reached_in(attempts)))
     return words("list.reached", n=n, attempts=words.number(attempts))
 
