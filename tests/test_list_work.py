@@ -35,7 +35,9 @@ def world(tmp_path_factory):
     world.groups._frame.write_parquet(folder / "city" / "groups.parquet")
     (folder / "youth.toml").write_text(world.need_text)
     world.approve()
-    world.home.store.refer(world.city.persons["person_id"].to_list())  # salts are random: copies of the home share them
+    # What is drawn at random once, and then kept: every copy of the home shares it.
+    world.home.store.refer(world.city.persons["person_id"].to_list())
+    world.scorer  # noqa: B018 its secret
     return world
 
 
