@@ -435,7 +435,7 @@ def _add_lists(commands: Any) -> None:
     show.add_argument("--by", default="", help="who looks, by role (with --unit)")
     show.add_argument("--purpose", default="", help="what for (with --unit)")
     rebuild = one("rebuild", "a list out of the store, as it was published, proved row by row", "lists_rebuild")
-    rebuild.add_argument("--out", type=Path, help="where to write it (default: beside the lists in the home)")
+    rebuild.add_argument("--out", type=Path, help="where to write it (default: <list_id>.jsonl here)")
     for name, act, what in (
         ("add", "added", "put somebody on a unit's list by hand"),
         ("remove", "removed", "take somebody off a unit's list"),

@@ -63,12 +63,15 @@ def rebuild_list(home: Home, list_id: str, out: Path | None = None) -> dict[str,
 
     The record is JSON lines: what the digest is over, then every row. The same list gives the same bytes each time; the
     row of somebody who was erased says ``{"redacted": true}`` and keeps its hash, so that the digest still holds.
+    The file is recorded as an export, so that a recall finds it.
 
     Raises
     ------
     NotTrusted
         Rows, hashes and digest do not agree: every place where.
     """
+    from scoring.store import Export
+
     proof = home.store.proof(list_id)
     if proof.faults:
         raise NotTrusted(*proof.faults)
@@ -81,8 +84,9 @@ def rebuild_list(home: Home, list_id: str, out: Path | None = None) -> dict[str,
             said = {name: row[name] for name in _ROW} | {"payload": json.loads(row["payload"])}
         lines.append(canonical_json(said))
     content = b"\n".join(lines) + b"\n"
-    path = out or home.lists / facts["need"] / ".rebuilt" / f"{list_id}.jsonl"
+    path = (out or Path(f"{list_id}.jsonl")).resolve()
     write_whole(path, content)
+    home.store.add_exports(list_id, [Export(str(path), sha256(content))])  # for recall: it names people
     home.audit_log.append("rebuild", "service", list=list_id, redacted=proof.redacted)
     return {
         "list_id": list_id,

@@ -183,6 +183,7 @@ def test_a_past_list_is_shown_rebuilt_and_redacted(world, home, tmp_path):
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes() and one["sha256"] == two["sha256"]
     assert one["list_digest"] == made["list_digest"] and one["redacted"] == 0
     gone = shown["rows"][0]["person_id"]
+    assert str(tmp_path / "one") in home.store.exports(person_id=gone)["file"].to_list()
     assert gone.encode() in (tmp_path / "one").read_bytes()
     home.store.erase(gone)
     redacted = rebuild_list(home, list_id, tmp_path / "three")
@@ -257,7 +258,7 @@ def test_two_needs_of_one_period_contact_nobody_twice(world, home):
     assert isinstance(champion, SimpleNamespace) or champion.need.id == "youth"
 
 
-def test_the_commands_say_it_in_words_and_as_json(world, home, capsys):
+def test_the_commands_say_it_in_words_and_as_json(world, home, capsys, tmp_path):
     asked = ["--city", str(world.folder / "city"), "--need", str(world.folder / "youth.toml"), "--as-of", str(AS_OF)]
     at_home = ["--home", str(home.root)]
     assert cli.main(["list", *asked, *at_home, "--json"]) == 0
@@ -270,7 +271,7 @@ def test_the_commands_say_it_in_words_and_as_json(world, home, capsys):
         (["lists", "assign", person, *one, "--unit", "north", "--by", "head", "--worker", "w 1"], "assigned: list"),
         (["lists", "remove", person, *one, "--unit", "north", "--by", "head", "--reason", "moved"], "removed: list"),
         (["lists", "add", person, *one, "--unit", "north", "--by", "head", "--reason", "back"], "added: list"),
-        (["lists", "rebuild", *one], "23 rows"),
+        (["lists", "rebuild", *one, "--out", str(tmp_path / "rebuilt.jsonl")], "23 rows"),
         (["lists", "why", person, *asked, *at_home], "listed: place"),
     ):
         assert cli.main(words) == 0, words
