@@ -32,6 +32,7 @@ UNWRITTEN_EMAIL = "to-do@example.invalid"
 SMALLEST_LEAF = 20
 """Persons a leaf holds at least: fewer, and a leaf could describe one of them (policy ``min_data_in_leaf``)."""
 
+Column = Literal["rank_band", "reasons", "action", "who_helps", "channel", "contact", "attempts", "contraindications"]
 Positive = Annotated[StrictInt, Field(ge=1, le=10_000_000)]
 Share = Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
@@ -144,12 +145,14 @@ class ListSettings(Spec):
     """What the unit's list shows, and whom it leaves in peace."""
 
     where_in_file = "list"
-    columns: tuple[Literal["rank_band", "reasons", "action", "who_helps"], ...] = (
+    columns: tuple[Column, ...] = (
         "rank_band",
         "reasons",
         "action",
         "who_helps",
     )
+    secrecy_order: Literal["hidden", "shown"] = "hidden"
+    attempts_per_person: Annotated[StrictInt, Field(ge=1, le=100)] = 1
     cooldown_days: Annotated[StrictInt, Field(ge=0)] = 0
     merge: Literal["none", "guardian"] = "none"
 

@@ -143,8 +143,8 @@ def _places(people: pl.DataFrame, units: pl.DataFrame, need: Need) -> list[dict[
 
 
 def shown_columns(need: Need) -> list[str]:
-    """The columns a unit sees: place and person, and those the need's ``[list] columns`` name (check C609)."""
-    return ["rank", "person", *need.list.columns]
+    """The columns a unit sees: place, person, why the row is there, and the need's ``[list] columns`` (check C609)."""
+    return ["rank", "person", "kind", *need.list.columns]
 
 
 def reason_words(need: Need, language: str) -> frozenset[str]:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ethics.stop_switch import StopSwitch
     from features.city import City
     from models.need import Need
+    from scoring.contacts import ContactBook
     from scoring.scorer import Scorer, Scores
 
 OBJECTED = "objected"
@@ -217,17 +218,17 @@ class OutreachList:
             "reason_stability": None if self.reason_stability is None else dict(self.reason_stability),
         }
 
-    def write(self, folder: Path, unit: str | None = None) -> tuple[Path, ...]:
-        """Write ``folder/<list_id>/``: a CSV and a page per unit (or of one unit) and ``list.json``; whole, or nothing.
+    def write(self, folder: Path, unit: str | None = None, contacts: ContactBook | None = None) -> tuple[Path, ...]:
+        """Write ``folder/<list_id>/``: the files of each unit (or of one) and ``list.json``; whole, or nothing.
 
         Returns
         -------
         tuple of Path
             The files.
         """
-        from scoring.pages import write_files
+        from scoring.list_files import write_files
 
-        return write_files(self, folder, unit)
+        return write_files(self, folder, unit, contacts)
 
 
 def outreach_list(

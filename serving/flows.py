@@ -188,6 +188,8 @@ def list_need(
     language: str = "en",
 ) -> dict[str, Any]:
     """The outreach list of every unit (or one) in a language, if the gate lets it leave."""
+    from scoring.contacts import ContactBook, contacts_file
+    from scoring.list_cells import needs_contacts
     from scoring.outreach import outreach_list, recently_listed
     from scoring.reasons import Words
 
@@ -208,7 +210,9 @@ def list_need(
         issued_at=now,
         language=language,
     )
-    files = listed.write(home.lists / champion.need.id, unit)
+    book = contacts_file(folder_of(city_folder)) if needs_contacts(champion.need.list.columns) else None
+    contacts = None if book is None else ContactBook.open(book)  # after ranking, and only where the list shows them
+    files = listed.write(home.lists / champion.need.id, unit, contacts)
     home.audit_log.append(
         "list", "service", need=champion.need.id, verdict=listed.verdict_id, list=listed.list_id, n=listed.listed
     )
