@@ -63,6 +63,11 @@ class ContactRow:
         return "ContactRow(…)"
 
     @property
+    def is_known(self) -> bool:
+        """Whether anything is known that could be of use: otherwise the person is not in the book, or only by id."""
+        return self.hidden or any((self.name, self.phone, self.language, self.channel))
+
+    @property
     def suggested_channel(self) -> Literal["digital", "phone", "letter", "visit", "officer"]:
         """How to make the first attempt; see :func:`suggested_channel`."""
         return suggested_channel(self)

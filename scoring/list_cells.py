@@ -20,6 +20,9 @@ CONTACT_COLUMNS = {
 }
 """Columns of a need file that need the contact book → the columns a table shows for each."""
 
+WITHOUT_REASONS = ("sample", "added")
+"""Kinds of rows of which nothing was said by the ranking."""
+
 
 @dataclass(frozen=True, repr=False)
 class ShownRow:
@@ -81,7 +84,7 @@ def shown_rows(listed: OutreachList, part: UnitPart, contacts: ContactBook | Non
 def contact_texts(row: ContactRow | None, words: Words) -> dict[str, str]:
     """Name, phone, language and suggested channel in words; of the hidden, whom to ask, and nothing else."""
     unknown = words("list.not_recorded")
-    if row is None:
+    if row is None or not row.is_known:
         return dict.fromkeys((*CONTACT_COLUMNS["contact"], "channel"), unknown)
     if row.hidden:
         secret = words("list.secrecy_order")
@@ -90,7 +93,7 @@ def contact_texts(row: ContactRow | None, words: Words) -> dict[str, str]:
     spoken = words.texts.get(f"languages.{row.language}", row.language or unknown)
     return {
         "contact_name": words("list.guardian", name=name) if row.guardian else name,
-        "contact_phone": row.phone or unknown,
+        "contact_phone": row.phone or words("list.no_phone"),
         "contact_language": words("list.interpreter", language=spoken) if row.interpreter else spoken,
         "channel": words(f"channels.{row.suggested_channel}"),
     }
@@ -100,21 +103,25 @@ def _shown(listed: OutreachList, row: ListRow, reach: ContactRow | None) -> Show
     words, payload = Words.of(listed.language), row.payload
     attempts = int(payload.get("attempts", 0))
     helps, against = (tuple(payload.get(key, ())) for key in ("who_helps", "contraindications"))
-    reasons = tuple((reason.text, source_of(reason, listed.language)) for reason in row.reasons)
+    told = () if row.kind in WITHOUT_REASONS else row.reasons
+    reasons = tuple((reason.text, source_of(reason, listed.language)) for reason in told)
     cells = {
         "rank": str(row.rank),
         "person": row.person_id,
         "kind": words(f"kinds.{row.kind}"),
         "rank_band": words(f"bands.{row.rank_band}") if row.rank_band else "",
-        "reasons": "\n".join(f"{text}\u00a0· {origin}" if origin else text for text, origin in reasons),
-        "action": getattr(listed.need.action, listed.language),
-        "who_helps": "\n".join(helps) or words("list.not_recorded"),
-        "contraindications": "\n".join(against) or words("list.none_known"),
+        "reasons": "\n".join(f"{text}\u00a0· {origin}" if origin else text for text, origin in reasons)
+        or words("list.reasons_not_given" if row.kind in WITHOUT_REASONS else "list.no_reasons"),
+        "action": payload.get("action") or getattr(listed.need.action, listed.language),
+        "who_helps": "; ".join(helps) or words("list.not_recorded"),
+        "contraindications": "; ".join(against) or words("list.none_known"),
         "attempts": words("list.attempts", n=words.number(attempts)) if attempts else words("list.no_attempts"),
         **contact_texts(reach, words),
     }
     shown = table_columns(listed)
-    facts = _facts(row, cells, reach, {"attempts": attempts, "who_helps": list(helps), "contraindications": [*against]})
+    said = {"attempts": attempts, "who_helps": list(helps), "contraindications": list(against)}
+    said["reasons"] = [_reason_facts(reason) for reason in told]
+    facts = _facts(row, cells, reach, said)
     return ShownRow(
         row.person_id,
         row.kind,
@@ -130,7 +137,6 @@ def _facts(row: ListRow, cells: Mapping[str, str], reach: ContactRow | None, sai
         "person": row.person_id,
         "kind": row.kind,
         "rank_band": row.rank_band or None,
-        "reasons": [_reason_facts(reason) for reason in row.reasons],
         "action": cells["action"],
         "channel": None if reach is None else reach.suggested_channel,
         **said,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from scoring.outreach import OutreachList, UnitPart
 
 _KINDS = ("carried", "sample", "margin", "added")
+_NOTES = ("contraindications", "who_helps", "attempts")
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
@@ -64,7 +66,7 @@ def render_page(listed: OutreachList, part: UnitPart, contacts: ContactBook | No
             unit=part.name,
             as_of_date=words.day(listed.as_of_date),
         ),
-        columns=[{"key": key, "heading": words(f"list.column_{key}")} for key in columns_of(listed) if key != "kind"],
+        columns=[{"key": key, "heading": words(f"list.column_{key}")} for key in _page_columns(listed, rows)],
         rows=[_shown(row, words) for row in rows],
         kinds=[words(f"kinds.{kind}_note") for kind in kinds],
         no_contacts=contacts is None and needs_contacts(need.list.columns),
@@ -91,14 +93,35 @@ def _template() -> Template:
     return Environment(loader=folder, autoescape=True, undefined=StrictUndefined).get_template("list.html.jinja")
 
 
+def _page_columns(listed: OutreachList, rows: Sequence[ShownRow]) -> list[str]:
+    """The columns of the page: on a narrow sheet, what belongs together stands in one.
+
+    Why a row is there stands with the person. The channel stands with the contact. Who helps, what to take care of and
+    earlier attempts stand together where there are several of them. What is offered stands above, once, if it is the
+    same for all.
+    """
+    columns = [column for column in columns_of(listed) if column != "kind"]
+    if len({row.cells["action"] for row in rows if "action" in row.cells}) < 2:
+        columns = [column for column in columns if column != "action"]
+    if "contact" in columns:
+        columns = [column for column in columns if column != "channel"]
+    if len(notes := [column for column in columns if column in _NOTES]) > 1:
+        columns = ["notes" if column == notes[0] else column for column in columns if column not in notes[1:]]
+    return columns
+
+
 def _shown(row: ShownRow, words: Words) -> dict[str, Any]:
-    """A row for the page: the person named in words, why the row is there unless by the ranking, a contact in lines."""
+    """A row for the page: the person named in words, why the row is there unless by the ranking, contact in lines."""
+    channel = row.cells.get("channel", "")
     contact = [row.cells[key] for key in ("contact_name", "contact_phone", "contact_language") if row.cells.get(key)]
     return {
         **row.cells,
         "person": words("list.person", id=row.person_id),
         "kind": "" if row.kind == "ranked" else row.cells["kind"],
-        "contact": list(dict.fromkeys(contact)),
+        "lead": channel,
+        "contact": [line for line in dict.fromkeys(contact) if line != channel],
+        "notes": [(words(f"list.column_{key}"), row.cells[key]) for key in _NOTES if key in row.cells],
+        "no_reasons": "" if row.reasons else row.cells.get("reasons", ""),
         "reasons": [{"text": text, "origin": origin} for text, origin in row.reasons],
     }
 

@@ -24,7 +24,7 @@ FILL_IN = ("day", "channel", "outcome")
 """What a unit fills in for each attempt; the worker, once per row."""
 MOST_ATTEMPTS = 9
 
-_WIDTHS = {"rank": 6, "person": 14, "kind": 13, "rank_band": 13, "reasons": 58, "action": 30, "who_helps": 16}
+_WIDTHS = {"rank": 6, "person": 14, "kind": 13, "rank_band": 13, "reasons": 58, "action": 26, "who_helps": 16}
 _WIDTHS |= {"channel": 17, "contact_name": 24, "contact_phone": 19, "contact_language": 17, "attempts": 11}
 _WIDTHS |= {"contraindications": 24, "worker": 14, "day": 12, "outcome": 18}
 _LINE = 15.0
@@ -112,6 +112,7 @@ def _write_list(
     for j, (kind, heading) in enumerate(fill, len(columns)):
         sheet.write_string(head, j, heading, looks.fill_head)
         sheet.set_column(j, j, _WIDTHS.get(kind, 18))
+    sheet.set_row(head, 2 * _LINE + 3)
     for i, row in enumerate(rows, head + 1):
         _write_row(sheet, i, row, columns, looks)
         for j, (kind, _) in enumerate(fill, len(columns)):
