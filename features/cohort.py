@@ -126,6 +126,19 @@ def _of_table(city: City, name: str, days: Sequence[date] | None) -> tuple[pl.Da
     return found, Attrition().then(begin.step, begin.words, found.height, found["person_id"].n_unique())
 
 
+def had_events(city: City, keys: pl.DataFrame, rule: EventRule) -> NDArray[np.bool_]:
+    """For which rows of person and as-of date an event rule holds, by what was known before the day: bool (n,).
+
+    Parameters
+    ----------
+    keys : polars.DataFrame
+        ``person_id``, ``as_of_date``.
+    """
+    rows = keyed_rows(city, keys, in_order=False).rows
+    holds: NDArray[np.bool_] = _event_rule(city, rule)(rows)
+    return holds
+
+
 # ---- where a cohort begins -----------------------------------------------------------------------------------------
 
 _Holds = Callable[[Rows], NDArray[np.bool_]]

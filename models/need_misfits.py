@@ -11,9 +11,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from ethics.refusals import BadInput, Fault, did_you_mean
 from features.spec import FeatureSpec, IndicatorSpec, LabelSpec, column_names
-from models.need_parts import Baseline, ModelSettings, Rule
+from models.need_parts import Baseline, Capacity, ListSettings, ModelSettings, Rule
 
 Part = TypeVar("Part")
+_ADULT = 18
 
 
 def _readable(kind: type[Part], value: Any) -> Part | None:
@@ -35,6 +36,7 @@ def misfits(raw: Mapping[str, Any]) -> list[Fault]:
     if "features" in raw and not features:
         faults.append(Fault("features", "holds no feature", "Add at least one [[features]] table"))
     faults += _indicator_misfits(raw, [f for f in features if f])
+    faults += _list_misfits(raw)
     if None in features:
         return faults  # which columns there are is not known, so nothing can be said about their use
     try:
@@ -58,6 +60,29 @@ def _kind_misfits(raw: Mapping[str, Any]) -> list[Fault]:
     cohort = raw.get("cohort")
     if isinstance(cohort, Mapping) and "prior_outcome" in cohort and "label" not in raw:
         faults.append(Fault("cohort.prior_outcome", "looks for the codes of a label, and there is none", "Add [label]"))
+    return faults
+
+
+def _list_misfits(raw: Mapping[str, Any]) -> list[Fault]:
+    """What ``[list]`` asks for that capacity, cohort or its own other keys do not allow."""
+    settings, capacity = _readable(ListSettings, raw.get("list", {})), _readable(Capacity, raw.get("capacity"))
+    if settings is None:
+        return []
+    faults = []
+    if capacity is not None and settings.attempts_per_person > capacity.k:
+        wrong = f"is {settings.attempts_per_person}, above the {capacity.k} attempts of a period: a list would be empty"
+        faults.append(Fault("list.attempts_per_person", wrong, "Give fewer attempts per person, or more capacity"))
+    if capacity is not None and settings.churn_cap < 1 and settings.cooldown_days > capacity.period_days:
+        wrong = (
+            f"is {settings.churn_cap:g}, and who was listed rests for {settings.cooldown_days} days: nobody on the "
+            f"list before could be on the next ({capacity.period_days} days later)"
+        )
+        faults.append(Fault("list.churn_cap", wrong, "Leave one of churn_cap and cooldown_days out"))
+    cohort = raw.get("cohort")
+    ages = cohort.get("age") if isinstance(cohort, Mapping) else None
+    if settings.merge == "guardian" and isinstance(ages, list) and len(ages) == 2 and ages[1] >= _ADULT:
+        wrong = f"is 'guardian', and the cohort holds people up to {ages[1]}: grown-ups answer for themselves"
+        faults.append(Fault("list.merge", wrong, 'Write merge = "none", or a cohort of children'))
     return faults
 
 

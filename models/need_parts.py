@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from fractions import Fraction
 from math import ceil
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StrictInt, StrictStr, model_validator
+from pydantic import AfterValidator, Field, StrictInt, StrictStr, field_validator, model_validator
 
-from features.spec import Said, Spec
+from features.spec import AnyWindow, Code, Codes, LabelSpec, Said, Spec, Texts
 from models.written_order import Order
 
 MARK = "TO DO:"
@@ -141,24 +141,67 @@ class Capacity(Spec):
         return ceil(days / self.period_days)
 
 
+Portion = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
+"""A share that may be nothing."""
+_SHOWN_UNLESS_SAID: tuple[Column, ...] = ("rank_band", "reasons", "action", "who_helps")
+MOST_MARGIN = 0.5
+"""Above it, lots would decide more of a list than the ranking does."""
+
+
+class InService(Spec):
+    """Events that say a person already has the service: of these codes, in this window."""
+
+    where_in_file = "list.in_service"
+    codes: Codes
+    window: AnyWindow = Field(default=180, validate_default=True)
+
+
+class Contraindication(Spec):
+    """Events of which whoever takes up contact should know first; ``plain`` says it in three languages."""
+
+    where_in_file = "list.contraindications"
+    codes: Codes
+    window: AnyWindow = Field(default="ever", validate_default=True)
+    plain: Texts
+
+
 class ListSettings(Spec):
-    """What the unit's list shows, and whom it leaves in peace."""
+    """What the unit's list shows, whom it leaves in peace, and how its places are shared.
+
+    >>> ListSettings(attempts_per_person=3).places(20)
+    6
+    """
 
     where_in_file = "list"
-    columns: tuple[Column, ...] = (
-        "rank_band",
-        "reasons",
-        "action",
-        "who_helps",
-    )
+    columns: tuple[Column, ...] = _SHOWN_UNLESS_SAID
     secrecy_order: Literal["hidden", "shown"] = "hidden"
-    attempts_per_person: Annotated[StrictInt, Field(ge=1, le=100)] = 1
-    cooldown_days: Annotated[StrictInt, Field(ge=0)] = 0
+    cooldown_days: Annotated[StrictInt, Field(ge=0, le=36_500)] = 0
     merge: Literal["none", "guardian"] = "none"
+    allocation: Literal["proportional", "need"] = "proportional"
+    churn_cap: Portion = 1.0
+    attempts_per_person: Annotated[StrictInt, Field(ge=1, le=100)] = 1
+    in_service: InService | None = None
+    left: tuple[Code, ...] | None = None
+    sample: Annotated[StrictInt, Field(ge=0, le=100_000)] = 0
+    margin: Annotated[float, Field(strict=True, ge=0, le=MOST_MARGIN, allow_inf_nan=False)] = 0.0
+    contraindications: tuple[Contraindication, ...] = ()
 
-    def _unbuilt(self) -> Iterator[tuple[str, str, str]]:
-        if self.merge != "none":
-            yield "merge", repr(self.merge), "Built: none"
+    @field_validator("columns")
+    @classmethod
+    def _each_column_once(cls, columns: tuple[Column, ...]) -> tuple[Column, ...]:
+        if len(set(columns)) < len(columns):
+            raise ValueError("a column comes twice | Give each once")
+        return columns
+
+    def places(self, attempts: int) -> int:
+        """People on a list of so many attempts."""
+        return attempts // self.attempts_per_person
+
+    def codes_of_leaving(self, label: LabelSpec | None) -> tuple[str, ...]:
+        """Codes that say a person has moved away or died: ``left``, or the label's ``censored_by``."""
+        if self.left is not None:
+            return self.left
+        return () if label is None else tuple(label.censored_by)
 
 
 class Notice(Spec):

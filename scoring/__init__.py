@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from scoring.forest import Forest as Forest
-    from scoring.outreach import OutreachList as OutreachList
+    from scoring.list_records import OutreachList as OutreachList
     from scoring.outreach import outreach_list as outreach_list
     from scoring.reasons import Reason as Reason
     from scoring.reasons import explain as explain
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Forest": "forest",
-    "OutreachList": "outreach",
+    "OutreachList": "list_records",
     "outreach_list": "outreach",
     "Reason": "reasons",
     "explain": "reasons",

@@ -12,7 +12,7 @@ from scoring.reasons import Reason, Words, source_of
 
 if TYPE_CHECKING:
     from scoring.contacts import ContactBook
-    from scoring.outreach import ListRow, OutreachList, UnitPart
+    from scoring.list_records import ListRow, OutreachList, UnitPart
 
 CONTACT_COLUMNS = {
     "channel": ("channel",),
@@ -20,8 +20,8 @@ CONTACT_COLUMNS = {
 }
 """Columns of a need file that need the contact book → the columns a table shows for each."""
 
-WITHOUT_REASONS = ("sample", "added")
-"""Kinds of rows of which nothing was said by the ranking."""
+_WITHOUT_REASONS = {"sample": "list.random_check", "added": "list.reasons_not_given"}
+"""Kinds of rows of which the ranking says nothing, and what stands there instead."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -102,8 +102,8 @@ def contact_texts(row: ContactRow | None, words: Words) -> dict[str, str]:
 def _shown(listed: OutreachList, row: ListRow, reach: ContactRow | None) -> ShownRow:
     words, payload = Words.of(listed.language), row.payload
     attempts = int(payload.get("attempts", 0))
-    helps, against = (tuple(payload.get(key, ())) for key in ("who_helps", "contraindications"))
-    told = () if row.kind in WITHOUT_REASONS else row.reasons
+    helps, against = (tuple(payload.get(key, ())) for key in ("who_helps", "cautions"))
+    told = () if row.kind in _WITHOUT_REASONS else row.reasons
     reasons = tuple((reason.text, source_of(reason, listed.language)) for reason in told)
     cells = {
         "rank": str(row.rank),
@@ -111,7 +111,7 @@ def _shown(listed: OutreachList, row: ListRow, reach: ContactRow | None) -> Show
         "kind": words(f"kinds.{row.kind}"),
         "rank_band": words(f"bands.{row.rank_band}") if row.rank_band else "",
         "reasons": "\n".join(f"{text}\u00a0· {origin}" if origin else text for text, origin in reasons)
-        or words("list.reasons_not_given" if row.kind in WITHOUT_REASONS else "list.no_reasons"),
+        or words(_WITHOUT_REASONS.get(row.kind, "list.no_reasons")),
         "action": payload.get("action") or getattr(listed.need.action, listed.language),
         "who_helps": "; ".join(helps) or words("list.not_recorded"),
         "contraindications": "; ".join(against) or words("list.none_known"),

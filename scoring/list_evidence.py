@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,10 @@ from ethics.list_composition import audited_composition, week_columns
 from ethics.population_stability import counts_like
 from ethics.refusals import Fault, NotTrusted
 from models.need_parts import written
+from scoring.hygiene import CHURN
 from scoring.reason_sentences import plain_of
 from scoring.reasons import Reason, Words
-from scoring.units import split_capacity, unit_of_persons, units_of
+from scoring.units import unit_of_persons, unit_places, units_of
 
 if TYPE_CHECKING:
     from ethics.groups import GroupRegister
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from scoring.scorer import Scorer, Scores
 
 _TEMPLATES = ("measures", "windows", "typical", "reasons")
+_READ = ("person_id", "raw", "score", "unit_id", "reason", "kind", "is_held_out")
 _PLACEHOLDER = re.compile(r"\{[^}]*\}")
 
 
@@ -56,9 +58,7 @@ def list_facts(
     surroundings: Surroundings,
     *,
     covered: pl.DataFrame,
-    placed: pl.DataFrame,
-    out: Collection[str],
-    listed: Collection[str],
+    people: pl.DataFrame,
     reasons: Iterable[tuple[str, Sequence[Reason]]],
     language: str,
 ) -> dict[str, Any]:
@@ -68,11 +68,9 @@ def list_facts(
     ----------
     covered : polars.DataFrame
         Everybody the need covers who does not object, found anew from the city: ``person_id``.
-    placed : polars.DataFrame
-        Everybody scored, first rank first: ``person_id``, ``raw``, ``score``, ``unit_id`` (null: not known).
-    out : collection of str
-        Who objects or rests, and so is on no list.
-    listed : collection of str
+    people : polars.DataFrame
+        Everybody scored, first rank first, as :class:`scoring.outreach.DrawnUp` holds them. Who is excluded for a known
+        reason, or carried over, is no part of the comparison with the ranking; whoever is missing without one is.
     reasons : iterable of (unit_id, reasons of one person)
 
     Raises
@@ -88,12 +86,14 @@ def list_facts(
         raise NotTrusted(Fault("cells", wrong, "Restore the file of cells that was written with the verdict"))
     scope = verdict.scope
     units = units_of(city, need)
-    people = _with_unranked(placed.select("person_id", "raw", "score", "unit_id"), covered, units, scores, city)
-    people = people.with_columns(
-        is_out=pl.col("person_id").is_in(list(out)) | pl.col("unit_id").is_null(),
-        is_listed=pl.col("person_id").is_in(list(listed)),
+    people = _with_unranked(people.select(_READ), covered, units, scores, city)
+    places = _places(people, units, need)
+    is_carried = pl.col("kind").eq_missing("carried")
+    week = _alike_where_by_lot(people).with_columns(
+        is_out=pl.col("reason").is_not_null() | pl.col("unit_id").is_null() | is_carried,
+        is_listed=pl.col("kind").is_not_null() & ~is_carried,
     )
-    people, columns, ties = week_columns(people, int(scope["measured_k_audit"]) / int(scope["measured_n"]))
+    week, columns, ties = week_columns(week, int(scope["measured_k_audit"]) / int(scope["measured_n"]))
     reference = verdict.record.get("reference")
     return {
         "notice": _notice(need),
@@ -104,9 +104,9 @@ def list_facts(
         "list_columns": need.list.columns,
         "visible_to": {feature.name: tuple(feature.visible_to or ()) for feature in need.features},
         "service": need.service,
-        "week": surroundings.groups.sums(people, columns),
+        "week": surroundings.groups.sums(week, columns),
         "ties": ties,
-        "places": _places(people, units, need),
+        "places": places,
         "audited": audited_composition(cells_from_bytes(surroundings.cells), int(scope["measured_k_audit"])),
         "design_effect": float(verdict.subject["design_effect"]),
         "reference": reference,
@@ -132,14 +132,34 @@ def _with_unranked(
 
 
 def _places(people: pl.DataFrame, units: pl.DataFrame, need: Need) -> list[dict[str, Any]]:
-    """Per unit: who may be listed there, the places due to them, and those on the list."""
-    may = dict(people.filter(~pl.col("is_out")).group_by("unit_id").len().iter_rows())
-    listed = dict(people.filter(pl.col("is_listed")).group_by("unit_id").len().iter_rows())
-    ids = units["unit_id"].to_list()
-    due = split_capacity(need.capacity.k, ids, may, dict(units.select("unit_id", "capacity").iter_rows()))
+    """Per unit: who may be listed there, the places due to them, and those on the list.
+
+    Places are due by everybody whom nothing kept from the list before it was cut; whom the churn cap passes over counts
+    there, and cannot fill a place.
+    """
+    free = people.filter((pl.col("reason").is_null() | (pl.col("reason") == CHURN)) & pl.col("unit_id").is_not_null())
+    may = dict(free.filter(pl.col("reason").is_null()).group_by("unit_id").len().iter_rows())
+    listed = dict(people.filter(pl.col("kind").is_not_null()).group_by("unit_id").len().iter_rows())
+    due = unit_places(free, units, need)
     return [
-        {"unit": unit, "eligible": may.get(unit, 0), "due": due[unit], "listed": listed.get(unit, 0)} for unit in ids
+        {
+            "unit": unit,
+            "eligible": may.get(unit, 0),
+            "due": min(due[unit], may.get(unit, 0)),
+            "listed": listed.get(unit, 0),
+        }
+        for unit in units["unit_id"]
     ]
+
+
+def _alike_where_by_lot(people: pl.DataFrame) -> pl.DataFrame:
+    """The same people, equal in raw score where a lot decided among them: there chance decides, as among equals."""
+    by_lot = (pl.col("kind") == "margin") | pl.col("is_held_out")
+    if not people.select(by_lot.any()).item():
+        return people
+    low, high = (getattr(pl.col("raw").filter(by_lot), which)().over("unit_id") for which in ("min", "max"))
+    is_tied = pl.col("raw").is_between(low, high).fill_null(False)
+    return people.with_columns(raw=pl.when(is_tied).then(high).otherwise(pl.col("raw")))
 
 
 def shown_columns(need: Need) -> list[str]:

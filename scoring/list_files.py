@@ -13,12 +13,12 @@ import polars as pl
 
 from scoring import pages
 from scoring.list_cells import shown_rows, table_columns
-from scoring.outreach import ROWS
+from scoring.list_records import ROWS
 from scoring.xlsx_file import render_xlsx
 
 if TYPE_CHECKING:
     from scoring.contacts import ContactBook
-    from scoring.outreach import OutreachList, UnitPart
+    from scoring.list_records import OutreachList, UnitPart
 
 MACHINE = "ennakko-list-rows/1"
 _NUMBERS = {"rank": pl.UInt32, "attempts": pl.UInt32}

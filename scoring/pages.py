@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from models.need_parts import Responsible
     from scoring.contacts import ContactBook
-    from scoring.outreach import OutreachList, UnitPart
+    from scoring.list_records import OutreachList, UnitPart
 
 _KINDS = ("carried", "sample", "margin", "added")
 _NOTES = ("contraindications", "who_helps", "attempts")
@@ -61,7 +61,7 @@ def render_page(listed: OutreachList, part: UnitPart, contacts: ContactBook | No
         banners=[words(f"list.banner_{banner}") for banner in listed.banners],
         caption=words(
             "list.caption",
-            listed=words.number(len(part.rows)),
+            listed=words.number(part.listed_n),
             eligible=words.number(part.eligible_n),
             unit=part.name,
             as_of_date=words.day(listed.as_of_date),
@@ -140,9 +140,9 @@ def _contact(who: Responsible, words: Words) -> str:
 
 def _reached(listed: OutreachList, part: UnitPart) -> str:
     """How many of those listed a unit may expect to reach; empty when nobody is listed."""
-    if not part.rows:
+    if not part.listed_n:
         return ""
-    words, attempts = Words.of(listed.language), len(part.rows)
+    words, attempts = Words.of(listed.language), part.listed_n
     n = words.number(round(listed.need.capacity.reached_in(attempts)))
     return words("list.reached", n=n, attempts=words.number(attempts))
 

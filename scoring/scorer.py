@@ -20,6 +20,7 @@ from features.city import DataError
 from features.cohort import build_cohort
 from features.matrix import build_matrix
 from models.ties import tie_keys
+from scoring.below_the_line import lots
 from scoring.forest import raw_scores
 
 if TYPE_CHECKING:
@@ -201,6 +202,10 @@ class Scorer:
     def tie_keys(self, person_ids: Sequence[str], as_of_date: date) -> list[str]:
         """The neutral order among equals, (n,); see :func:`models.ties.tie_keys`."""
         return tie_keys(self._secret, person_ids, self.model.digest, as_of_date)
+
+    def lots(self, purpose: str, person_ids: Sequence[str], as_of_date: date) -> list[str]:
+        """A lot per person for one purpose; see :func:`scoring.below_the_line.lots`."""
+        return lots(self._secret, purpose, person_ids, as_of_date)
 
     def _ranked(self, matrix: Matrix, as_of_date: date) -> pl.DataFrame:
         person_ids = matrix.keys["person_id"].to_list()

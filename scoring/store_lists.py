@@ -21,7 +21,7 @@ from scoring.store_people import People, key_of_rows, refuse_erased
 from scoring.store_tables import EXPORTS, LISTS, ROWS
 
 if TYPE_CHECKING:
-    from scoring.outreach import OutreachList
+    from scoring.list_records import OutreachList
 
 KINDS = ("ranked", "carried", "sample", "margin", "added")
 _LISTS = {
@@ -103,7 +103,7 @@ class StoredLists(People):
             The id is taken by another list; a row's hash or the list's digest is not that of what it says; somebody on
             it was erased.
         """
-        rows = [(part.unit_id, row) for part in listed.parts for row in part.rows]
+        rows = [(part.unit_id, row) for part in listed.parts for row in part.recorded]
         said, moment = canonical_json(listed.said()).decode("utf-8"), now_text(at)
         _refuse_unknown_kinds({row.kind for _, row in rows})
         if sha256(said.encode("utf-8")) != listed.list_digest:

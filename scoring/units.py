@@ -80,17 +80,24 @@ def _districts_on(city: City, as_of_date: date) -> pl.DataFrame:
 
 
 def split_capacity(
-    k: int, unit_ids: Sequence[str], eligible: Mapping[str, int], capacity: Mapping[str, int | None]
+    k: int,
+    unit_ids: Sequence[str],
+    eligible: Mapping[str, int],
+    capacity: Mapping[str, int | None],
+    expected: Mapping[str, float] | None = None,
 ) -> dict[str, int]:
-    """How many people each unit lists: shares of ``k`` by the units' capacity, or else by their eligible persons.
+    """How many people each unit lists: shares of ``k`` by capacity, or else by eligible persons, or by expected need.
 
     Largest remainder; equal remainders go to the unit first by id. No unit lists more than it has people or capacity;
-    what it leaves goes to the others in the same way.
+    what it leaves goes to the others in the same way. ``expected`` (the sum of calibrated probabilities per unit, taken
+    in thousandths of a person) takes the place of either weight, never of either bound.
 
     >>> split_capacity(10, ["a", "b", "c"], {"a": 60, "b": 30, "c": 1}, {})
     {'a': 7, 'b': 3, 'c': 0}
     >>> split_capacity(10, ["a", "b"], {"a": 100, "b": 3}, {"a": 8, "b": 8})
     {'a': 7, 'b': 3}
+    >>> split_capacity(10, ["a", "b"], {"a": 100, "b": 100}, {}, {"a": 3.0, "b": 12.0})
+    {'a': 2, 'b': 8}
     """
     by_capacity = all(capacity.get(unit) is not None for unit in unit_ids)
     room = {unit: eligible.get(unit, 0) for unit in unit_ids}
@@ -98,6 +105,8 @@ def split_capacity(
     if by_capacity:
         weight = {unit: int(capacity[unit] or 0) for unit in unit_ids}
         room = {unit: min(room[unit], weight[unit]) for unit in unit_ids}
+    if expected is not None:
+        weight = {unit: max(1, round(1_000 * expected.get(unit, 0.0))) for unit in unit_ids}
     shares = dict.fromkeys(unit_ids, 0)
     while (left := min(k, sum(room.values())) - sum(shares.values())) > 0:
         open_units = [unit for unit in unit_ids if shares[unit] < room[unit]]
@@ -109,6 +118,29 @@ def split_capacity(
         for unit in open_units:
             shares[unit] = min(room[unit], shares[unit] + floors[unit] + (unit in first))
     return shares
+
+
+def unit_places(people: pl.DataFrame, units: pl.DataFrame, need: Need) -> dict[str, int]:
+    """People each unit may list in a period, as the need's ``[list] allocation`` says.
+
+    Parameters
+    ----------
+    people : polars.DataFrame
+        Whom nothing keeps from being listed: ``unit_id``, ``score`` (null for a rule: then by people).
+    units : polars.DataFrame
+        From :func:`units_of`; their capacity is in attempts, as the need's.
+    """
+    per_unit = people.group_by("unit_id").agg(n=pl.len(), expected=pl.col("score").sum(), known=pl.col("score").count())
+    eligible = {unit: n for unit, n, _, _ in per_unit.iter_rows()}
+    expected = None
+    if need.list.allocation == "need" and per_unit["known"].sum() == people.height:
+        expected = {unit: total for unit, _, total, _ in per_unit.iter_rows()}
+    capacity = {
+        unit: None if attempts is None else need.list.places(attempts)
+        for unit, attempts in units.select("unit_id", "capacity").iter_rows()
+    }
+    ids = units["unit_id"].to_list()
+    return split_capacity(need.list.places(need.capacity.k), ids, eligible, capacity, expected)
 
 
 def _twice(values: pl.Series) -> list[str]:

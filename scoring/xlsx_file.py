@@ -15,7 +15,7 @@ from scoring.reasons import Words
 if TYPE_CHECKING:
     from scoring.contacts import ContactBook
     from scoring.list_cells import ShownRow
-    from scoring.outreach import OutreachList, UnitPart
+    from scoring.list_records import OutreachList, UnitPart
 
 MARKS_SHEET = "ennakko"
 """The hidden sheet: what file this is. Row 1 onwards, column A a key, column B its value."""

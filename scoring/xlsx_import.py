@@ -105,7 +105,7 @@ def read_filled(
     except _Unreadable as error:
         return (*nothing, [Fault(where, *error.fault)])
     people = own["person_id"].drop_nulls().to_list()
-    first = min(own["as_of_date"])
+    first = listed.filter(pl.col("list_id") == marks.list_id)["as_of_date"][0]
     reading = _Reading(where, marks.list_id, frozenset(people), first, today or date.today())
     attempts, outcomes, faults = reading.read(sheet)
     if faults:
@@ -193,7 +193,7 @@ def _marks(book: Any) -> FileMarks:
 
 
 def _rows_of_file(marks: FileMarks, listed: pl.DataFrame) -> pl.DataFrame:
-    """The rows of the list and unit that the file names, if it is theirs."""
+    """The rows of the list and unit that the file names, if it is theirs: those it was written with."""
     same_list = listed.filter(pl.col("list_id") == marks.list_id)
     if same_list.is_empty():
         wrong = "belongs to another list than those it was to be read for, or to one that was never published"
@@ -204,7 +204,7 @@ def _rows_of_file(marks: FileMarks, listed: pl.DataFrame) -> pl.DataFrame:
     if not marks.row_hashes <= {*own["row_hash"].drop_nulls()}:
         wrong = "does not hold the rows that this list was published with"
         raise _Unreadable(wrong, "Fill in the file that was written with the published list")
-    return own
+    return own.filter(pl.col("row_hash").is_in(list(marks.row_hashes)) | pl.col("row_hash").is_null())
 
 
 def _find_columns(cells: Sequence[Sequence[Any]], attempts: int) -> _Sheet | None:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 OWN = ("ethics", "features", "models", "scoring", "serving")
 NOT_BUILT = {
-    "lists": "showing and rebuilding past lists",
     "outcome": "contact outcomes",
     "week": "the weekly run",
     "person": "the person view",
@@ -390,6 +389,8 @@ def _add_use(commands: Any) -> None:
             command.add_argument("--unit", help="only this unit's list is written")
             command.add_argument("--lang", choices=_LANGUAGES, default="en", help="the list's language (default en)")
 
+    _add_lists(commands)
+
     what = "propose pre-school places within units' places, beside the nearest-unit rule; people decide"
     assign = _command(commands, "assign", what, "assign")
     assign.add_argument("--city", type=_city, required=True, help="a city folder with the preschool_ tables")
@@ -419,6 +420,39 @@ def _add_use(commands: Any) -> None:
     serve.add_argument("--need", type=Path, action="append", help="a need file (default: every approved need)")
     serve.add_argument("--host", default=None)
     serve.add_argument("--port", type=_positive, default=None)
+
+
+def _add_lists(commands: Any) -> None:
+    lists = _group(commands, "lists", "past lists: what they rest on, rebuilding them, changes by hand")
+
+    def one(name: str, what: str, run: str, **defaults: str) -> argparse.ArgumentParser:
+        command = _command(lists, name, what, run, **defaults)
+        command.add_argument("--list", dest="list_id", required=True, help="the list_id that list printed")
+        return command
+
+    show = one("show", "what a list rests on, what became of it, and who looked", "lists_show")
+    show.add_argument("--unit", help="also this unit's people; who looks is recorded")
+    show.add_argument("--by", default="", help="who looks, by role (with --unit)")
+    show.add_argument("--purpose", default="", help="what for (with --unit)")
+    rebuild = one("rebuild", "a list out of the store, as it was published, proved row by row", "lists_rebuild")
+    rebuild.add_argument("--out", type=Path, help="where to write it (default: beside the lists in the home)")
+    for name, act, what in (
+        ("add", "added", "put somebody on a unit's list by hand"),
+        ("remove", "removed", "take somebody off a unit's list"),
+        ("assign", "assigned", "give somebody on the list to a worker"),
+    ):
+        change = one(name, what, "lists_change", act=act)
+        change.add_argument("person_id")
+        change.add_argument("--unit", required=True, help="whose list")
+        change.add_argument("--by", required=True, help="who makes the change, by role")
+        if act == "assigned":
+            change.add_argument("--worker", required=True, help="who takes the person on")
+        else:
+            change.add_argument("--reason", required=True, help="why; kept until the person is erased")
+    why = _command(lists, "why", "why somebody is, or is not, on a need's list of a day", "lists_why")
+    why.add_argument("person_id")
+    _city_and_need(why)
+    why.add_argument("--as-of", type=_day, required=True, help="the day, as 2026-06-01")
 
 
 # ---- how commands are declared -------------------------------------------------------------------------------

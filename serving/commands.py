@@ -10,6 +10,11 @@ from pathlib import Path
 from ethics.refusals import BadInput, Fault
 from serving.assignment_words import assign as assign
 from serving.home import Home
+from serving.list_words import lists_change as lists_change
+from serving.list_words import lists_rebuild as lists_rebuild
+from serving.list_words import lists_show as lists_show
+from serving.list_words import lists_why as lists_why
+from serving.list_words import outreach as outreach
 from serving.saying import Result, counted, home_of, interval, number, say, settings_of, steps, table
 from serving.simulation_words import simulate as simulate
 
@@ -612,18 +617,6 @@ def score(options: argparse.Namespace) -> int:
     with steps(options) as step:
         result = flows.score_need(home_of(options), options.city, options.need, options.as_of, step)
     return say(options, result, lambda: print(f"{result['n']:,} scores in {result['path']}"))
-
-
-def outreach(options: argparse.Namespace) -> int:
-    """The outreach lists of a need's units."""
-    from serving import flows
-
-    with steps(options) as step:
-        asked = (options.city, options.need, options.as_of, options.unit)
-        result = flows.list_need(home_of(options), *asked, step, language=options.lang)
-    excluded = ", ".join(f"{n:,} {reason}" for reason, n in result["excluded"].items()) or "nobody"
-    said = f"list {result['list_id']}: {result['listed']} people; left out: {excluded}\n" + "\n".join(result["files"])
-    return say(options, result, lambda: print(said))
 
 
 def serve(options: argparse.Namespace) -> int:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ethics.refusals import BadInput, Fault, NotTrusted
+from ethics.refusals import Fault, NotTrusted
 from ethics.whole_file import write_whole
-from serving.approval import RECORDED, bytes_of, chain_of, open_champion, verdict_place
+from serving.approval import RECORDED, chain_of, open_champion
 from serving.gate_question import (
-    groups_file,
     groups_of,
     put_before_gate,
     refuse_other_evidence,
@@ -19,17 +18,12 @@ from serving.gate_question import (
     subject_of,
 )
 from serving.home import CELLS, REPORT, VERDICT, Home, locked, whole_folder
-from serving.opening import folder_of, need_path, open_city_for, refuse_unfounded
+from serving.list_work import list_need, scored
+from serving.opening import folder_of, need_path, refuse_unfounded
 from serving.progress import Step, silent
 from serving.rehearsal import rehearsed
 from serving.report_work import signatures_of, write_beside_verdict
 from serving.training_flow import number_or_null, train_need
-
-if TYPE_CHECKING:
-    from features.city import City
-    from scoring.list_evidence import Surroundings
-    from scoring.scorer import Scorer
-
 
 # ---- judge -----------------------------------------------------------------------------------------------------
 
@@ -150,7 +144,7 @@ def score_need(home: Home, city_folder: str | Path, need: Path, as_of: date, ste
     from scoring.list_gate import ask_gate
     from scoring.scorer import sort_key_of
 
-    champion, scorer, _, scores = _scored(home, city_folder, need, as_of, step)
+    champion, scorer, _, scores = scored(home, city_folder, need, as_of, step)
     ask_gate(
         scorer,
         home.policy,
@@ -177,81 +171,6 @@ def score_need(home: Home, city_folder: str | Path, need: Path, as_of: date, ste
     }
 
 
-def list_need(
-    home: Home,
-    city_folder: str | Path,
-    need: Path,
-    as_of: date,
-    unit: str | None = None,
-    step: Step = silent,
-    *,
-    language: str = "en",
-) -> dict[str, Any]:
-    """The outreach list of every unit (or one) in a language, if the gate lets it leave."""
-    from scoring.contacts import ContactBook, contacts_file
-    from scoring.list_cells import needs_contacts
-    from scoring.outreach import outreach_list, recently_listed
-    from scoring.reasons import Words
-
-    Words.of(language)  # or it would be refused only after the scoring
-    champion, scorer, city, scores = _scored(home, city_folder, need, as_of, step)
-    now = datetime.now(UTC)
-    step(f"{champion.need.id}: writing the list")
-    listed = outreach_list(
-        scores,
-        scorer,
-        city,
-        objections=home.objections,
-        policy=home.policy,
-        stop_switch=home.stop_switch,
-        resting=recently_listed(home.lists / champion.need.id, champion.need, as_of),
-        surroundings=_surroundings(home, scorer, folder_of(city_folder), now),
-        row_keys=home.store.row_keys,
-        issued_at=now,
-        language=language,
-    )
-    book = contacts_file(folder_of(city_folder)) if needs_contacts(champion.need.list.columns) else None
-    contacts = None if book is None else ContactBook.open(book)  # after ranking, and only where the list shows them
-    files = listed.write(home.lists / champion.need.id, unit, contacts)
-    home.audit_log.append(
-        "list", "service", need=champion.need.id, verdict=listed.verdict_id, list=listed.list_id, n=listed.listed
-    )
-    expected = champion.need.capacity.reached_in(listed.listed)
-    return {**listed.facts(), "expected_reached": expected, "files": [str(path) for path in files]}
-
-
-def _surroundings(home: Home, scorer: Scorer, city_folder: Path, now: datetime) -> Surroundings:
-    """What the gate compares a list with; the groups are opened for it alone."""
-    from ethics.groups import GroupRegister
-    from scoring.list_evidence import Surroundings
-    from serving.retention import stored_ages
-
-    verdict = scorer.verified.verdict
-    cells = bytes_of(verdict_place(home, verdict.need_id, verdict.verdict_id).with_name(CELLS))
-    path = groups_file(city_folder)
-    return Surroundings(GroupRegister.open(path), cells, stored_ages(home, path, now))
-
-
-def _scored(home: Home, city_folder: str | Path, need: Path, as_of: date, step: Step) -> Any:
-    from scoring.scorer import Scorer
-
-    file = need_path(need)
-    city_folder = folder_of(city_folder)
-    step(f"{file.stem}: verifying the verdict")
-    champion = open_champion(home, file.stem, file)
-    city = open_city_for(home, city_folder, champion.need, step)
-    _refuse_later_than(city, as_of)
-    step(f"{champion.need.id}: scoring")
-    scorer = Scorer(champion.verified, champion.model, champion.tie_secret)
-    return champion, scorer, city, scorer.score(city, as_of, home.objections)
-
-
-def _refuse_later_than(city: City, as_of: date) -> None:
-    if as_of > city.extract_date:
-        wrong = f"is {as_of}, after the extract date {city.extract_date}: the city does not know that day yet"
-        raise BadInput(Fault("--as-of", wrong, f"Give {city.extract_date} or earlier"))
-
-
 def serve_champions(home: Home, city_folder: str | Path, needs: Sequence[Path] = ()) -> int:
     """Answer over HTTP for the needs of these files, or for every need with an approved model."""
     from models.registry import approved_needs
@@ -270,5 +189,5 @@ def score_and_list(
     home: Home, city_folder: str | Path, need: Path, as_of: date, step: Step = silent
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Score a day's cohort and cut the lists: what :func:`score_need` and :func:`list_need` give."""
-    scored = score_need(home, city_folder, need, as_of, step)
-    return scored, list_need(home, city_folder, need, as_of, step=step)
+    of_all = score_need(home, city_folder, need, as_of, step)
+    return of_all, list_need(home, city_folder, need, as_of, step=step)

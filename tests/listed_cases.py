@@ -10,7 +10,7 @@ from sealed_world import RULE_NEED
 from ethics.digests import canonical_json, sha256
 from models.need import parse_need
 from scoring.contacts import ContactBook
-from scoring.outreach import ListRow, OutreachList, UnitPart
+from scoring.list_records import ListRow, OutreachList, UnitPart
 from scoring.reason_events import Behind
 from scoring.reasons import Reason
 
@@ -50,10 +50,21 @@ def a_part(unit, people, name=None):
         )  # fmt: skip
         more = {"attempts": 2} if kind == "carried" else {}
         if rank == 2:
-            more |= {"who_helps": ["school welfare", "student health care"], "contraindications": ["asked for peace"]}
+            more |= {"who_helps": ["school welfare", "student health care"]}
         band = "top_5" if kind not in ("sample", "added") else ""
         told = reasons if kind not in ("sample", "added") else ()
-        rows.append(Row(rank, person, band, told, sha256(f"{unit}{person}".encode()), kind, more))
+        rows.append(
+            Row(
+                rank,
+                person,
+                band,
+                told,
+                sha256(f"{unit}{person}".encode()),
+                kind,
+                cautions=("asked for peace",) if rank == 2 else (),
+                more=more,
+            )
+        )
     return UnitPart(unit, name or unit.title(), len(rows), 400, tuple(rows))
 
 

@@ -361,7 +361,6 @@ class World:
             "objections": self.objections,
             "policy": self.policy,
             "stop_switch": self.stop_switch,
-            "resting": (),
             "surroundings": self.surroundings,
             "row_keys": self.home.store.row_keys,
             "issued_at": self.now,

@@ -13,7 +13,7 @@ from sqlalchemy import inspect, text
 
 from ethics.digests import canonical_json, sha256
 from ethics.refusals import BadInput, NotTrusted
-from scoring.outreach import ListRow, OutreachList, UnitPart
+from scoring.list_records import ListRow, OutreachList, UnitPart
 from scoring.reasons import Reason
 from scoring.store import Export, Store, StoreKeys
 from scoring.store_opening import is_begun

@@ -74,7 +74,6 @@ def open_nothing():
     "words",
     [
         ["week", "--city", "x", "--as-of", "2026-06-01"],
-        ["lists", "show", "--list", "1"],
         ["erase", "000123"],
     ],
 )

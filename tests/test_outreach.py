@@ -19,11 +19,13 @@ from ethics.case import SORT_KEY
 from ethics.gate import LIST_CHECKS, ONLINE_CHECKS
 from ethics.policy import Policy
 from ethics.refusals import BadInput, Blocked, NotTrusted, Refusal
+from scoring.hygiene import REASONS, Past
 from scoring.list_gate import ask_gate
-from scoring.outreach import ROWS, new_list_id, outreach_list, recently_listed
+from scoring.list_records import ROWS, new_list_id
+from scoring.outreach import outreach_list
 from scoring.pages import as_cell, render_csv, render_page
 from scoring.reasons import Reason
-from scoring.units import split_capacity, unit_of_persons, units_of
+from scoring.units import split_capacity, unit_of_persons, unit_places, units_of
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +66,7 @@ def test_nobody_is_lost_between_units(city_of_units):
         assert part.eligible_n == len(theirs)
         assert [row.person_id for row in part.rows] == theirs[: len(part.rows)]
     nowhere = sum(homes[p] == "Nowhere" for p in scores.frame["person_id"])
-    assert listed.excluded == {"objected": 0, "listed recently": 0, "unit not known": nowhere}
+    assert listed.excluded == {**dict.fromkeys(REASONS, 0), "unit not known": nowhere}
     assert nowhere > 0
     assert listed.listed == 20
     assert listed.listed + listed.below + sum(listed.excluded.values()) == listed.cohort_n
@@ -99,7 +101,6 @@ def outreach(world, scores, city):
         objections=world.objections,
         policy=world.policy,
         stop_switch=world.stop_switch,
-        resting=(),
         surroundings=world.surroundings,
         row_keys=world.home.store.row_keys,
         issued_at=world.now,
@@ -120,34 +121,11 @@ def test_an_objection_between_scoring_and_listing_is_honoured(world):
     assert listed.listed + listed.below + sum(listed.excluded.values()) == listed.cohort_n
 
 
-def test_who_was_listed_lately_is_left_in_peace(world, tmp_path):
-    listed = world.list()
-    listed.write(tmp_path)
-    resting = need_with_cooldown(world, 90)
-    assert recently_listed(tmp_path, resting, AS_OF) == frozenset()  # the same day again: the same people
-    assert recently_listed(tmp_path, resting, AS_OF + timedelta(days=89)) == set(people(listed))
-    assert recently_listed(tmp_path, resting, AS_OF + timedelta(days=90)) == frozenset()
-    assert recently_listed(tmp_path, need_with_cooldown(world, 0), AS_OF + timedelta(days=1)) == frozenset()
-    scores = world.score()
-    rested = world.list(scores, resting=frozenset(people(listed)))
+def test_who_rests_is_left_in_peace(world):
+    listed, scores = world.list(), world.score()
+    rested = world.list(scores, past=Past(frozenset(people(listed))))
     assert people(rested) == scores.frame["person_id"][20:40].to_list()
     assert rested.excluded["listed recently"] == 20
-
-
-@pytest.mark.parametrize("name", ["list.json", ROWS])
-def test_a_damaged_list_is_not_forgotten_but_refused(world, tmp_path, name):
-    (path,) = [path for path in world.list().write(tmp_path) if path.name == name]
-    path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(NotTrusted) as refusal:
-        recently_listed(tmp_path, need_with_cooldown(world, 90), AS_OF + timedelta(days=1))
-    (fault,) = refusal.value.faults
-    assert fault.where == str(path)
-    assert "so who was on that list is not known" in fault.wrong
-    assert fault.mend == "Restore it from the backup"
-
-
-def need_with_cooldown(world, days):
-    return SimpleNamespace(id=world.need.id, list=SimpleNamespace(cooldown_days=days))
 
 
 units_with_people = st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 50), min_size=1)
@@ -208,7 +186,7 @@ def test_the_same_list_has_another_id_and_the_same_digest(world):
 
 def test_the_digest_depends_on_who_is_listed_and_on_on_the_secret(world):
     listed = world.list()
-    assert world.list(resting=people(listed)[:1]).list_digest != listed.list_digest
+    assert world.list(past=Past(frozenset(people(listed)[:1]))).list_digest != listed.list_digest
     assert world.list(row_keys=lambda people: dict.fromkeys(people, b"another key")).list_digest != listed.list_digest
 
 
@@ -451,11 +429,11 @@ def test_a_unit_id_that_is_a_path_stays_in_the_folder(world, tmp_path):
 
 def test_an_empty_list_is_a_page_too(world):
     scores = world.score()
-    listed = world.list(scores, resting=scores.frame["person_id"].to_list())
+    listed = world.list(scores, past=Past(frozenset(scores.frame["person_id"])))
     text, page = page_of(listed)
     assert "Nobody is on this list." in text
     assert page.open == []
-    assert f"{len(scores):,} were on a list of this need in the last 0 days" in text
+    assert f"{len(scores):,} were on a list of this need, or contacted about it, in the last 0 days" in text
 
 
 @pytest.mark.parametrize(
@@ -531,6 +509,6 @@ def test_a_group_that_was_taken_out_before_the_ranking_is_missed(city_of_units):
 
 
 def test_a_unit_that_was_given_no_places_is_missed(city_of_units, monkeypatch):
-    monkeypatch.setattr("scoring.outreach.split_capacity", lambda *given: {**split_capacity(*given), "north": 0})
+    monkeypatch.setattr("scoring.outreach.unit_places", lambda *given: {**unit_places(*given), "north": 0})
     (fault,) = refusal_of(city_of_units)
     assert "north (0 of" in fault.wrong

@@ -1,0 +1,323 @@
+"""The story of a list: scored, drawn up, asked about, published whole; and why somebody is not on it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ethics.digests import sha256
+from ethics.refusals import BadInput, Fault
+from serving.approval import bytes_of, open_champion, verdict_place
+from serving.gate_question import groups_file
+from serving.home import CELLS, Home, locked
+from serving.opening import folder_of, need_path, open_city_for
+from serving.progress import Step, silent
+
+if TYPE_CHECKING:
+    from features.city import City
+    from models.need import Need
+    from scoring.contacts import ContactBook
+    from scoring.hygiene import Past
+    from scoring.list_evidence import Surroundings
+    from scoring.list_records import OutreachList
+    from scoring.outreach import DrawnUp
+    from scoring.scorer import Scorer, Scores
+    from scoring.store import Export
+
+_DRAFT = ".draft-"
+
+
+def list_need(
+    home: Home,
+    city_folder: str | Path,
+    need: Path,
+    as_of: date,
+    unit: str | None = None,
+    step: Step = silent,
+    *,
+    language: str = "en",
+) -> dict[str, Any]:
+    """The outreach list of every unit (or one) in a language, if the gate lets it leave."""
+    from scoring.reasons import Words
+
+    Words.of(language)  # or it would be refused only after the scoring
+    _, scorer, city, scores = scored(home, city_folder, need, as_of, step)
+    return list_scored(home, folder_of(city_folder), scorer, city, scores, unit, step, language=language)
+
+
+def list_scored(
+    home: Home,
+    city_folder: Path,
+    scorer: Scorer,
+    city: City,
+    scores: Scores,
+    unit: str | None = None,
+    step: Step = silent,
+    *,
+    language: str = "en",
+    elsewhere: Collection[str] = (),
+) -> dict[str, Any]:
+    """As :func:`list_need`, of scores that are there already.
+
+    One list of a need is made at a time; what a killed run left half done is finished, or cleared away, first.
+
+    Parameters
+    ----------
+    elsewhere : collection of str
+        Whom another need contacts in the same period, from :func:`wanted_elsewhere`.
+    """
+    from scoring.hygiene import past_of
+    from scoring.outreach import outreach_list
+
+    need = scorer.need
+    with locked(home.lists / f".{need.id}.lock"):
+        finish_interrupted(home, need.id)
+        now = datetime.now(UTC)
+        step(f"{need.id}: writing the list")
+        past = past_of(home.store, need, scores.as_of_date)
+        listed = outreach_list(
+            scores,
+            scorer,
+            city,
+            objections=home.objections,
+            policy=home.policy,
+            stop_switch=home.stop_switch,
+            past=past,
+            erased=home.store.is_erased,
+            elsewhere=elsewhere,
+            guardians=guardians_of(city_folder, need, scores, past),
+            surroundings=_surroundings(home, scorer, city_folder, now),
+            row_keys=home.store.row_keys,
+            issued_at=now,
+            language=language,
+        )
+        files = publish(home, listed, unit, contacts_of(city_folder, need))
+    expected = need.capacity.reached_in(listed.listed)
+    value = value_of_capacity(home, need, listed.verdict_id)
+    return {
+        **listed.facts(),
+        "expected_reached": expected,
+        "capacity_value": value,
+        "files": [str(path) for path in files],
+    }
+
+
+def contacts_of(city_folder: Path, need: Need) -> ContactBook | None:
+    """The contact book, where the need's columns show anything of it and the city has one; open it after ranking."""
+    from scoring.contacts import ContactBook, contacts_file
+    from scoring.list_cells import needs_contacts
+
+    path = contacts_file(city_folder) if needs_contacts(need.list.columns) else None
+    return None if path is None else ContactBook.open(path)
+
+
+def publish(
+    home: Home, listed: OutreachList, unit: str | None = None, contacts: ContactBook | None = None
+) -> tuple[Path, ...]:
+    """Write a list's files and keep it in the store: all of it, or nothing.
+
+    The files are written to a draft folder; one transaction of the store then publishes the list with its rows and the
+    digest of every file; and the folder gets its name. A run that is killed before the transaction has made no list; one
+    that is killed after it is finished by the next (:func:`finish_interrupted`).
+    """
+    folder = home.lists / listed.need.id
+    draft, target = folder / f"{_DRAFT}{listed.list_id}", folder / listed.list_id
+    try:
+        written = [target / path.name for path in listed.write(draft, unit, contacts)]
+        home.store.publish(listed, _exports(listed, draft / listed.list_id, target))
+    except BaseException:
+        if home.store.lists(listed.need.id).filter(list_id=listed.list_id).is_empty():
+            shutil.rmtree(draft, ignore_errors=True)
+        raise
+    _record(home, listed.need.id, listed.list_id, listed.verdict_id, listed.listed)
+    (draft / listed.list_id).rename(target)
+    draft.rmdir()
+    return tuple(written)
+
+
+def finish_interrupted(home: Home, need_id: str) -> None:
+    """Name the files of lists that were published by a run that was killed then, and clear away all other drafts."""
+    for draft in sorted((home.lists / need_id).glob(f"{_DRAFT}*")):
+        list_id = draft.name.removeprefix(_DRAFT)
+        written, target = draft / list_id, draft.with_name(list_id)
+        is_published = not home.store.lists(need_id).filter(list_id=list_id).is_empty()
+        if is_published and written.is_dir() and not target.exists():
+            facts = home.store.list_facts(list_id)
+            if list_id not in {act.get("list") for act in home.audit_log.facts_of("list")}:
+                _record(home, need_id, list_id, facts["verdict_id"], facts["listed"])
+            written.rename(target)
+        shutil.rmtree(draft)
+
+
+def _record(home: Home, need_id: str, list_id: str, verdict_id: str, n: int) -> None:
+    home.audit_log.append("list", "service", need=need_id, verdict=verdict_id, list=list_id, n=n)
+
+
+def _exports(listed: OutreachList, written: Path, target: Path) -> list[Export]:
+    """Each file with its digest and whose people it holds: those of the unit it is named after, or of all."""
+    from scoring.list_records import ROWS
+    from scoring.store import Export
+
+    of_all = ("list.json", ROWS)
+    units = {part.file_name: part.unit_id for part in listed.parts}
+    return [
+        Export(
+            str(target / path.name),
+            sha256(path.read_bytes()),
+            None if path.name in of_all else units.get(path.name.partition(".")[0]),
+        )
+        for path in sorted(written.iterdir())
+    ]
+
+
+def guardians_of(city_folder: Path, need: Need, scores: Scores, past: Past) -> dict[str, str] | None:
+    """Guardians of those ranked and of those at rest, where the need merges siblings; None where the city knows none.
+
+    The ranking is made by now: the contact book is opened for nothing else.
+    """
+    if need.list.merge != "guardian":
+        return None
+    from scoring.contacts import ContactBook, contacts_file
+
+    path = contacts_file(city_folder)
+    if path is None:
+        return None
+    return ContactBook.open(path).guardians([*scores.frame["person_id"], *sorted(past.resting)])
+
+
+def value_of_capacity(home: Home, need: Need, verdict_id: str) -> dict[str, Any] | None:
+    """What one more worker and a better order would find, on the people whom the model in use was judged on.
+
+    None where the need has no label, or the judged rows are no longer kept. Computed once for each verdict.
+    """
+    import json
+
+    from ethics.whole_file import write_whole
+    from models.evidence import read_evidence
+    from models.registry import approved_model, logged_digests
+    from scoring.capacity_value import capacity_value
+    from serving.gate_question import refuse_other_evidence
+
+    kept = home.root / "capacity_value" / need.id / f"{verdict_id}.json"
+    if kept.exists():
+        value: dict[str, Any] | None = json.loads(kept.read_bytes())
+        return value
+    run_id = approved_model(home.registry, need.id).run_id
+    folder = home.runs / run_id
+    if need.label is None or not folder.is_dir():
+        return None
+    refuse_other_evidence(folder, logged_digests(home.registry, run_id))
+    gathered = read_evidence(folder)
+    value = capacity_value(gathered.rows, need, int(gathered.facts["capacity_k"]), home.policy.min_persons_public)
+    write_whole(kept, json.dumps(value, sort_keys=True, allow_nan=False).encode())
+    return value
+
+
+def wanted_elsewhere(
+    home: Home, prepared: Sequence[tuple[Scorer, City, Scores]], city_folder: Path
+) -> Mapping[str, frozenset[str]]:
+    """Of several needs of one period, whom each leaves to another, so that nobody is contacted twice.
+
+    Parameters
+    ----------
+    prepared : sequence of (scorer, city, scores)
+        One for each need; scores of one as-of date.
+    """
+    import polars as pl
+
+    from scoring.contention import Cut, settled
+
+    def cut_of(scorer: Scorer, city: City, scores: Scores) -> Cut:
+        def cut(out: frozenset[str]) -> pl.DataFrame:
+            return drawn_up(home, city_folder, scorer, city, scores, out).listed.select("person_id", "score")
+
+        return cut
+
+    cuts = {scorer.need.id: cut_of(scorer, city, scores) for scorer, city, scores in prepared}
+    return settled(cuts, home.settings.secret("contention"))
+
+
+def drawn_up(
+    home: Home, city_folder: Path, scorer: Scorer, city: City, scores: Scores, elsewhere: Collection[str] = ()
+) -> DrawnUp:
+    """The list as it would be drawn up now; the gate is not asked, and nothing is kept."""
+    from scoring.hygiene import past_of
+    from scoring.outreach import draw_up
+
+    past = past_of(home.store, scorer.need, scores.as_of_date)
+    return draw_up(
+        scores,
+        scorer,
+        city,
+        objections=home.objections,
+        past=past,
+        erased=home.store.is_erased,
+        elsewhere=elsewhere,
+        guardians=guardians_of(city_folder, scorer.need, scores, past),
+    )
+
+
+def why_not_listed(
+    home: Home, city_folder: str | Path, need: Path, as_of: date, person_id: str, step: Step = silent
+) -> dict[str, Any]:
+    """Why somebody is, or is not, on a need's list of a day: the reason, or the rank band and the place.
+
+    Returns
+    -------
+    dict
+        ``need``, ``as_of_date``, ``what`` ("listed", "below the line", "held out", "excluded", "not covered", "not
+        known to the city"), ``reason`` (of those excluded), ``unit_id``, ``rank_band``, ``place``, ``k``. Recorded in
+        the audit log, without the person.
+    """
+    from scoring.hygiene import ERASED, OBJECTED
+    from scoring.outreach import Standing
+
+    champion, scorer, city, scores = scored(home, city_folder, need, as_of, step)
+    standing = drawn_up(home, folder_of(city_folder), scorer, city, scores).standing(person_id)
+    if standing.what == "not scored":
+        if home.store.is_erased([person_id])[0]:
+            standing = Standing("excluded", ERASED)
+        elif home.objections.objecting([person_id], champion.need.id)[0]:
+            standing = Standing("excluded", OBJECTED)
+        elif person_id not in city.persons["person_id"]:
+            standing = Standing("not known to the city")
+        else:
+            standing = Standing("not covered")
+    home.audit_log.append("why", "service", need=champion.need.id, n=1)
+    return {"need": champion.need.id, "as_of_date": str(as_of), **standing._asdict()}
+
+
+def scored(home: Home, city_folder: str | Path, need: Path, as_of: date, step: Step) -> Any:
+    """The approved model, its scorer, the city, and the scores of a day's cohort."""
+    from scoring.scorer import Scorer
+
+    file = need_path(need)
+    city_folder = folder_of(city_folder)
+    step(f"{file.stem}: verifying the verdict")
+    champion = open_champion(home, file.stem, file)
+    city = open_city_for(home, city_folder, champion.need, step)
+    _refuse_later_than(city, as_of)
+    step(f"{champion.need.id}: scoring")
+    scorer = Scorer(champion.verified, champion.model, champion.tie_secret)
+    return champion, scorer, city, scorer.score(city, as_of, home.objections)
+
+
+def _refuse_later_than(city: City, as_of: date) -> None:
+    if as_of > city.extract_date:
+        wrong = f"is {as_of}, after the extract date {city.extract_date}: the city does not know that day yet"
+        raise BadInput(Fault("--as-of", wrong, f"Give {city.extract_date} or earlier"))
+
+
+def _surroundings(home: Home, scorer: Scorer, city_folder: Path, now: datetime) -> Surroundings:
+    """What the gate compares a list with; the groups are opened for it alone."""
+    from ethics.groups import GroupRegister
+    from scoring.list_evidence import Surroundings
+    from serving.retention import stored_ages
+
+    verdict = scorer.verified.verdict
+    cells = bytes_of(verdict_place(home, verdict.need_id, verdict.verdict_id).with_name(CELLS))
+    path = groups_file(city_folder)
+    return Surroundings(GroupRegister.open(path), cells, stored_ages(home, path, now))
