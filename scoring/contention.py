@@ -1,7 +1,7 @@
 """One resident wanted by several needs in the same period: contacted once, with the most fitting offer.
 
-What an offer is worth to somebody is the probability of need relative to the one at that list's cut, so that someone far
-above the line of one need and just above that of another is contacted for the first. A written rule has no
+What an offer is worth is the probability of need relative to the one at that list's cut, so someone far above the line
+of one need and just above that of another is contacted for the first. A written rule has no
 probabilities: there the place stands for them, from 2 at the top to 1 at the cut. Equal worth is decided by a key that
 is neutral between people and needs. Whoever is taken off a list leaves a place for the next person, who may be wanted
 elsewhere too, so lists are cut again until nobody is on two (deferred acceptance: it ends, for exclusions only grow).

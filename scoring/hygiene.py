@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from features.cohort import had_events
 from features.spec import EventRule
+from features.windows import Window
 from scoring.event_rows import OUTCOME_CODES
+from scoring.row_hashes import HELD_OUT
 
 if TYPE_CHECKING:
     from features.city import City
@@ -47,8 +49,6 @@ REASONS = (
 """Why somebody whom the need covers is on no list, in the order in which it is asked."""
 
 NOT_REACHED = "not_reached"
-HELD_OUT = '"margin":{"listed":false'
-"""How the payload of a row says that the lot at the cut left the person below the line."""
 _TO_CONTACT = ("ranked", "carried", "margin", "added")
 
 Erased = Callable[[Sequence[str]], NDArray[np.bool_]]
@@ -180,10 +180,10 @@ def screened(ranked: pl.DataFrame, city: City, need: Need, as_of_date: date, aro
     service = need.list.in_service
     keys = ranked.select("person_id", as_of_date=pl.lit(as_of_date))
     none = np.zeros(ranked.height, dtype=np.bool_)
-    has_left = had_events(city, keys, EventRule(codes=left, window="ever")) if left else none
-    is_served = (
-        none if service is None else had_events(city, keys, EventRule(codes=service.codes, window=service.window))
-    )
+    has_left = had_events(city, keys, EventRule(codes=left, window=Window.parse("ever"))) if left else none
+    is_served = none
+    if service is not None:
+        is_served = had_events(city, keys, EventRule(codes=service.codes, window=service.window))
     person, past = pl.col("person_id"), around.past
     reason = (
         pl.when(person.is_in(list(around.objecting)))

@@ -169,7 +169,7 @@ class OutreachList:
         return sum(part.below_n for part in self.parts)
 
     def kinds(self) -> dict[str, int]:
-        """Recorded rows by why they are there; ``held_out`` are those of the margin whom the lot left below the line."""
+        """Recorded rows by why they are there; ``held_out``: those whom the lot at the cut left below the line."""
         rows = [row for part in self.parts for row in part.recorded]
         return dict(sorted(Counter("held_out" if row.is_held_out else row.kind for row in rows).items()))
 

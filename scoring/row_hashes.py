@@ -8,6 +8,8 @@ from typing import Any
 
 from ethics.digests import canonical_json
 
+HELD_OUT = '"margin":{"listed":false'
+"""How a row's payload says that the lot at the cut left the person below the line: recorded, and shown to nobody."""
 RowKeys = Callable[[Sequence[str]], Mapping[str, bytes]]
 """Person ids → each one's key for row hashes; :meth:`scoring.store.Store.row_keys` is one."""
 

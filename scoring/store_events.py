@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Table, insert, or_, select
 from ethics.digests import canonical_json
 from ethics.refusals import BadInput, Fault, did_you_mean
 from scoring.event_rows import checked_events
+from scoring.row_hashes import HELD_OUT
 from scoring.store_frames import CLOCK, MOMENT, day_text, frame_of, now_text
 from scoring.store_lists import StoredLists, require_list
 from scoring.store_opening import insert_new, reading, writing
@@ -120,7 +121,7 @@ class StoredEvents(StoredLists):
         return self._kept(CHANGES, _CHANGES, list_id, person_id)
 
     def current(self, list_id: str, unit_id: str | None = None) -> pl.DataFrame:
-        """A list as it stands today: rows as published, without the removed, then those added by hand.
+        """A list as it stands today: rows as published, without the removed and the held out, then those added by hand.
 
         Returns
         -------
@@ -141,7 +142,8 @@ class StoredEvents(StoredLists):
                 added.pop(ref, None)
             elif act == "added":
                 added[ref] = unit
-        base = rows.filter(~pl.col("person_ref").is_in(list(removed)))
+        held_out = pl.col("payload").str.contains(HELD_OUT, literal=True).fill_null(False)
+        base = rows.filter(~(pl.col("person_ref").is_in(list(removed)) | held_out))
         more = self._added_rows(rows, added)
         both = pl.concat([base, more]).sort("unit_id", "position", maintain_order=True)
         return both.with_columns(

@@ -120,8 +120,8 @@ def publish(
     """Write a list's files and keep it in the store: all of it, or nothing.
 
     The files are written to a draft folder; one transaction of the store then publishes the list with its rows and the
-    digest of every file; and the folder gets its name. A run that is killed before the transaction has made no list; one
-    that is killed after it is finished by the next (:func:`finish_interrupted`).
+    digest of every file; and the folder gets its name. A run killed before the transaction has made no list; one
+    killed after it is finished by the next (:func:`finish_interrupted`).
     """
     folder = home.lists / listed.need.id
     draft, target = folder / f"{_DRAFT}{listed.list_id}", folder / listed.list_id
@@ -198,7 +198,7 @@ def value_of_capacity(home: Home, need: Need, verdict_id: str) -> dict[str, Any]
     from ethics.whole_file import write_whole
     from models.evidence import read_evidence
     from models.registry import approved_model, logged_digests
-    from scoring.capacity_value import capacity_value
+    from scoring.capacity_value import value_of_places
     from serving.gate_question import refuse_other_evidence
 
     kept = home.root / "capacity_value" / need.id / f"{verdict_id}.json"
@@ -211,7 +211,7 @@ def value_of_capacity(home: Home, need: Need, verdict_id: str) -> dict[str, Any]
         return None
     refuse_other_evidence(folder, logged_digests(home.registry, run_id))
     gathered = read_evidence(folder)
-    value = capacity_value(gathered.rows, need, int(gathered.facts["capacity_k"]), home.policy.min_persons_public)
+    value = value_of_places(gathered.rows, need, int(gathered.facts["capacity_k"]), home.policy.min_persons_public)
     write_whole(kept, json.dumps(value, sort_keys=True, allow_nan=False).encode())
     return value
 

