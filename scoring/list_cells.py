@@ -101,7 +101,7 @@ def contact_texts(row: ContactRow | None, words: Words) -> dict[str, str]:
 
 def _shown(listed: OutreachList, row: ListRow, reach: ContactRow | None) -> ShownRow:
     words, payload = Words.of(listed.language), row.payload
-    attempts = int(payload.get("attempts", 0))
+    attempts: int | None = payload.get("attempts")
     helps, against = (tuple(payload.get(key, ())) for key in ("who_helps", "cautions"))
     told = () if row.kind in _WITHOUT_REASONS else row.reasons
     reasons = tuple((reason.text, source_of(reason, listed.language)) for reason in told)
@@ -115,7 +115,7 @@ def _shown(listed: OutreachList, row: ListRow, reach: ContactRow | None) -> Show
         "action": payload.get("action") or getattr(listed.need.action, listed.language),
         "who_helps": "; ".join(helps) or words("list.not_recorded"),
         "contraindications": "; ".join(against) or words("list.none_known"),
-        "attempts": words("list.attempts", n=words.number(attempts)) if attempts else words("list.no_attempts"),
+        "attempts": _attempts_text(attempts, words),
         **contact_texts(reach, words),
     }
     shown = table_columns(listed)
@@ -129,6 +129,12 @@ def _shown(listed: OutreachList, row: ListRow, reach: ContactRow | None) -> Show
         reasons if "reasons" in shown else (),
         {column: facts[column] for column in shown},
     )
+
+
+def _attempts_text(attempts: int | None, words: Words) -> str:
+    if attempts is None:
+        return words("list.not_recorded")
+    return words("list.attempts", n=words.number(attempts)) if attempts else words("list.no_attempts")
 
 
 def _facts(row: ListRow, cells: Mapping[str, str], reach: ContactRow | None, said: Mapping[str, Any]) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def a_part(unit, people, name=None):
                    behind),
             Reason("information you may not see contributed", None, None),
         )  # fmt: skip
-        more = {"attempts": 2} if kind == "carried" else {}
+        more = {"attempts": 2 if kind == "carried" else 0}
         if rank == 2:
             more |= {"who_helps": ["school welfare", "student health care"]}
         band = "top_5" if kind not in ("sample", "added") else ""

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from listed_cases import contact_rows
+from listed_cases import a_need, contact_rows
 
 from ethics.refusals import BadInput
 from features.city import open_city
 from features.synthetic import synthetic_city
 from scoring.contacts import CHANNELS, ContactBook, contacts_file, suggested_channel
+from serving.list_work import contacts_of
 
 ROOT = Path(__file__).resolve().parent.parent
 READER, WRITER = "scoring/contacts.py", "features/synthetic_contacts.py"
@@ -114,6 +115,14 @@ def test_a_damaged_file_is_refused(tmp_path):
     (tmp_path / "contacts.parquet").write_bytes(b"PAR1 and no more")
     with pytest.raises(BadInput, match="cannot be read"):
         ContactBook.open(tmp_path / "contacts.parquet")
+
+
+def test_the_book_is_opened_only_for_a_list_that_shows_it(tmp_path):
+    assert contacts_of(tmp_path, a_need(("channel",))) is None  # the city has none
+    (tmp_path / "contacts.parquet").write_bytes(b"damaged")
+    assert contacts_of(tmp_path, a_need(("rank_band", "reasons"))) is None
+    with pytest.raises(BadInput, match="cannot be read"):
+        contacts_of(tmp_path, a_need(("channel",)))
 
 
 def test_nothing_else_names_the_file():
