@@ -32,7 +32,7 @@ UNWRITTEN_EMAIL = "to-do@example.invalid"
 SMALLEST_LEAF = 20
 """Persons a leaf holds at least: fewer, and a leaf could describe one of them (policy ``min_data_in_leaf``)."""
 
-Column = Literal["rank_band", "reasons", "action", "who_helps", "channel", "contact", "attempts", "contraindications"]
+Column = Literal["rank_band", "reasons", "action", "who_helps", "channel", "contact", "attempts"]
 Positive = Annotated[StrictInt, Field(ge=1, le=10_000_000)]
 Share = Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]

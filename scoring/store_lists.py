@@ -295,7 +295,7 @@ def _list_values(listed: OutreachList, said: str, n: int, moment: str) -> dict[s
         "period": f"{first.isoformat()}/{last.isoformat()}",
         "n": n,
         "digest": listed.list_digest,
-        "facts": canonical_json(listed.facts()).decode("utf-8"),
+        "facts": json.dumps(listed.facts(), sort_keys=True, ensure_ascii=False, allow_nan=False),  # never signed
         "said": said,
         "published_at": moment,
     }

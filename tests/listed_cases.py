@@ -15,7 +15,11 @@ from scoring.reason_events import Behind
 from scoring.reasons import Reason
 
 AS_OF = date(2024, 6, 3)
-COLUMNS = ("rank_band", "reasons", "action", "who_helps", "channel", "contact", "attempts", "contraindications")
+COLUMNS = ("rank_band", "reasons", "action", "who_helps", "channel", "contact", "attempts")
+CARE = """[[list.contraindications]]
+codes = ["peace.*"]
+plain = { fi = "pyytänyt rauhaa", sv = "bett om lugn", en = "asked for peace" }
+"""
 LIST_ID = "01HZZZZZZZZZZZZZZZZZZZZZZ1"
 KINDS = ("ranked", "carried", "margin", "sample", "added")
 LONG = "Lähisuhdeväkivaltakokemuskartoitushaastattelu"
@@ -35,6 +39,7 @@ class Row(ListRow):
 def a_need(columns=COLUMNS, **settings):
     text = f"{RULE_NEED}[list]\ncolumns = {list(columns)}\n".replace("'", '"')
     text += "".join(f"{key} = {value}\n" for key, value in settings.items())
+    text += CARE if columns == COLUMNS else ""
     return parse_need(text.encode(), "youth.toml")
 
 

@@ -153,7 +153,7 @@ def test_the_workbook_has_a_locked_list_and_drop_downs_in_the_language(language)
 
 def test_what_the_gate_is_shown_is_what_the_workbook_shows():
     listed = a_list()
-    assert set(columns_of(listed)) == {*_ALWAYS_SHOWN, *COLUMNS}
+    assert set(columns_of(listed)) == {*_ALWAYS_SHOWN, *COLUMNS, "contraindications"}
 
 
 def test_no_cell_of_any_file_is_a_formula():

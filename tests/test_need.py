@@ -429,14 +429,61 @@ def test_limits_are_only_stricter_than_the_policys():
     ]
 
 
-def test_what_is_not_built_yet_loads_and_is_refused_in_use():
-    text = MODEL_NEED.replace('merge = "none"', 'merge = "guardian"')
-    need = parse_need(text.encode(), "youth.toml")
-    with pytest.raises(BadInput) as refused:
-        need.require_built()
-    assert [str(fault) for fault in refused.value.faults] == [
-        "youth.toml: list.merge: not built yet: 'guardian'. Built: none",
-    ]
+FULL_LIST = """
+columns = ["rank_band", "channel", "contact", "attempts"]
+attempts_per_person = 2
+allocation = "need"
+churn_cap = 0.5
+in_service = { codes = ["outreach.client"] }
+left = ["moved_away"]
+sample = 20
+margin = 0.02
+contraindications = [{ codes = ["no.visit"], window = 365, plain = { fi = "a", sv = "b", en = "c" } }]
+"""
+
+
+def listing(text):
+    return MODEL_NEED.replace('columns = ["rank_band", "reasons"]\ncooldown_days = 90\nmerge = "none"', text)
+
+
+def test_every_key_of_a_list_is_read():
+    settings = parse_need(listing(FULL_LIST).encode(), "youth.toml").list
+    assert settings.in_service.window.label == "180d" and settings.contraindications[0].window.label == "365d"
+    assert (settings.allocation, settings.churn_cap, settings.sample, settings.margin) == ("need", 0.5, 20, 0.02)
+    assert settings.left == ("moved_away",) and settings.places(61) == 30
+    assert parse_need(MODEL_NEED.encode(), "youth.toml").list.places(60) == 60
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('columns = ["attempts", "attempts"]', "list.columns: is ['attempts', 'attempts']: a column comes twice"),
+        ('columns = ["score"]', "list.columns[0]: is 'score'"),
+        ("attempts_per_person = 0", "list.attempts_per_person: is 0"),
+        ("attempts_per_person = 61", "list.attempts_per_person: is 61, above the 60 attempts of a period"),
+        ('allocation = "fair"', "list.allocation: is 'fair'"),
+        ("churn_cap = 1.5", "list.churn_cap: is 1.5"),
+        ("churn_cap = 0.5\ncooldown_days = 8", "list.churn_cap: is 0.5, and who was listed rests for 8 days"),
+        ("sample = -1", "list.sample: is -1"),
+        ("margin = 0.6", "list.margin: is 0.6"),
+        ("margin = nan", "list.margin: is nan"),
+        ("in_service = { window = 180 }", "list.in_service.codes: is missing"),
+        ("in_service = { codes = [] }", "list.in_service.codes: "),
+        ('in_service = { codes = ["a"], window = "soon" }', "list.in_service.window: is 'soon'"),
+        ('left = ["a*b"]', "list.left[0]: is 'a*b'"),
+        ('contraindications = [{ codes = ["a"] }]', "list.contraindications[0].plain: is missing"),
+        ('merge = "guardian"', "list.merge: is 'guardian', and the cohort holds people up to 28"),
+    ],
+)
+def test_a_list_that_cannot_be_made_is_refused(text, fault):
+    (told,) = faults(listing(text))
+    assert told.startswith(f"youth.toml: {fault}"), told
+
+
+def test_siblings_are_merged_where_the_cohort_is_of_children():
+    text = listing('merge = "guardian"').replace("age = [16, 28]", "age = [5, 6]")
+    assert parse_need(text.encode(), "reach.toml").list.merge == "guardian"
+    parse_need(text.encode(), "reach.toml").require_built()
 
 
 @pytest.mark.parametrize(
