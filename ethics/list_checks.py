@@ -19,7 +19,7 @@ from ethics.population_stability import Drift, drift_between
 _IDENTITY_CODE = re.compile(r"\d{6}[-+A-FU-Y]\d{3}[0-9A-Z]", re.IGNORECASE)
 _NUMBER = re.compile(r"[-−]?\d{1,3}([., \u00a0\u202f]\d{3})*([.,]\d{1,4})?%?")
 _WORD = re.compile(r"[^\W\d_]+", re.UNICODE)
-_ALWAYS_SHOWN = ("rank", "person")
+_ALWAYS_SHOWN = ("rank", "person", "kind")
 
 
 @check("C204", "B", "pass", "block", lists=True, models=False)

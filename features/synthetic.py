@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ethics.refusals import BadInput, Fault
+from features.synthetic_contacts import CONTACTS_FILE, contact_table
 from features.synthetic_events import Lives, live
 from features.synthetic_places import Places
 from features.synthetic_recorder import Events
@@ -204,7 +205,9 @@ def _write_blocks(
             places.settle(block, ids, first, residents)
             n_events += lives.events.day.size
             n_late += int((lives.events.known > lives.events.day).sum())
-            for name, table in _tables(ids, first, residents, history, lives, facts):
+            secret = places.children[-1].filter("secrecy_order")["person_id"].to_list()
+            contacts = contact_table(seed, block, ids, first, residents, secret)
+            for name, table in (*_tables(ids, first, residents, history, lives, facts), (CONTACTS_FILE, contacts)):
                 if name not in writers:
                     writer = pq.ParquetWriter(part / name, table.schema, compression="zstd")
                     writers[name] = files.enter_context(writer)

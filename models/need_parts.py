@@ -174,6 +174,7 @@ class ListSettings(Spec):
 
     where_in_file = "list"
     columns: tuple[Column, ...] = _SHOWN_UNLESS_SAID
+    secrecy_order: Literal["hidden", "shown"] = "hidden"
     cooldown_days: Annotated[StrictInt, Field(ge=0, le=36_500)] = 0
     merge: Literal["none", "guardian"] = "none"
     allocation: Literal["proportional", "need"] = "proportional"

@@ -101,7 +101,7 @@ def list_facts(
         "reason_words": reason_words(need, language),
         "declared_attributes": [feature.attribute for feature in need.features if feature.attribute],
         "shown_columns": shown_columns(need),
-        "list_columns": need.list.columns,
+        "list_columns": declared_columns(need),
         "visible_to": {feature.name: tuple(feature.visible_to or ()) for feature in need.features},
         "service": need.service,
         "week": surroundings.groups.sums(week, columns),
@@ -163,8 +163,13 @@ def _alike_where_by_lot(people: pl.DataFrame) -> pl.DataFrame:
 
 
 def shown_columns(need: Need) -> list[str]:
-    """The columns a unit sees: place and person, and those the need's ``[list] columns`` name (check C609)."""
-    return ["rank", "person", *need.list.columns]
+    """The columns a unit sees: place, person, why it is there, and what the need's ``[list]`` names (check C609)."""
+    return ["rank", "person", "kind", *declared_columns(need)]
+
+
+def declared_columns(need: Need) -> list[str]:
+    """The need's ``[list] columns``, and a column for its contraindications where it declares any."""
+    return [*need.list.columns, *(["contraindications"] if need.list.contraindications else [])]
 
 
 def reason_words(need: Need, language: str) -> frozenset[str]:

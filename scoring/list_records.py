@@ -21,6 +21,7 @@ from scoring.row_hashes import payload_text, row_hash
 if TYPE_CHECKING:
     from ethics.gate import Check
     from models.need import Need
+    from scoring.contacts import ContactBook
     from scoring.reasons import Reason
 
 ROWS = "rows.parquet"
@@ -240,17 +241,17 @@ class OutreachList:
             "reason_stability": None if self.reason_stability is None else dict(self.reason_stability),
         }
 
-    def write(self, folder: Path, unit: str | None = None) -> tuple[Path, ...]:
-        """Write ``folder/<list_id>/``: a CSV and a page per unit (or of one unit) and ``list.json``; whole, or nothing.
+    def write(self, folder: Path, unit: str | None = None, contacts: ContactBook | None = None) -> tuple[Path, ...]:
+        """Write ``folder/<list_id>/``: the files of each unit (or of one) and ``list.json``; whole, or nothing.
 
         Returns
         -------
         tuple of Path
             The files.
         """
-        from scoring.pages import write_files
+        from scoring.list_files import write_files
 
-        return write_files(self, folder, unit)
+        return write_files(self, folder, unit, contacts)
 
 
 def new_list_id(now: datetime) -> str:

@@ -151,7 +151,7 @@ def draw_up(
         faults.append(Fault("scores", "were made by another model than the scorer's", "Score with this scorer"))
     if need.list.merge == "guardian" and guardians is None:
         wrong = "asks for one contact per guardian, and nothing says who the guardians are"
-        faults.append(Fault("list.merge", wrong, 'Add contacts.parquet to the city, or write merge = "none"'))
+        faults.append(Fault("list.merge", wrong, 'Give the city a contact book, or write merge = "none"'))
     if faults:
         raise BadInput(*faults)
     units = units_of(city, need)

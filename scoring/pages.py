@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-import shutil
-import tempfile
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scoring.list_evidence import shown_columns
-from scoring.list_records import ROWS
-from scoring.reasons import Reason, Words, source_of
+from scoring.list_cells import ShownRow, columns_of, needs_contacts, shown_rows, table_columns
+from scoring.reasons import Words
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
     from models.need_parts import Responsible
-    from scoring.list_records import ListRow, OutreachList, UnitPart
+    from scoring.contacts import ContactBook
+    from scoring.list_records import OutreachList, UnitPart
 
+_KINDS = ("carried", "sample", "margin", "added")
+_NOTES = ("contraindications", "who_helps", "attempts")
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
@@ -35,32 +35,24 @@ def as_cell(text: str) -> str:
     return f"'{text}" if text.lstrip(" ").startswith(_FORMULA_STARTS) else text
 
 
-def columns_of(listed: OutreachList) -> list[str]:
-    """The columns a unit sees, as the gate was shown them (check C609)."""
-    return shown_columns(listed.need)
-
-
-def render_csv(listed: OutreachList, part: UnitPart) -> str:
+def render_csv(listed: OutreachList, part: UnitPart, contacts: ContactBook | None = None) -> str:
     """One unit's list for a spreadsheet; reasons in one cell, one a line."""
     words = Words.of(listed.language)
-    columns = columns_of(listed)
+    columns = table_columns(listed)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow([words(f"list.column_{column}") for column in columns])
-    for row in part.rows:
-        cells = _cells(listed, row)
-        cells["person"] = row.person_id
-        cells["reasons"] = "\n".join(_with_source(reason, listed.language) for reason in row.reasons)
-        if row.kind == "sample":
-            cells["reasons"] = words("list.random_check")
-        writer.writerow([as_cell(cells[column]) for column in columns])
+    for row in shown_rows(listed, part, contacts):
+        writer.writerow([as_cell(row.cells[column]) for column in columns])
     return text.getvalue()
 
 
-def render_page(listed: OutreachList, part: UnitPart) -> str:
+def render_page(listed: OutreachList, part: UnitPart, contacts: ContactBook | None = None) -> str:
     """One unit's list as an HTML page: one file, no scripts, readable on a phone, on paper and by a screen reader."""
     words, need, language = Words.of(listed.language), listed.need, listed.language
     texts = {key: getattr(getattr(need, key), language) for key in ("title", "action", "benefit", "alternative")}
+    rows = shown_rows(listed, part, contacts)
+    kinds = [kind for kind in _KINDS if any(row.kind == kind for row in rows)]
     return _template().render(
         language=language,
         words=words,
@@ -74,8 +66,10 @@ def render_page(listed: OutreachList, part: UnitPart) -> str:
             unit=part.name,
             as_of_date=words.day(listed.as_of_date),
         ),
-        columns=[{"key": key, "heading": words(f"list.column_{key}")} for key in columns_of(listed)],
-        rows=[_shown(listed, row) for row in part.rows],
+        columns=[{"key": key, "heading": words(f"list.column_{key}")} for key in _page_columns(listed, rows)],
+        rows=[_shown(row, words) for row in rows],
+        kinds=[words(f"kinds.{kind}_note") for kind in kinds],
+        no_contacts=contacts is None and needs_contacts(need.list.columns),
         below=words("list.below", n=words.number(part.below_n), k=words.number(part.k)),
         bands_note=words(f"bands.note_{need.kind}") if "rank_band" in need.list.columns else "",
         excluded=[
@@ -91,28 +85,6 @@ def render_page(listed: OutreachList, part: UnitPart) -> str:
     )
 
 
-def write_files(listed: OutreachList, folder: Path, unit: str | None) -> tuple[Path, ...]:
-    """Fill a draft folder and rename it to ``folder/<list_id>``: what is there is whole, what is cut short is gone."""
-    parts = listed.parts if unit is None else (listed.part(unit),)
-    target = folder / listed.list_id
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = Path(tempfile.mkdtemp(prefix=f".{listed.list_id}.", dir=folder))
-    try:
-        names = []
-        for part in parts:
-            for ending, content in (("csv", "\ufeff" + render_csv(listed, part)), ("html", render_page(listed, part))):
-                names.append(f"{part.file_name}.{ending}")
-                (draft / names[-1]).write_text(content, encoding="utf-8", newline="")
-        (draft / "list.json").write_text(json.dumps(listed.facts(), ensure_ascii=False, indent=1), encoding="utf-8")
-        listed.rows(parts).write_parquet(draft / ROWS)
-        names += ["list.json", ROWS]
-        draft.rename(target)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
-    return tuple(target / name for name in names)
-
-
 @lru_cache(maxsize=1)
 def _template() -> Template:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -121,28 +93,37 @@ def _template() -> Template:
     return Environment(loader=folder, autoescape=True, undefined=StrictUndefined).get_template("list.html.jinja")
 
 
-def _cells(listed: OutreachList, row: ListRow) -> dict[str, str]:
-    words = Words.of(listed.language)
+def _page_columns(listed: OutreachList, rows: Sequence[ShownRow]) -> list[str]:
+    """The columns of the page: on a narrow sheet, what belongs together stands in one.
+
+    Why a row is there stands with the person. The channel stands with the contact. Who helps, what to take care of and
+    earlier attempts stand together where there are several of them. What is offered stands above, once, if it is the
+    same for all.
+    """
+    columns = [column for column in columns_of(listed) if column != "kind"]
+    if len({row.cells["action"] for row in rows if "action" in row.cells}) < 2:
+        columns = [column for column in columns if column != "action"]
+    if "contact" in columns:
+        columns = [column for column in columns if column != "channel"]
+    if len(notes := [column for column in columns if column in _NOTES]) > 1:
+        columns = ["notes" if column == notes[0] else column for column in columns if column not in notes[1:]]
+    return columns
+
+
+def _shown(row: ShownRow, words: Words) -> dict[str, Any]:
+    """A row for the page: the person named in words, why the row is there unless by the ranking, contact in lines."""
+    channel = row.cells.get("channel", "")
+    contact = [row.cells[key] for key in ("contact_name", "contact_phone", "contact_language") if row.cells.get(key)]
     return {
-        "rank": str(row.rank),
+        **row.cells,
         "person": words("list.person", id=row.person_id),
-        "rank_band": words(f"bands.{row.rank_band}") if row.rank_band else words("list.random_check"),
-        "action": getattr(listed.need.action, listed.language),
-        # No register in reach of a need says which services a person already has.
-        "who_helps": words("list.not_recorded"),
+        "kind": "" if row.kind == "ranked" else row.cells["kind"],
+        "lead": channel,
+        "contact": [line for line in dict.fromkeys(contact) if line != channel],
+        "notes": [(words(f"list.column_{key}"), row.cells[key]) for key in _NOTES if key in row.cells],
+        "no_reasons": "" if row.reasons else row.cells.get("reasons", ""),
+        "reasons": [{"text": text, "origin": origin} for text, origin in row.reasons],
     }
-
-
-def _shown(listed: OutreachList, row: ListRow) -> dict[str, Any]:
-    reasons = [{"text": reason.text, "origin": source_of(reason, listed.language)} for reason in row.reasons]
-    if row.kind == "sample":
-        reasons = [{"text": Words.of(listed.language)("list.random_check"), "origin": ""}]
-    return {**_cells(listed, row), "reasons": reasons}
-
-
-def _with_source(reason: Reason, language: str) -> str:
-    origin = source_of(reason, language)
-    return f"{reason.text}\u00a0· {origin}" if origin else reason.text
 
 
 def _how_to_object(listed: OutreachList) -> str:

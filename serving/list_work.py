@@ -19,6 +19,7 @@ from serving.progress import Step, silent
 if TYPE_CHECKING:
     from features.city import City
     from models.need import Need
+    from scoring.contacts import ContactBook
     from scoring.hygiene import Past
     from scoring.list_evidence import Surroundings
     from scoring.list_records import OutreachList
@@ -93,7 +94,7 @@ def list_scored(
             issued_at=now,
             language=language,
         )
-        files = publish(home, listed, unit)
+        files = publish(home, listed, unit, contacts_of(city_folder, need))
     expected = need.capacity.reached_in(listed.listed)
     value = value_of_capacity(home, need, listed.verdict_id)
     return {
@@ -104,7 +105,18 @@ def list_scored(
     }
 
 
-def publish(home: Home, listed: OutreachList, unit: str | None = None) -> tuple[Path, ...]:
+def contacts_of(city_folder: Path, need: Need) -> ContactBook | None:
+    """The contact book, where the need's columns show anything of it and the city has one; open it after ranking."""
+    from scoring.contacts import ContactBook, contacts_file
+    from scoring.list_cells import needs_contacts
+
+    path = contacts_file(city_folder) if needs_contacts(need.list.columns) else None
+    return None if path is None else ContactBook.open(path)
+
+
+def publish(
+    home: Home, listed: OutreachList, unit: str | None = None, contacts: ContactBook | None = None
+) -> tuple[Path, ...]:
     """Write a list's files and keep it in the store: all of it, or nothing.
 
     The files are written to a draft folder; one transaction of the store then publishes the list with its rows and the
@@ -114,7 +126,7 @@ def publish(home: Home, listed: OutreachList, unit: str | None = None) -> tuple[
     folder = home.lists / listed.need.id
     draft, target = folder / f"{_DRAFT}{listed.list_id}", folder / listed.list_id
     try:
-        written = [target / path.name for path in listed.write(draft, unit)]
+        written = [target / path.name for path in listed.write(draft, unit, contacts)]
         home.store.publish(listed, _exports(listed, draft / listed.list_id, target))
     except BaseException:
         if home.store.lists(listed.need.id).filter(list_id=listed.list_id).is_empty():

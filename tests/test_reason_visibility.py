@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import date, timedelta
+from zipfile import ZipFile
 
 import numpy as np
 import polars as pl
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from sealed_world import AS_OF, MODEL_NEED, World
 
 from models.need import parse_need
+from scoring.list_files import render_json
 from scoring.pages import render_csv, render_page
 from scoring.reason_events import Behind
 from scoring.reasons import Explainer, Reason, Typical, Words, source_of
@@ -34,6 +36,16 @@ def written(day):
     return {day.isoformat(), *(Words.of(language).day(day) for language in LANGUAGES)}
 
 
+def unpacked(path):
+    """What a packed file says: the values of a table, the parts of a workbook."""
+    if path.suffix == ".parquet":
+        return str(pl.read_parquet(path).to_dicts()).encode()
+    if path.suffix == ".xlsx":
+        with ZipFile(path) as parts:
+            return b"".join(parts.read(name) for name in parts.namelist())
+    return b""
+
+
 def own_days(world, person, codes):
     """Days of a person's own events that were known before the as-of date."""
     events = pl.read_parquet(world.folder / "city" / "events.parquet")
@@ -51,10 +63,7 @@ def test_no_byte_of_any_file_tells_of_what_the_unit_may_not_see(world, tmp_path,
     hidden = Words.of(language)("reasons.hidden")
     assert sum(reason.text == hidden for reason in told) > 0, "or nothing is tested"
     for path in listed.write(tmp_path):
-        content = path.read_bytes()
-        if path.suffix == ".parquet":
-            content += pl.read_parquet(path).write_csv().encode()
-        text = content.decode("utf-8", errors="replace").casefold()
+        text = (path.read_bytes() + unpacked(path)).decode("utf-8", errors="replace").casefold()
         for canary in CANARIES:
             assert canary.casefold() not in text, (path.name, canary)
     for part in listed.parts:
@@ -122,7 +131,7 @@ def test_whatever_is_hidden_leaves_no_trace_in_page_or_table(world, readers, con
     row = replace(listed.parts[0].rows[0], reasons=tuple(told))
     part = replace(listed.parts[0], rows=(row,))
     shown = replace(listed, parts=(part,), language=language)
-    text = render_page(shown, part) + render_csv(shown, part)
+    text = render_page(shown, part) + render_csv(shown, part) + render_json(shown, part).decode("utf-8")
     is_hidden = {name: bool(who) and not who & {reader, need.service} for name, who in readers.items()}
     for name, hidden in is_hidden.items():
         columns = [j for j, column in enumerate(need.columns) if column.startswith(name)]

@@ -68,7 +68,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_city(tmp_pa
     one, same, other = (synthetic_city(tmp_path / name, 1_000, seed=seed) for name, seed in zip("abc", (5, 5, 6)))
     assert digests(one.folder) == digests(same.folder)
     differing = {name for name, digest in digests(other.folder).items() if digest != digests(one.folder)[name]}
-    drawn = {"persons", "history", "events", "groups", "truth", "preschool_units", "preschool_children"}
+    drawn = {"persons", "history", "events", "groups", "contacts", "truth", "preschool_units", "preschool_children"}
     assert differing == {f"{name}.parquet" for name in (*drawn, "preschool_offers")}
 
 
