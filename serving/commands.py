@@ -10,6 +10,8 @@ from pathlib import Path
 from ethics.refusals import BadInput, Fault
 from serving.assignment_words import assign as assign
 from serving.home import Home
+from serving.outcome_words import outcome_add as outcome_add
+from serving.outcome_words import outcome_import as outcome_import
 from serving.saying import Result, counted, home_of, interval, number, say, settings_of, steps, table
 from serving.simulation_words import simulate as simulate
 
