@@ -63,29 +63,23 @@ class Imported:
     lists: tuple[str, ...]
 
 
-def read_rows(path: Path, list_id: str | None = None, *, listed: pl.DataFrame | None = None) -> list[ReadRow]:
-    """Rows of a file of outcomes: CSV (commas or semicolons), Parquet, or the filled workbook.
+def read_rows(path: Path, list_id: str | None = None) -> list[ReadRow]:
+    """Rows of a file of outcomes: CSV (commas or semicolons) or Parquet; the workbook is :func:`keep_workbook`'s.
 
     Parameters
     ----------
     path : Path
-        ``.csv``, ``.parquet`` or ``.xlsx``. Columns ``list_id`` (or ``list_id`` of this call), ``person_id``, ``at``,
+        ``.csv`` or ``.parquet``. Columns ``list_id`` (or ``list_id`` of this call), ``person_id``, ``at``,
         ``channel``, ``worker`` (both may be left out) and ``outcome`` (or ``result``).
     list_id : str, optional
         The list of rows that name none.
-    listed : polars.DataFrame, optional
-        Rows of lists as the store gives them: what a workbook is compared with.
 
     Raises
     ------
     BadInput
         The file cannot be read, has no such columns, or has rows of another shape: each by its number.
     """
-    if path.suffix == ".xlsx":
-        from scoring.xlsx_import import read_filled
-
-        rows = _of_frame(read_filled(path, listed), path)
-    elif path.suffix == ".parquet":
+    if path.suffix == ".parquet":
         try:
             rows = _of_frame(pl.read_parquet(BytesIO(path.read_bytes())), path)
         except pl.exceptions.PolarsError as error:
@@ -120,12 +114,12 @@ def keep_outcomes(store: Store, rows: Sequence[ReadRow], source: str, today: dat
         Every fault by row: no list or person, a list never published, somebody who is not on it, a time that cannot be
         read or that lies before the list or after today, an outcome that is none. A person's id is never shown.
     """
-    erased = store.is_erased([row.cells.get("person_id", "") for row in rows]) if rows else []
+    erased = store.is_erased([row.cells.get("person_id", "") for row in rows]).tolist()
     on_list = _people_of_lists(store, {row.cells.get("list_id", "") for row in rows} - {""})
     faults: list[Fault] = []
     records: list[dict[str, str | None]] = []
     for row, is_gone in zip(rows, erased, strict=True):
-        record, wrong = _checked(row, on_list, today, is_gone=bool(is_gone))
+        record, wrong = _checked(row, on_list, today, is_gone=is_gone)
         faults += wrong
         records.append(record)
     if faults:
@@ -140,6 +134,31 @@ def keep_outcomes(store: Store, rows: Sequence[ReadRow], source: str, today: dat
     counted = dict(sorted(frame["outcome"].value_counts().iter_rows()))
     lists = tuple(sorted(frame["list_id"].drop_nulls().unique()))
     return Imported(len(rows), attempts, outcomes, int(sum(erased)), counted, lists)
+
+
+def keep_workbook(store: Store, path: Path, list_id: str | None, today: date, *, keep: bool = True) -> Imported:
+    """Keep what stands in a filled workbook, in one transaction, or nothing.
+
+    Parameters
+    ----------
+    list_id : str or None
+        The only list whose workbook it may be; None: any published list's.
+
+    Raises
+    ------
+    BadInput
+        Every cell that could not be read, by row and column.
+    """
+    from scoring.xlsx_import import read_filled
+
+    attempts, outcomes, faults = read_filled(path, store.rows(list_id), today=today)
+    if faults:
+        raise BadInput(*faults)
+    new_attempts, new_outcomes = store.add_work(attempts, outcomes, path.name, keep=keep)
+    erased = int(store.is_erased(attempts["person_id"].to_list()).sum())
+    counted = dict(sorted(outcomes["outcome"].value_counts().iter_rows()))
+    lists = tuple(sorted({*attempts["list_id"], *outcomes["list_id"]} - {None}))
+    return Imported(attempts.height, new_attempts, new_outcomes, erased, counted, lists)
 
 
 # ---- reading -------------------------------------------------------------------------------------------------------

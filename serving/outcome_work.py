@@ -1,4 +1,4 @@
-"""The stories of outcomes: what units report comes in, what happened goes out, and training learns who was contacted."""
+"""The stories of outcomes: what units report comes in, what happened goes out, training learns of contacts."""
 
 from __future__ import annotations
 
@@ -36,13 +36,15 @@ def import_outcomes(
     BadInput
         Every row that cannot be read, by its number.
     """
-    from scoring.outcomes import keep_outcomes, read_rows
+    from scoring.outcomes import keep_outcomes, keep_workbook, read_rows
 
-    listed = home.store.rows(list_id) if path.suffix == ".xlsx" else None
-    rows = read_rows(path, list_id, listed=listed)
-    if not rows:
+    today = today or date.today()
+    if path.suffix == ".xlsx":
+        found = keep_workbook(home.store, path, list_id, today, keep=not dry_run)
+    elif rows := read_rows(path, list_id):
+        found = keep_outcomes(home.store, rows, path.name, today, keep=not dry_run)
+    else:
         raise BadInput(Fault(str(path), "holds no row", "Give at least one attempt"))
-    found = keep_outcomes(home.store, rows, path.name, today or date.today(), keep=not dry_run)
     return _told(home, found, "outcome import", by, dry_run=dry_run)
 
 
