@@ -442,6 +442,18 @@ def _add_outcomes(commands: Any) -> None:
     for command in (add, read):
         command.add_argument("--by", default="caseworker", help="who brings it in, by role (default caseworker)")
 
+    what = "what came of a need's lists: reach, yield, uptake, need missed below the line, the effect of a place"
+    happened = _command(commands, "outcomes", what, "outcomes")
+    happened.add_argument("--need", type=Path, required=True, help="a need file, or the id of one that comes along")
+    happened.add_argument("--list", dest="list_id", help="only this list")
+    happened.add_argument("--since", type=_day, help="only lists from this as-of date on, as 2026-06-01")
+    what = "a city folder: groups, and what followed by its registers (default: only what workers reported)"
+    happened.add_argument("--city", type=Path, help=what)
+    what = "an attribute of groups.parquet to count by (may be repeated; default: all)"
+    happened.add_argument("--by", action="append", default=[], metavar="ATTRIBUTE", help=what)
+    happened.add_argument("--seed", type=_seed, default=0, help="of drawing the lots again (default 0)")
+    happened.add_argument("--lang", choices=_LANGUAGES, default="en", help="the language of the words printed")
+
 
 # ---- how commands are declared -------------------------------------------------------------------------------
 

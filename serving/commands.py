@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ethics.refusals import BadInput, Fault
 from serving.assignment_words import assign as assign
+from serving.happened_words import outcomes as outcomes
 from serving.home import Home
 from serving.outcome_words import outcome_add as outcome_add
 from serving.outcome_words import outcome_import as outcome_import
