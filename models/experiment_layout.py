@@ -257,8 +257,8 @@ def _attrition(
             table = after_label(table, need.label, person[rows], mature, matrix.censored[rows])
             if contacted is not None:
                 left = matrix.censored[rows] & (need.label.censoring != "negative")
-                kept = person[rows[mature & ~left & ~contacted[rows]]]
-                table = table.then("contacted", _CONTACTED, kept.size, np.unique(kept).size)
+                known = person[rows[mature & ~left & ~contacted[rows]]]
+                table = table.then("contacted", _CONTACTED, known.size, np.unique(known).size)
         tables.append(table.steps.select(pl.lit(part).alias("part"), pl.all()))
     return pl.concat(tables)
 

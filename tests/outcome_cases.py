@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import polars as pl
-from store_cases import FIRST, small_list
+from store_cases import FIRST, NEED, small_list
 
 from serving.home import Home
 from serving.settings import Settings
@@ -24,10 +24,10 @@ for file in files:
 """
 
 
-def home_with_list(folder, url=None, people=200):
+def home_with_list(folder, url=None, people=200, need=NEED):
     home = Home(Settings(home=folder, database_url=url))
     names = [f"p{i:03d}" for i in range(people)]
-    home.store.publish(small_list(home.store, {"west": names[::2], "east": names[1::2]}), [])
+    home.store.publish(small_list(home.store, {"west": names[::2], "east": names[1::2]}, need=need), [])
     return home, names
 
 
