@@ -159,8 +159,10 @@ def test_an_experiment_learns_and_measures_without_what_followed_a_contact(city,
     assert touched.any() and np.array_equal(laid.contacted, touched) and np.isnan(laid.matrix.y[touched]).all()
     same = ~touched
     assert np.array_equal(laid.matrix.y[same], plain.matrix.y[same], equal_nan=True)
-    steps = laid.attrition.filter(pl.col("step") == "contacted")
-    assert steps["rows_lost"].sum() == (touched & np.isfinite(plain.matrix.y)).sum()
+    lost = dict(laid.attrition.filter(pl.col("step") == "contacted").select("part", "rows_lost").iter_rows())
+    for part, dates in (("train", laid.split.train_dates), ("test", laid.split.test_dates)):
+        here = plain.matrix.keys["as_of_date"].is_in(dates).to_numpy()
+        assert lost[part] == (touched & here & np.isfinite(plain.matrix.y)).sum() > 0
     found = run_experiment(city, need_of(), register, 1, silent, laid=laid)
     assert found.contacts["used"] == "censor" and found.contacts["train_rows"] > 0
     assert found.model.facts["training"]["n_rows"] == np.isfinite(found.train_matrix.y).sum()
