@@ -9,23 +9,28 @@ import numpy as np
 import polars as pl
 import pytest
 from experiment_world import need_text, world
+from outcome_cases import home_with_list, outcome_file
 from sqlalchemy import create_engine
+from store_cases import FIRST
 
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 
 import outreach_trials
 
 from ethics.objections import ObjectionRegister
-from ethics.refusals import BadInput
+from ethics.refusals import BadInput, Fault
 from features.matrix import Matrix
 from features.spec import LabelSpec
+from models import experiment_layout
 from models.contacted_rows import MET, contact_days, heed_contacts, weigh_contacts
 from models.experiment import run_experiment
 from models.experiment_layout import lay_out
 from models.mitigation import label_variants
 from models.need import parse_need
 from scoring.what_happened import REACHED
+from serving.outcome_work import import_outcomes
 from serving.progress import silent
+from serving.training_flow import train_need
 
 DAY = date(2024, 6, 1)
 LABEL = LabelSpec(codes=["a"], horizon_days=30)
@@ -184,3 +189,22 @@ def test_weights_are_asked_for_in_the_need_file(city, register):
     assert laid.contact_facts["used"] == "ipw" and laid.contact_facts["represented"] > 0.75
     taught = laid.taught(laid.split.candidate)
     assert (laid.weights(taught)[laid.contacted[taught]] == 0).all()
+
+
+def test_training_hears_of_contacts_from_the_store(tmp_path, monkeypatch):
+    home, _ = home_with_list(tmp_path / "home")
+    rows = [(FIRST, "p000", "2024-06-04", None, None, "helped")]
+    file = outcome_file(tmp_path / "w.csv", rows)
+    import_outcomes(home, file, list_id=None, dry_run=False, by="t", today=date(2024, 7, 1))
+    world(tmp_path / "city", n=60)
+    (tmp_path / "youth.toml").write_text(need_text())
+    heard = []
+
+    def lay_out_nothing(*given):
+        heard.append(given[-1].rows())
+        raise BadInput(Fault("tests", "stop here", "Nothing to mend"))
+
+    monkeypatch.setattr(experiment_layout, "lay_out", lay_out_nothing)
+    with pytest.raises(BadInput, match="stop here"):
+        train_need(home, tmp_path / "city", tmp_path / "youth.toml")
+    assert heard == [[("p000", date(2024, 6, 4), "helped")]]
