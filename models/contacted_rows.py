@@ -31,7 +31,7 @@ Bools = NDArray[np.bool_]
 
 MET = ("reached", "declined", "already_served", "helped", "not_relevant")
 """Outcomes in which the person was met; of ``not_reached`` and ``wrong_person`` the person never heard."""
-FEWEST_REPRESENTED = 0.75
+FEWEST_REPRESENTED = 0.8
 """Below this share of the contacted for whom somebody uncontacted stands, weights would be a fiction."""
 _COLUMNS = ("person_id", "at", "outcome")
 
