@@ -340,6 +340,10 @@ class LabelSpec(Spec):
     for those who left), or counts as not in need (``negative``); but who left after ``min_days_at_risk`` days at risk
     is taken as followed to the end. See :func:`features.label.outcome_of`.
 
+    Whoever the service contacted before the label was decided has none from then on (``contacted``: ``censor``; ``ipw``
+    also weighs the others for them; ``ignore`` learns from what followed the contact). See
+    :mod:`models.contacted_rows`.
+
     ``kind`` says what the label stands for: need, use of services, or spending (the usual one for a ``sum``); the gate
     asks more of the last two. ``contact_codes`` are those of its codes that only an earlier contact of a service
     produces; None: not declared.
@@ -361,6 +365,7 @@ to look ahead, e.g. horizon_days = 180
     censored_by: tuple[Code, ...] = ()
     min_days_at_risk: StrictInt | None = None
     censoring: Literal["drop", "negative", "ipcw"] = "drop"
+    contacted: Literal["censor", "ipw", "ignore"] = "censor"
     plausible_auc_max: float = Field(default=None, validate_default=True)
     kind: Literal["need", "use", "spending"] = Field(default=None, validate_default=True)
     contact_codes: tuple[Code, ...] | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -98,6 +98,8 @@ class Experiment:
         Inverse-probability weights of the judged rows.
     train_weights : float64 or None
         Those of the rows of ``train_matrix``.
+    contacts : dict or None
+        :attr:`models.experiment_layout.Layout.contact_facts`.
     """
 
     need: Need
@@ -122,6 +124,7 @@ class Experiment:
     orders: dict[str, Floats]
     weight: Floats | None
     train_weights: Floats | None
+    contacts: dict[str, Any] | None = None
 
 
 def run_experiment(
@@ -197,6 +200,7 @@ def run_experiment(
         orders={name: floats(judged_rows[name]) for name in LEARNT if not judged_rows[name].null_count()},
         weight=weight_of(judged_rows),
         train_weights=candidate.weights,
+        contacts=None if need.kind == "rule" else laid.contact_facts,
     )
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -17,7 +17,7 @@ from features.attributes import attribute_history, attributes_of
 from features.attrition import after_label, attrition_of_keys
 from features.cohort import as_of_dates, cohort_with_attrition
 from features.matrix import Matrix, build_matrix
-from models.censoring import censoring_weights
+from models.contacted_rows import ContactWeights, contact_days, heed_contacts, weigh_contacts
 from models.splits import Origin, Split, is_test_person, places_for, split_periods
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from models.need import Need
 
 Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +45,10 @@ class Layout:
         ``part`` (train, test), then the columns of :data:`features.attrition.STEPS`.
     held_out : bool (n,) or None
         Rows of persons who are tested and teach nothing; None unless the split is of persons.
+    contact_days : float64 (n,) or None
+        Days from the as-of date to the person's first contact; None: none is known, or the label ignores them.
+    contacted : bool (n,) or None
+        Rows whose label is not known because of a contact.
     """
 
     city: City
@@ -53,6 +58,8 @@ class Layout:
     seed: int
     attrition: pl.DataFrame
     held_out: Bools | None = None
+    contact_days: Floats | None = None
+    contacted: Bools | None = None
 
     @cached_property
     def k(self) -> int:
@@ -95,10 +102,40 @@ class Layout:
 
     def weights(self, rows: Bools) -> NDArray[np.float64] | None:
         """Inverse-probability weights of some rows, from these rows alone: float64; None unless the label asks."""
+        return self.weighed(rows).weight
+
+    def weighed(self, rows: Bools) -> ContactWeights:
+        """The same, and whether those who were not contacted can stand for those who were."""
         label = self.need.label
-        if label is None or label.censoring != "ipcw":
+        if label is None or (label.censoring != "ipcw" and self.contacted is None):
+            return ContactWeights(None, float("nan"), False)
+        contacted = None if self.contacted is None else self.contacted[rows]
+        return weigh_contacts(self.matrix.rows(rows), label, contacted, self.seed)
+
+    @cached_property
+    def contact_facts(self) -> dict[str, Any] | None:
+        """What contacts made unknown, and whether the others weigh for them; None where no contact is known.
+
+        ``asked`` and ``used`` (``censor``, ``ipw``), ``train_rows`` and ``judged_rows`` (whose label is not known for a
+        contact), ``represented`` (see :class:`models.contacted_rows.ContactWeights`; None unless asked for).
+        """
+        if self.contacted is None or self.need.label is None:
             return None
-        return censoring_weights(self.matrix.rows(rows), label, self.seed)
+        asked, taught = self.need.label.contacted, self.taught(self.split.candidate)
+        parts = {"train": taught, "judged": self.judged}
+        facts: dict[str, Any] = {"asked": asked, "used": "censor", "represented": None}
+        facts |= {f"{part}_rows": int(self.contacted[rows].sum()) for part, rows in parts.items()}
+        if asked == "ipw" and facts["train_rows"]:
+            weighed = self.weighed(taught)
+            facts |= {"used": "censor" if weighed.is_fallback else "ipw", "represented": weighed.represented}
+        return facts
+
+    def with_label(self, need: Need, matrix: Matrix) -> Layout:
+        """The layout of a need with another label, whose matrix knows nothing of contacts yet."""
+        contacted = None
+        if self.contact_days is not None and need.label is not None:
+            matrix, contacted = heed_contacts(matrix, need.label, self.contact_days)
+        return replace(self, need=need, matrix=matrix, contacted=contacted)
 
     @cached_property
     def test_weights(self) -> NDArray[np.float64] | None:
@@ -115,8 +152,27 @@ class Layout:
         return np.isin(self.days, np.array(dates, dtype="datetime64[D]"))
 
 
-def lay_out(city: City, need: Need, objections: ObjectionRegister, seed: int, step: Callable[..., None]) -> Layout:
+def lay_out(
+    city: City,
+    need: Need,
+    objections: ObjectionRegister,
+    seed: int,
+    step: Callable[..., None],
+    contacted: pl.DataFrame | None = None,
+) -> Layout:
     """Split a need's dates and build the matrix of those that serve for something.
+
+    Parameters
+    ----------
+    city : City
+    need : Need
+    objections : ObjectionRegister
+    seed : int
+    step : callable
+        Told what is being done.
+    contacted : polars.DataFrame, optional
+        Whom the service has been in contact with: ``person_id``, ``at``, ``outcome``
+        (:func:`models.contacted_rows.contact_days`).
 
     Raises
     ------
@@ -141,7 +197,12 @@ def lay_out(city: City, need: Need, objections: ObjectionRegister, seed: int, st
         indicators=need.indicators,
     )
     held_out = is_test_person(matrix.keys["person_id"].to_list(), seed) if split.kind == "person" else None
-    laid = Layout(city, need, split, matrix, seed, _attrition(need, matrix, steps, held_out), held_out)
+    days = contact_rows = None
+    if contacted is not None and need.label is not None and need.label.contacted != "ignore":
+        days = contact_days(matrix.keys, contacted)
+        matrix, contact_rows = heed_contacts(matrix, need.label, days)
+    attrition = _attrition(need, matrix, steps, held_out, contact_rows)
+    laid = Layout(city, need, split, matrix, seed, attrition, held_out, days, contact_rows)
     _refuse_unjudgeable(laid)
     return laid
 
@@ -174,7 +235,12 @@ def _cohorts(city: City, need: Need, split: Split) -> tuple[pl.DataFrame, _Parts
 _BY_PERSON = {"train": "persons learnt from, drawn by the seed", "test": "persons held out for testing"}
 
 
-def _attrition(need: Need, matrix: Matrix, parts: _Parts, held_out: Bools | None) -> pl.DataFrame:
+_CONTACTED = "those whom the service did not contact before the outcome was decided"
+
+
+def _attrition(
+    need: Need, matrix: Matrix, parts: _Parts, held_out: Bools | None, contacted: Bools | None
+) -> pl.DataFrame:
     """Steps of each part from everyone to the rows whose outcome is known."""
     kept = matrix.keys.with_row_index("row")
     person = matrix.keys["person_id"].rank("dense").to_numpy().astype(np.uint32)
@@ -189,6 +255,10 @@ def _attrition(need: Need, matrix: Matrix, parts: _Parts, held_out: Bools | None
         if need.label is not None and matrix.followed_days is not None and matrix.censored is not None:
             mature = np.isfinite(matrix.followed_days[rows])
             table = after_label(table, need.label, person[rows], mature, matrix.censored[rows])
+            if contacted is not None:
+                left = matrix.censored[rows] & (need.label.censoring != "negative")
+                known = person[rows[mature & ~left & ~contacted[rows]]]
+                table = table.then("contacted", _CONTACTED, known.size, np.unique(known).size)
         tables.append(table.steps.select(pl.lit(part).alias("part"), pl.all()))
     return pl.concat(tables)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -29,6 +31,25 @@ def of_split(timeline: pl.DataFrame, kind: str) -> str:
     reaching = timeline.filter((pl.col("role") == TRAIN) & (pl.col("label_ends") > pl.col("origin"))).height
     said = "no label that was learnt from reaches the test date" if not reaching else f"{reaching} labels reach it"
     return f"{counted(timeline['origin'].n_unique(), 'origin')}: {said}; judged from {judged} on"
+
+
+def of_contacts(facts: Mapping[str, Any]) -> str:
+    """What contacts of the service made unknown (:attr:`models.experiment_layout.Layout.contact_facts`).
+
+    >>> of_contacts({"asked": "censor", "used": "censor", "train_rows": 1, "judged_rows": 0, "represented": None})
+    'Contacts by the service made the label of 1 training row and 0 judged rows unknown'
+    """
+    said = "Contacts by the service made the label of "
+    said += f"{counted(facts['train_rows'], 'training row')} and {counted(facts['judged_rows'], 'judged row')} unknown"
+    if facts["asked"] != "ipw" or facts["represented"] is None:
+        return said
+    share = f"{max(0.0, facts['represented']):.0%}"
+    if facts["used"] == "ipw":
+        return f"{said}; the others weigh for {share} of them"
+    return (
+        f"{said}; who is contacted is nearly decided by the columns (the others could stand for {share} of them), so "
+        "no weights are used"
+    )
 
 
 def of_ranking(

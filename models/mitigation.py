@@ -24,6 +24,8 @@ from models.experiment_layout import Layout, lay_out
 from models.training import NeedModel, train
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from ethics.objections import ObjectionRegister
     from features.city import City
     from features.matrix import Matrix
@@ -77,6 +79,7 @@ def laid_out_again(
     step: Callable[..., None],
     *,
     test_matrix: str,
+    contacted: pl.DataFrame | None = None,
 ) -> Layout:
     """The layout that a model was learnt from and is judged on.
 
@@ -84,19 +87,22 @@ def laid_out_again(
     ----------
     test_matrix : str
         Digest of the judged matrix, as it was logged with the run.
+    contacted : polars.DataFrame, optional
+        As :func:`models.experiment_layout.lay_out` takes it.
 
     Raises
     ------
     BadInput
-        City or objections have changed since: the rows are others.
+        City, objections or contacts have changed since: the rows are others.
     """
-    laid = lay_out(city, model.need, objections, int(model.facts["seed"]), step)
+    laid = lay_out(city, model.need, objections, int(model.facts["seed"]), step, contacted)
     made = {
         "what the run was learnt from": (laid.taught(laid.split.candidate), model.facts["training"]["matrix_digest"]),
         "what it is judged on": (laid.judged, test_matrix),
     }
+    changed = "its data, the objections or the contacts have changed"
     faults = [
-        Fault("city", f"does not give {what} any more: its data or the objections have changed", "Train again")
+        Fault("city", f"does not give {what} any more: {changed}", "Train again")
         for what, (rows, digest) in made.items()
         if laid.matrix.rows(rows).digest != digest
     ]
@@ -173,7 +179,7 @@ def _with_label(laid: Layout, label: LabelSpec, indicators: Sequence[str]) -> La
     )
     kept = tuple(indicator for indicator in laid.need.indicators if indicator.name in indicators)
     need = laid.need.model_copy(update={"label": label, "indicators": kept})
-    return replace(laid, need=need, matrix=matrix)
+    return laid.with_label(need, matrix)
 
 
 # ---- fewer features ------------------------------------------------------------------------------------------------

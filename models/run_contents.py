@@ -166,6 +166,8 @@ def _findings(
     experiment: Experiment, further: Further, curves: Mapping[str, pl.DataFrame], precision: Mapping[str, Any]
 ) -> list[str]:
     said = [findings.of_split(experiment.split.timeline(), experiment.split.kind)]
+    if experiment.contacts is not None:
+        said.append(findings.of_contacts(experiment.contacts))
     if "k_curve" in curves:
         said.append(findings.of_ranking(curves["k_curve"], experiment.k, **precision))
         said.append(findings.of_origins(by_date_frame(experiment.by_date)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -59,6 +60,10 @@ _OUTCOMES = {
     "added_at": MOMENT,
 }
 _SAID_OF = {"attempts": ("channel", "worker", "result"), "outcomes": ("outcome",)}
+
+
+class _TakenBack(Exception):
+    """Everything was tried, and nothing is to be kept."""
 
 
 class StoredEvents(StoredLists):
@@ -242,6 +247,33 @@ class StoredEvents(StoredLists):
         """Add what came of it: ``list_id``, ``person_id``, ``at``, ``outcome`` (one of ``OUTCOMES``), as attempts."""
         return self._add_events(OUTCOMES, "outcomes", rows, source)
 
+    def add_work(
+        self, attempts: pl.DataFrame, outcomes: pl.DataFrame, source: str, *, keep: bool = True
+    ) -> tuple[int, int]:
+        """Add attempts and what came of them in one transaction: all of it, or nothing.
+
+        Parameters
+        ----------
+        attempts, outcomes : polars.DataFrame
+            As ``add_attempts`` and ``add_outcomes`` take them.
+        source : str
+        keep : bool
+            False takes everything back at the end: what would have been new is counted, and nothing is kept.
+
+        Returns
+        -------
+        (int, int)
+            Attempts and outcomes that were new.
+        """
+        parts = [(ATTEMPTS, "attempts", attempts), (OUTCOMES, "outcomes", outcomes)]
+        checked = [(table, kind, checked_events(rows, kind, _SAID_OF[kind])) for table, kind, rows in parts]
+        new: list[int] = []
+        with contextlib.suppress(_TakenBack), writing(self._engine) as connection:
+            new += [self._insert_events(connection, *part, source) for part in checked]
+            if not keep:
+                raise _TakenBack
+        return new[0], new[1]
+
     def attempts(
         self,
         list_id: str | None = None,
@@ -279,21 +311,25 @@ class StoredEvents(StoredLists):
         return self._kept_events(OUTCOMES, _OUTCOMES, list_id, need_id, first, last, person_id)
 
     def _add_events(self, table: Table, kind: str, rows: pl.DataFrame, source: str) -> int:
-        said = _SAID_OF[kind]
-        records = checked_events(rows, kind, said)
+        records = checked_events(rows, kind, _SAID_OF[kind])
         with writing(self._engine) as connection:
-            _refuse_unknown_lists(connection, records)
-            made = self._made(connection, [record["person_id"] for record in records])
-            added_at = now_text()
-            values = {}
-            for record in records:
-                if (found := made.get(record["person_id"])) is None:
-                    continue
-                salt, ref = found
-                event = {name: record[name] for name in ("list_id", "at", *said)}
-                digest = hmac.digest(salt, kind.encode() + canonical_json(event), "sha256")
-                values[digest] = {**event, "digest": digest, "person_ref": ref, "source": source, "added_at": added_at}
-            return insert_new(connection, table, [values[digest] for digest in sorted(values)])
+            return self._insert_events(connection, table, kind, records, source)
+
+    def _insert_events(
+        self, connection: Connection, table: Table, kind: str, records: Sequence[Mapping[str, Any]], source: str
+    ) -> int:
+        _refuse_unknown_lists(connection, records)
+        made = self._made(connection, [record["person_id"] for record in records])
+        added_at = now_text()
+        values = {}
+        for record in records:
+            if (found := made.get(record["person_id"])) is None:
+                continue
+            salt, ref = found
+            event = {name: record[name] for name in ("list_id", "at", *_SAID_OF[kind])}
+            digest = hmac.digest(salt, kind.encode() + canonical_json(event), "sha256")
+            values[digest] = {**event, "digest": digest, "person_ref": ref, "source": source, "added_at": added_at}
+        return insert_new(connection, table, [values[digest] for digest in sorted(values)])
 
     def _kept(
         self, table: Table, schema: dict[str, Any], list_id: str | None, person_id: str | None, of: Any = None

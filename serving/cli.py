@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 OWN = ("ethics", "features", "models", "scoring", "serving")
 NOT_BUILT = {
-    "outcome": "contact outcomes",
     "week": "the weekly run",
     "person": "the person view",
     "erase": "erasure",
@@ -43,6 +42,7 @@ _NEED_ANSWERS = (
     ("attempts", "attempts of each worker in a week"),
 )
 _LANGUAGES = ("fi", "sv", "en")
+_OUTCOMES = ("reached", "declined", "already_served", "helped", "not_relevant", "wrong_person", "not_reached")
 _ANY_CITY = "a city folder, a MEDS folder, or the URL of a database"
 _LAST_SEED = 2**31 - 1
 _SEED_DIGITS = 40
@@ -401,6 +401,8 @@ def _add_use(commands: Any) -> None:
     assign.add_argument("--out", type=Path, help="where the folder of files is made (default: places in the home)")
     assign.add_argument("--seed", type=_seed, default=0, help="of the intervals (default 0)")
 
+    _add_outcomes(commands)
+
     what = "what other capacities, orders and allocations would have found, on people whose outcome is known"
     simulate = _command(commands, "simulate", what, "simulate")
     simulate.add_argument("--run", dest="run_id", required=True, help="the run_id that train printed")
@@ -453,6 +455,38 @@ def _add_lists(commands: Any) -> None:
     why.add_argument("person_id")
     _city_and_need(why)
     why.add_argument("--as-of", type=_day, required=True, help="the day, as 2026-06-01")
+
+
+def _add_outcomes(commands: Any) -> None:
+    outcome = _group(commands, "outcome", "what came of attempts to reach people")
+    add = _command(outcome, "add", "one attempt to reach a person, and what came of it", "outcome_add")
+    add.add_argument("--list", dest="list_id", required=True, help="the list_id of the list the person is on")
+    add.add_argument("--person", required=True, help="a person_id, which is a pseudonym")
+    add.add_argument("--outcome", required=True, help=f"one of: {', '.join(_OUTCOMES)}")
+    add.add_argument("--at", help="a day or a local time, as 2026-06-01 or 2026-06-01T09:30 (default: now)")
+    add.add_argument("--channel", help="e.g. phone, letter, visit")
+    add.add_argument("--worker", help="who tried")
+
+    what = "every attempt of a file, or none: CSV, Parquet, or the filled workbook"
+    read = _command(outcome, "import", what, "outcome_import")
+    what = "columns list_id, person_id, at, channel, worker, outcome; or the .xlsx as it was handed out"
+    read.add_argument("file", type=Path, help=what)
+    read.add_argument("--list", dest="list_id", help="the list_id of rows that name none")
+    read.add_argument("--dry-run", action="store_true", help="read and check everything, and keep nothing")
+    for command in (add, read):
+        command.add_argument("--by", default="caseworker", help="who brings it in, by role (default caseworker)")
+
+    what = "what came of a need's lists: reach, yield, uptake, need missed below the line, the effect of a place"
+    happened = _command(commands, "outcomes", what, "outcomes")
+    happened.add_argument("--need", type=Path, required=True, help="a need file, or the id of one that comes along")
+    happened.add_argument("--list", dest="list_id", help="only this list")
+    happened.add_argument("--since", type=_day, help="only lists from this as-of date on, as 2026-06-01")
+    what = "a city folder: groups, and what followed by its registers (default: only what workers reported)"
+    happened.add_argument("--city", type=Path, help=what)
+    what = "an attribute of groups.parquet to count by (may be repeated; default: all)"
+    happened.add_argument("--by", action="append", default=[], metavar="ATTRIBUTE", help=what)
+    happened.add_argument("--seed", type=_seed, default=0, help="of drawing the lots again (default 0)")
+    happened.add_argument("--lang", choices=_LANGUAGES, default="en", help="the language of the words printed")
 
 
 # ---- how commands are declared -------------------------------------------------------------------------------

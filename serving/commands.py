@@ -9,12 +9,15 @@ from pathlib import Path
 
 from ethics.refusals import BadInput, Fault
 from serving.assignment_words import assign as assign
+from serving.happened_words import outcomes as outcomes
 from serving.home import Home
 from serving.list_words import lists_change as lists_change
 from serving.list_words import lists_rebuild as lists_rebuild
 from serving.list_words import lists_show as lists_show
 from serving.list_words import lists_why as lists_why
 from serving.list_words import outreach as outreach
+from serving.outcome_words import outcome_add as outcome_add
+from serving.outcome_words import outcome_import as outcome_import
 from serving.saying import Result, counted, home_of, interval, number, say, settings_of, steps, table
 from serving.simulation_words import simulate as simulate
 

@@ -29,6 +29,7 @@ from serving.gate_question import (
 from serving.home import Home
 from serving.mitigation_words import in_plain_words
 from serving.opening import open_city_for, refuse_unfounded
+from serving.outcome_work import contacted_people
 from serving.progress import Step, silent
 from serving.rehearsal import check_facts, would_be
 
@@ -173,7 +174,9 @@ def _lay_bench(
     if attribute is not None:
         groups.only(attribute)
     city = open_city_for(home, Path(city_folder or record["city"]), model.need, step)
-    laid = laid_out_again(city, model, home.objections, step, test_matrix=logged.get("test_matrix", ""))
+    contacted = contacted_people(home, model.need.id)
+    test_matrix = logged.get("test_matrix", "")
+    laid = laid_out_again(city, model, home.objections, step, test_matrix=test_matrix, contacted=contacted)
     step(f"{model.need.id}: judging the run as it is")
     subject = {**subject_of(model, logged), **running_digests(home)}
     answer = put_before_gate(home, model, gathered, groups, subject=subject, record=record, now=now)

@@ -21,6 +21,7 @@ from serving.opening import (
     refuse_misfitting_effects,
     refuse_unfounded,
 )
+from serving.outcome_work import contacted_people
 from serving.progress import Step, silent
 from serving.training_result import number_or_null as number_or_null
 from serving.training_result import trained_result
@@ -75,7 +76,8 @@ def train_need(
     city = open_city_for(home, city_folder, opened, step)
     refuse_unfounded(home, opened, city.name)
     refuse_misfitting_effects(home, opened)
-    laid = lay_out(city, opened, home.objections, seed, step)  # refuses what cannot be learnt before a run is begun
+    # Refuses what cannot be learnt before a run is begun.
+    laid = lay_out(city, opened, home.objections, seed, step, contacted_people(home, opened.id))
     clear_drafts(home.registry, home.runs)
     for dead in end_dead_runs(home.registry):
         shutil.rmtree(home.runs / dead, ignore_errors=True)  # whose rows nothing else knows of

@@ -73,6 +73,7 @@ def trained_result(
         "single_columns": _records(experiment.columns.head(_MOST_COLUMNS)),
         "hold_outs": _records(experiment.hold_outs),
         "censoring": _records(experiment.censoring),
+        "contacts": experiment.contacts,
         "attrition": _records(experiment.attrition),
         "search": None if further.search is None else _searched(further.search),
         "learning_curve": _records(further.learning_curve),

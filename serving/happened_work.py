@@ -1,0 +1,143 @@
+"""The story of what happened: lists of a need in some time, what came of them, what they missed, what they changed."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ethics.refusals import BadInput, Fault
+from serving.home import Home
+from serving.opening import folder_of, need_path, open_city_for, open_need
+from serving.progress import Step, silent
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from ethics.groups import GroupRegister
+
+
+def what_happened(
+    home: Home,
+    need: Path,
+    *,
+    list_id: str | None = None,
+    since: date | None = None,
+    city: Path | None = None,
+    by: tuple[str, ...] = (),
+    seed: int = 0,
+    step: Step = silent,
+) -> dict[str, Any]:
+    """Reach, yield, uptake, missed need and the effect of a place, of published lists of a need.
+
+    Parameters
+    ----------
+    list_id : str, optional
+        Only this list.
+    since : date, optional
+        Only lists from this as-of date on.
+    city : Path, optional
+        A city folder: groups, and what followed by its registers. Without it, only what workers reported is told.
+    by : tuple of str
+        Attributes to count by; none means all.
+    seed : int
+        Of redrawing the lots.
+
+    Raises
+    ------
+    BadInput
+        The list is not one of the need's, or groups are asked for without a city.
+    """
+    from scoring.what_happened import by_channel, effect_of_a_place, missed_need, shares_of, with_lots, worked_rows
+
+    need_id = need_path(need).stem
+    if by and city is None:
+        raise BadInput(Fault("--by", "needs the city's groups", "Give --city with it"))
+    lists = home.store.lists(need_id, since)
+    if list_id is not None:
+        lists = lists.filter(lists["list_id"] == list_id)
+        if lists.is_empty():
+            raise BadInput(Fault("--list", "is no published list of this need in that time", "Give its list_id"))
+    result: dict[str, Any] = {"need": need_id, "lists": lists["list_id"].to_list(), "channels": [], "groups": []}
+    if lists.is_empty():
+        return result
+    step("counting what came of the lists")
+    result |= {"first": str(lists["as_of_date"].min()), "last": str(lists["as_of_date"].max())}
+    rows = home.store.rows(list_id, need_id=need_id, first=since)
+    worked = worked_rows(
+        with_lots(rows), home.store.attempts(list_id, need_id=need_id), home.store.outcomes(list_id, need_id=need_id)
+    )
+    listed = worked.filter("is_listed")
+    least = home.policy.min_persons_public
+    result |= _numbers(shares_of(listed)._asdict())
+    result["channels"] = by_channel(listed, least)
+    followed = _followed(home, need, city, worked, step)
+    sample = followed.filter(followed["kind"] == "sample").with_columns(in_need=_reviewed_first())
+    lots = followed.filter(followed["kind"] == "margin").with_columns(in_need="by_register")
+    result["missed"] = _numbers(missed_need(sample)._asdict())
+    result["effect"] = _numbers(effect_of_a_place(lots, seed)._asdict())
+    if city is not None:
+        result |= _by_groups(home, Path(city), listed, by, least)
+    home.audit_log.append("what happened", "service unit", need=need_id, lists=lists.height)
+    return result
+
+
+def _reviewed_first() -> pl.Expr:
+    """What a worker saw; where nobody said, what registers show."""
+    import polars as pl
+
+    return pl.coalesce("reviewed", "by_register")
+
+
+def _followed(home: Home, need: Path, city: Path | None, worked: pl.DataFrame, step: Step) -> pl.DataFrame:
+    """The rows with what registers show of need after the list's day (``by_register``; null where not known)."""
+    import polars as pl
+
+    nothing = worked.with_columns(by_register=pl.lit(None, dtype=pl.Float64))
+    by_lot = worked.filter(pl.col("kind").is_in(["sample", "margin"]) & pl.col("person_id").is_not_null())
+    if city is None or by_lot.is_empty():
+        return nothing
+    from features.label import build_label
+
+    opened = open_need(home, need)
+    if opened.label is None:
+        return nothing
+    found = open_city_for(home, folder_of(city), opened, step)
+    keys = by_lot.select("person_id", "as_of_date").unique(maintain_order=True)
+    keys = keys.filter(keys["person_id"].is_in(found.persons["person_id"].implode()))
+    step("looking at what followed by registers")
+    label = pl.Series("by_register", build_label(found, keys, opened.label)).fill_nan(None)
+    return worked.join(keys.with_columns(label), on=["person_id", "as_of_date"], how="left", maintain_order="left")
+
+
+def _by_groups(home: Home, city: Path, listed: pl.DataFrame, by: tuple[str, ...], least: int) -> dict[str, Any]:
+    from ethics.check_register import Context
+    from ethics.groups import GroupRegister
+    from ethics.outcome_checks import OUTCOME_CHECKS, OutcomeTables
+    from scoring.what_happened import by_channel, by_group, uptake_table
+    from serving.gate_question import groups_file
+
+    register: GroupRegister = GroupRegister.open(groups_file(city))
+    groups = by_group(listed, register, by, least)
+    # A warning about a group tells its numbers: only of those whose numbers are told anyway.
+    told = (*groups, *by_channel(listed, least))
+    shown = {f"{row['attribute']}={row['group']}" for row in told if row["uptake"] is not None}
+    tables: Any = OutcomeTables(uptake=uptake_table(listed, register))
+    checks = OUTCOME_CHECKS["C413"].run(tables, Context(home.policy, datetime.now(UTC)))
+    warned = [
+        {"group": one.group, "value": one.value, "low": one.low, "high": one.high, "threshold": one.threshold}
+        for one in checks
+        if one.state == "warn" and one.group in shown
+    ]
+    return {"groups": groups, "low_uptake": warned}
+
+
+def _numbers(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON values: intervals as objects, what is not known as null."""
+    return {name: _number(value) for name, value in values.items()}
+
+
+def _number(value: Any) -> Any:
+    if hasattr(value, "_asdict"):
+        return _numbers(value._asdict())
+    return None if isinstance(value, float) and value != value else value
