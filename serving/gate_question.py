@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ethics.fairness import FairnessTable
     from ethics.groups import GroupRegister
     from ethics.verdict import Verdict
-    from models.evidence import GatheredEvidence
+    from models.evidence_files import GatheredEvidence
     from models.rule import RuleModel
     from models.training import NeedModel
 
@@ -63,7 +63,8 @@ def put_before_gate(
     from ethics.attestation import read_attestations
     from ethics.cells import Cuts
     from ethics.gate import judge
-    from models.evidence import audit_cut_of, evidence_of
+    from models.baselines import audit_cut_of
+    from models.gate_case import evidence_of
 
     trust, need, policy = home.key_ring.trust(), model.need, home.policy
     evidence = evidence_of(
@@ -135,7 +136,7 @@ def subject_of(model: Any, logged: Mapping[str, str]) -> dict[str, str]:
 
 def refuse_other_evidence(folder: Path, logged: Mapping[str, str]) -> None:
     """Refuse evidence that is not the one whose digest was logged with the run (NotTrusted)."""
-    from models.evidence import evidence_digest
+    from models.evidence_files import evidence_digest
 
     found, expected = evidence_digest(folder), logged.get("evidence", "")
     if found != expected:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ethics.groups import GroupRegister
     from features.city import City
     from features.matrix import Matrix
-    from models.evidence import GatheredEvidence
+    from models.evidence_files import GatheredEvidence
     from models.experiment_layout import Layout
     from models.mitigation import Variant
     from models.training import NeedModel
@@ -148,7 +148,7 @@ def _lay_bench(
 ) -> tuple[_Bench, Answer]:
     """Everything that variants are tried on, and what the gate says of the run as it is."""
     from ethics.groups import GroupRegister
-    from models.evidence import read_evidence
+    from models.evidence_files import read_evidence
     from models.mitigation import laid_out_again
     from models.registry import logged_digests, refuse_person_split, run_model
     from models.rule import RuleModel
@@ -253,7 +253,7 @@ def _with_cut(bench: _Bench, evidence: Evidence) -> Evidence:
     """The evidence of the composite: the model's scores, and the order that is put after them."""
     import polars as pl
 
-    from models.evidence import duel_rows
+    from models.gate_case import duel_rows
 
     policy = bench.home.policy
     order = bench.groups.equal_recall_order(evidence.rows, bench.worst.attribute)

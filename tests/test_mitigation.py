@@ -21,7 +21,7 @@ from ethics.refusals import BadInput
 from ethics.verdict import Check
 from features.city import open_city
 from models.bounded_refits import parameters_of
-from models.evidence import read_evidence
+from models.evidence_files import read_evidence
 from models.experiment_layout import lay_out
 from models.metrics import found_at_k
 from models.mitigation import feature_variants, kept_features, label_variants, laid_out_again, learnt
