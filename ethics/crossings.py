@@ -88,7 +88,7 @@ def count_crossings(
     design_effect: float,
     fixed: bool,
 ) -> list[pl.DataFrame]:
-    """The blocks of cells of each crossing, in the order given.
+    """The blocks of cells of each crossing, in the order given; one in which nothing can be tested is only listed.
 
     A crossed group is tested from ``min_expected`` expected positives (the model's or the observed ones, whichever
     are more). Once ``MAX_CROSSED_GROUPS`` would be tested, the crossings that follow are left out whole.
@@ -122,6 +122,10 @@ def count_crossings(
         listing = _listed(rows, name, crossed, need, expected, tested)
         if listing is not None:
             blocks.append(listing)
+        elif not tested.any():  # nothing to name; that the crossing was counted still stands in the cells
+            everyone = Coded([POOLED], np.zeros_like(crossed.member))
+            sums = (np.array([part.sum()]) for part in (need, expected))
+            blocks.append(_lines(rows, name, everyone, *sums, np.zeros(1, dtype=np.int64)))
     return blocks
 
 
@@ -175,15 +179,19 @@ def _crossed(columns: Sequence[Coded]) -> Coded:
 
 
 def _listed(
-    rows: Rows, attribute: str, crossed: Coded, need: Floats, expected: Floats, tested: Bools
+    rows: Rows, name: str, crossed: Coded, need: Floats, expected: Floats, tested: Bools
 ) -> pl.DataFrame | None:
     """One row per label for each crossed group that is too small to test; None when there is none."""
+    n = np.bincount(crossed.member, minlength=len(crossed.names))
+    small = np.flatnonzero(~tested & (n >= MIN_LISTED))
+    return _lines(rows, name, crossed, need, expected, small) if small.size else None
+
+
+def _lines(rows: Rows, attribute: str, crossed: Coded, need: Floats, expected: Floats, small: Ints) -> pl.DataFrame:
+    """The rows of :func:`_listed`, of the groups at the places ``small``."""
     import polars as pl
 
     n = np.bincount(crossed.member, minlength=len(crossed.names))
-    small = np.flatnonzero(~tested & (n >= MIN_LISTED))
-    if not small.size:
-        return None
     names = pl.Series(crossed.names, dtype=pl.String).gather(np.repeat(small, 2))
     persons = np.stack([n[small] - need[small], need[small]], axis=1)
     sums = np.stack([expected[small], np.zeros(small.size)], axis=1)  # the group's sum stands in its first row

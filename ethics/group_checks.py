@@ -17,6 +17,7 @@ from ethics.verdict import NO_GROUP
 MIN_MISSED, MIN_MISSED_SHARE = 5, 0.01
 NOT_SHOWN = ("pass", "warn", "inconclusive", "not_testable")
 _BY_GROUP = ("pass", "warn", "block", "recall", "calibration", "inconclusive", "not_testable", "no_label", "one_group")
+_BY_GROUP += ("no_need", "unlabelled")
 
 
 @check("C401", "BA", *_BY_GROUP, core=True, scores=True, from_cells=True)
@@ -79,12 +80,15 @@ def decide_group(table: FairnessTable, attribute: str, group: str, *, testable: 
         found = ("observed_to_expected", worst, limits.oe)
         return group_finding("needs_attestation", "calibration", *found, "AT-06", missed)
     calibrated = table.has_probability and all(part.high <= limits.oe for part in calibration)
-    if recall.low >= limits.recall or calibrated:
-        by = shown if recall.low >= limits.recall else ("observed_to_expected", worst, limits.oe)
+    by_found = recall.value == recall.value and recall.low >= limits.recall
+    if by_found or calibrated:
+        by = shown if by_found else ("observed_to_expected", worst, limits.oe)
         if not at_k:
             return group_finding("pass", "pass", *by, None, missed)
         recall_at_k = table.get(attribute, group, "recall_ratio", AT_K)
         return group_finding("warn", "warn", "recall_ratio_at_k", recall_at_k, limits.recall, None, missed)
+    if not recall.value == recall.value:  # nobody there is in need, so nobody could be found
+        return group_finding("not_testable", "no_need", "recall_ratio_at_k_audit", None, limits.recall, "AT-07", {})
     return group_finding("inconclusive", "inconclusive", *shown, "AT-07", missed)
 
 

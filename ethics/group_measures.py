@@ -19,7 +19,7 @@ from ethics.group_calibration import WithBounds, calibration_error, calibration_
 from ethics.power import ONE_SIDED_95
 from ethics.recall_parts import DRAWS, calibrated_recall
 from ethics.resampling import Replicate, jeffreys, need_at_score, replicates, tally
-from ethics.shrinkage import shrink
+from ethics.shrinkage import shrink, to_scale
 
 if TYPE_CHECKING:
     from ethics.cells import Floats
@@ -329,12 +329,12 @@ class GroupMeasures:
     def _shrunk(self, value: Floats, drawn: Floats, threshold: float, harm_below: bool) -> tuple[Floats, ...]:
         """A crossing's ratio partially pooled: value, bounds and probability of harm; NaN for the pooled group."""
         found = [np.full(value.shape, np.nan) for _ in range(4)]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            log_ratio = np.log(drawn)
-        known = self.tested & np.isfinite(value) & np.isfinite(log_ratio).all(axis=0)
+        known = self.tested & np.isfinite(value) & np.isfinite(drawn).all(axis=0)
         if known.any():
             members = [parts_of(group) for group, kept in zip(self.block.groups, known, strict=True) if kept]
-            centre, error = log_ratio[:, known].mean(axis=0), log_ratio[:, known].std(axis=0)
+            # Every replicate holds half a person more (Jeffreys), so a group with nobody found has a spread too.
+            scaled = to_scale(drawn[:, known])
+            centre, error = scaled.mean(axis=0), scaled.std(axis=0)
             for numbers, part in zip(
                 found, shrink(centre, error, members, threshold=threshold, harm_below=harm_below), strict=True
             ):
