@@ -199,7 +199,7 @@ def decide_crossing(table: FairnessTable, attribute: str, group: str, *, strict:
     if alarm is not None:
         return group_finding("needs_attestation", "need", "need_at_score_pooled", alarm, limits.need, "AT-05", {})
     calibrated = bool(parts) and all(part.high <= limits.oe for part in parts)
-    if not recall.value == recall.value:  # nobody there is in need, so nobody could be found
+    if recall.value != recall.value:  # nobody there is in need, so nobody could be found
         if calibrated:
             return group_finding("pass", "pass", "observed_to_expected_pooled", worst, limits.oe, None, {})
         return group_finding("not_testable", "no_need", "crossings_tested", None, None, "AT-07", {})
@@ -243,7 +243,7 @@ def _recall_tail(table: FairnessTable, place: Place) -> float:
     share = table.thresholds.recall * everyone.value
     if not (recall.n > recall.people and 0 < share < 1):
         return 1.0
-    effect = table.design_effect
+    effect = table.design_effect_in(*place)
     return float(betaincc(recall.people / effect + 1, (recall.n - recall.people) / effect, share))
 
 
@@ -254,7 +254,7 @@ def _need_tail(table: FairnessTable, place: Place) -> float:
     need = table.get(*place, "observed_to_expected", NO_CUT)
     if not (need.value > 0 and need.n > 0):
         return 1.0
-    effect = table.design_effect
+    effect = table.design_effect_in(*place)
     return float(gammainc(need.n / effect, table.thresholds.oe * need.n / need.value / effect))
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ethics.cells import INDICATOR, LISTED, UNKNOWN, Coded, Cuts, Rows, count_block, ventile_of_bins
+from ethics.cells import DESIGN_EFFECT, INDICATOR, LISTED, UNKNOWN, Coded, Cuts, Rows, count_block, ventile_of_bins
 from ethics.resampling import bins_near_cuts
 
 if TYPE_CHECKING:
@@ -50,6 +50,11 @@ def parts_of(name: str) -> list[str]:
     ['f', 'fi']
     """
     return name.split(SIGN)
+
+
+def in_crossing(group: str) -> str:
+    """A group's name as it stands in the names of crossings, free of their sign."""
+    return group.replace(SIGN.strip(), "x")
 
 
 def all_crossings(attributes: Sequence[str]) -> list[tuple[str, ...]]:
@@ -136,12 +141,13 @@ def crossed_groups(sizes: Sequence[Mapping[str, object]], cells: pl.DataFrame) -
     schema: dict[str, Any] = dict.fromkeys(("attribute", "group", "kind"), pl.String)
     schema |= {"n": pl.Int64, "need": pl.Int64, "expected": pl.Float64}
     schema |= {"selected_k": pl.Int64, "selected_k_audit": pl.Int64, "testable": pl.Boolean}
+    schema |= {DESIGN_EFFECT: pl.Float64}
     measured = pl.DataFrame(
         [{**row, "kind": "pooled" if row["group"] == POOLED else "tested"} for row in sizes], schema=schema
     )
     count = pl.col("n").filter(pl.col("label") == 1).sum()
     listed = (
-        cells.filter(pl.col("bin") == LISTED)
+        cells.filter(pl.col("bin") == LISTED, pl.col("attribute").str.contains(SIGN, literal=True))
         .group_by("attribute", "group", maintain_order=True)
         .agg(pl.col("n").sum(), need=count, expected=pl.col("sum_probability").sum())
         .with_columns(kind=pl.lit("small"), testable=pl.lit(False))
@@ -165,14 +171,14 @@ def _coarse(bins: Ints, cuts: Cuts, design_effect: float) -> Ints:
 
 def _crossed(columns: Sequence[Coded]) -> Coded:
     """The groups that occur when several attributes are put together."""
-    names, member = [name.replace(SIGN.strip(), "x") for name in columns[0].names], columns[0].member.astype(np.int64)
+    names, member = [in_crossing(name) for name in columns[0].names], columns[0].member.astype(np.int64)
     for column in columns[1:]:
         code = member * len(column.names) + column.member
         n_codes = len(names) * len(column.names)
         found = np.flatnonzero(np.bincount(code, minlength=n_codes))
         place = np.empty(n_codes, dtype=np.int64)
         place[found] = np.arange(found.size)
-        last = [name.replace(SIGN.strip(), "x") for name in column.names]
+        last = [in_crossing(name) for name in column.names]
         names = [f"{names[one]}{SIGN}{last[two]}" for one, two in zip(*divmod(found, len(last)), strict=True)]
         member = place[code]
     return Coded(names, member)

@@ -40,6 +40,9 @@ def no_group_is_missed(evidence: Evidence, context: Context) -> Iterable[Finding
         if small:  # a handful of people: the verdict tells that they exist, not how they fare
             finding |= {"value": None, "low": None, "high": None, "facts": {"case": finding["facts"]["case"]}}
         yield finding | {"group": f"{attribute}={group}", "n_bucket": bucket(row["n"])}
+    for attribute, group in table.unlabelled:
+        numbers = ("recall_ratio_at_k_audit", None, table.thresholds.recall)
+        yield group_finding("not_testable", "unlabelled", *numbers, "AT-07", {}) | {"group": f"{attribute}={group}"}
 
 
 def decide_group(table: FairnessTable, attribute: str, group: str, *, testable: bool, strict: bool) -> Finding:
@@ -87,7 +90,7 @@ def decide_group(table: FairnessTable, attribute: str, group: str, *, testable: 
             return group_finding("pass", "pass", *by, None, missed)
         recall_at_k = table.get(attribute, group, "recall_ratio", AT_K)
         return group_finding("warn", "warn", "recall_ratio_at_k", recall_at_k, limits.recall, None, missed)
-    if not recall.value == recall.value:  # nobody there is in need, so nobody could be found
+    if recall.value != recall.value:  # nobody there is in need, so nobody could be found
         return group_finding("not_testable", "no_need", "recall_ratio_at_k_audit", None, limits.recall, "AT-07", {})
     return group_finding("inconclusive", "inconclusive", *shown, "AT-07", missed)
 
@@ -101,6 +104,7 @@ def decide_group(table: FairnessTable, attribute: str, group: str, *, testable: 
     "not_testable",
     "too_few_indicators",
     "one_group",
+    "unlabelled",
     core=True,
     scores=True,
     from_cells=True,
@@ -136,6 +140,9 @@ def same_score_same_need(evidence: Evidence, context: Context) -> Iterable[Findi
         needs = "AT-05" if state in ("needs_attestation", "not_testable") else None
         facts = {"indicators": ", ".join(alarms)} if alarms else {}
         yield group_finding(state, case, "need_at_score", worst, limits.need, needs, facts) | named
+    for attribute, group in table.unlabelled:
+        numbers = ("need_at_score", None, limits.need)
+        yield group_finding("not_testable", "unlabelled", *numbers, "AT-05", {}) | {"group": f"{attribute}={group}"}
 
 
 @check("C404", "BA", "pass", "needs_attestation", scores=True, from_cells=True)

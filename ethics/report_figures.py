@@ -249,7 +249,8 @@ class Figures:
         counts = self.counts[CURVE, attribute]
         if counts.is_hidden(group, counts.groups[cut]):
             return None
-        return self._rate(counts.counts[f"found:{group}"][cut], counts.counts[f"need:{group}"][cut])
+        effect = self.table.design_effect_in(attribute, group)
+        return self._rate(counts.counts[f"found:{group}"][cut], counts.counts[f"need:{group}"][cut], effect)
 
     # Need by score
 
@@ -275,10 +276,11 @@ class Figures:
         counts = self.counts[VENTILE, f"{attribute} / {indicator}"]
         if counts.is_hidden(group, counts.groups[ventile]):
             return None
-        return self._rate(counts.counts[f"events:{group}"][ventile], counts.counts[f"n:{group}"][ventile])
+        effect = self.table.design_effect_in(attribute, group)
+        return self._rate(counts.counts[f"events:{group}"][ventile], counts.counts[f"n:{group}"][ventile], effect)
 
-    def _rate(self, hits: int, n: int) -> Estimate:
-        low, high = wilson(hits, n, self.table.design_effect)
+    def _rate(self, hits: int, n: int, effect: float) -> Estimate:
+        low, high = wilson(hits, n, effect)
         return Estimate(hits / n if n else math.nan, low, high, math.nan, n, hits)
 
 

@@ -14,8 +14,9 @@ few small crossings, which tell nothing about tau, are neither taken for alike (
 integrated over a grid, not estimated: an estimate of 0 would make every interval too narrow. Given tau all is normal,
 so every number here is a finite sum and there is nothing to converge.
 
-Sources: Anscombe 1948, Biometrika 35:246 (the square root of counts); Gelman 2006, Bayesian Analysis 1:515 (priors for few groups); Ghitza and Gelman 2013, American Journal of
-Political Science 57:762 (deep interactions by main effects and a pooled remainder).
+Sources: Anscombe 1948, Biometrika 35:246 (the square root of counts); Gelman 2006, Bayesian Analysis 1:515 (priors for
+few groups); Ghitza and Gelman 2013, American Journal of Political Science 57:762 (deep interactions by main effects and
+a pooled remainder).
 """
 
 from __future__ import annotations

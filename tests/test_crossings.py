@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from ethics_cases import NOW, PASSING, POLICY, evidence, people
 
-from ethics import BadInput, Cuts, cells_from_bytes, measure, tabulate
+from ethics import BadInput, Cuts, cells_from_bytes, judge, measure, render_report, tabulate
 from ethics.cells import LISTED
 from ethics.check_register import Context
 from ethics.checks import BUILT
@@ -16,6 +16,7 @@ from ethics.crossing_checks import _need_tail, _recall_tail, discoveries
 from ethics.crossings import MIN_LISTED, POOLED
 from ethics.fairness import AT_AUDIT, AT_K, EVERYONE, NO_CUT, SHRUNK
 from ethics.group_record import group_record
+from ethics.recomputation import statistics_faults
 from ethics.shrinkage import CROSSING_SD, GROUP_SD, shrink, to_scale
 
 
@@ -194,7 +195,10 @@ def naive_shrink(y, s, members, threshold):
     weight = np.exp(np.array(logs) - max(logs))
     weight /= weight.sum()
     cdf = [
-        [0.5 * (1 + math.erf((2 * (math.sqrt(threshold) - 1) - m) / math.sqrt(2 * v))) for m, v in zip(ms, vs, strict=True)]
+        [
+            0.5 * (1 + math.erf((2 * (math.sqrt(threshold) - 1) - m) / math.sqrt(2 * v)))
+            for m, v in zip(ms, vs, strict=True)
+        ]
         for ms, vs in zip(means, variances, strict=True)
     ]
     return weight @ np.array(means), weight @ np.array(cdf)
@@ -545,3 +549,37 @@ def test_periods_to_pool_say_when_a_fair_group_would_be_shown():
     found = {check.group: check for check in answers(small, "C401")}
     assert found["language=rare"].facts.get("never_testable") == "yes"
     assert all(check.facts["periods_to_pool"] > 1 for check in found.values() if check.state == "inconclusive")
+
+
+# Groups of whose people nobody's label is known
+
+
+@pytest.mark.parametrize("probability", [True, False])
+def test_a_group_of_whose_people_no_label_is_known_stays_and_is_not_testable(probability):
+    world = people(6000, seed=2, small=0.0)
+    lost = np.asarray(world["groups"]["language"]) == "other"
+    world["label"] = np.where(lost, np.nan, world["label"])
+    world["probability"] = world["probability"] if probability else None
+    table = measure(**world, replicates=100)
+    assert table.unlabelled == (("language", "other"),)
+    for id, needs in (("C401", "AT-07"), ("C403", "AT-05")):
+        (told,) = [check for check in answers(table, id) if check.group == "language=other"]
+        assert (told.state, told.needs) == ("not_testable", needs), id
+    assert not any(check.state == "error" for id in ("C401", "C402", "C403", "C405") for check in answers(table, id))
+    assert "other" not in set(table.crossings["group"])
+    cells = cells_from_bytes(table.cells_bytes)
+    again = tabulate(cells, table.cuts, seed=0, replicates=100, thresholds=table.thresholds)
+    assert again.unlabelled == table.unlabelled
+    assert again.table.equals(table.table)
+
+
+def test_a_group_of_whose_people_no_label_is_known_stands_in_the_report():
+    world = people(6000, seed=2, small=0.0)
+    lost = np.asarray(world["groups"]["language"]) == "other"
+    world["label"] = np.where(lost, np.nan, world["label"])
+    table = measure(**world, replicates=100)
+    verdict = judge(PASSING, table, POLICY, issued_at=NOW)
+    assert verdict.state != "PASS"
+    assert statistics_faults(verdict, table.cells) == []
+    html = render_report(verdict, table.cells, language="en")
+    assert "Of nobody in the group is it known whether need appeared" in html
