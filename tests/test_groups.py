@@ -216,16 +216,16 @@ def test_a_person_without_a_household_stands_alone():
 def test_a_group_of_large_households_has_a_design_effect_of_its_own(people, least, most):
     """Fair worlds: the intervals of a group that lives in sixes must hold 1 as often as they say."""
     covered = {"recall_ratio": 0, "observed_to_expected": 0}
-    worlds = 30
+    worlds = 12
     for seed in range(worlds):
-        table = measure(**_households_of(people, seed), replicates=200, crossings=())
+        table = measure(**_households_of(people, seed), replicates=100, crossings=())
         assert least <= table.design_effect_in("lang", "so") <= most
         assert table.design_effect_in("lang", "fi") == table.design_effect
         assert table.design_effect < 2.0
         for name in covered:
             part = table.get("lang", "so", name, "k_audit" if name == "recall_ratio" else "none")
             covered[name] += part.low <= 1.0 <= part.high
-    assert all(hits >= 0.73 * worlds for hits in covered.values()), covered  # of 90 %, three standard errors below
+    assert all(hits >= 9 for hits in covered.values()), covered  # of 90 %; with everyone's design effect it was 60 %
 
 
 def _households_of(people, seed, n=6000, m=600):
