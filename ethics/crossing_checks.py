@@ -132,7 +132,7 @@ def _one_crossing(
 
 def _harm(finding: Finding) -> float:
     """How far a finding's number lies on the harmful side, whichever side that is."""
-    value = finding["value"]
+    value = float(finding["value"])
     return -value if finding["statistic"].startswith("recall") else -1 / max(value, 1e-9)
 
 
@@ -222,7 +222,8 @@ def discoveries(table: FairnessTable, rate: float) -> Discovered:
     rate : float
         The share of false ones among those discovered, in expectation.
     """
-    tested = table.crossings.filter(table.crossings["testable"]).select("attribute", "group").rows()
+    places = table.crossings.filter(table.crossings["testable"]).select("attribute", "group")
+    tested: list[Place] = [(str(attribute), str(group)) for attribute, group in places.iter_rows()]
     tails = {place: (_recall_tail(table, place), _need_tail(table, place)) for place in tested}
     enough = {place: matters(table.get(*place, "missed_residents", AT_AUDIT).value, table) for place in tested}
 

@@ -129,8 +129,8 @@ def count_crossings(
             blocks.append(listing)
         elif not tested.any():  # nothing to name; that the crossing was counted still stands in the cells
             everyone = Coded([POOLED], np.zeros_like(crossed.member))
-            sums = (np.array([part.sum()]) for part in (need, expected))
-            blocks.append(_lines(rows, name, everyone, *sums, np.zeros(1, dtype=np.int64)))
+            need, expected = np.array([need.sum()]), np.array([expected.sum()])
+            blocks.append(_lines(rows, name, everyone, need, expected, np.zeros(1, dtype=np.int64)))
     return blocks
 
 

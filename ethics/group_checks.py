@@ -16,8 +16,10 @@ from ethics.verdict import NO_GROUP
 
 MIN_MISSED, MIN_MISSED_SHARE = 5, 0.01
 NOT_SHOWN = ("pass", "warn", "inconclusive", "not_testable")
-_BY_GROUP = ("pass", "warn", "block", "recall", "calibration", "inconclusive", "not_testable", "no_label", "one_group")
-_BY_GROUP += ("no_need", "unlabelled")
+_BY_GROUP = (
+    *("pass", "warn", "block", "recall", "calibration", "inconclusive", "not_testable", "no_label", "one_group"),
+    *("no_need", "unlabelled"),
+)
 
 
 @check("C401", "BA", *_BY_GROUP, core=True, scores=True, from_cells=True)
