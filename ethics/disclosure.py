@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ethics.published_figures import (
-    ABOUT,
     BY_POSITION,
     CROSSED,
     IN_PEOPLE,
@@ -32,6 +31,7 @@ from ethics.published_figures import (
     is_silent,
     is_total,
     place_of,
+    tells_too_nearly,
 )
 from ethics.report_tables import CountTable
 from ethics.suppression_attack import Program, Settled, attack, targets_of
@@ -95,7 +95,8 @@ def _stages(tables: Sequence[CountTable]) -> list[list[int]]:
 def _without_what_gives_away(tables: list[CountTable], least: int, earlier: Sequence[CountTable]) -> list[CountTable]:
     """The tables once more, all together: finer ones are silenced for as long as anything is given away.
 
-    Those go that speak of an attribute of which something is given away, the finest first.
+    Those go that speak of an attribute of which something is given away, the finest first; in the end the tables by
+    group of that attribute too. So nothing that leaves here is stopped by C608, whose attack is the same.
     """
     stages = list(reversed(_stages(tables)[1:]))
     while found := attack(tables, least, earlier=earlier, most=MOST_UNCLEAR):
@@ -104,6 +105,9 @@ def _without_what_gives_away(tables: list[CountTable], least: int, earlier: Sequ
         near = [[number for number in numbers if about & _attributes(tables[number])] for numbers in left]
         chosen = next((numbers for numbers in (*near, *left) if numbers), None)
         if chosen is None:
+            chosen = [number for number, table in enumerate(tables) if about & _attributes(table)]
+            chosen = [number for number in chosen or range(len(tables)) if not is_silent(tables[number])]
+        if not chosen:  # only what was out before gives it away
             break
         for number in chosen:
             tables[number] = silenced(tables[number])
@@ -208,7 +212,7 @@ class _Suppression:
             if sum(self._widen_by_neighbour(key, touched) for key in first):
                 continue
             for key in narrow:
-                if not self._widen_from_afar(key):
+                if not self._widen_from_afar(key) and not self._withhold_group(key):
                     self.hopeless.add(key)
                 elif not self.is_later:
                     break  # what widens one count often widens the others
@@ -256,6 +260,13 @@ class _Suppression:
             seen |= near.keys()
         return False
 
+    def _withhold_group(self, key: Key) -> bool:
+        """The last resort: all ratios of the count's group, then all that is left of it; False when nothing is."""
+        for told in (self.loose, self.exact):
+            if self._hide(place for one, places in told.items() if one[:2] == key[:2] for place in places):
+                return True
+        return False
+
     def _withhold_cheapest(self, keys: Iterable[Key]) -> Key | None:
         printed = [
             key
@@ -286,7 +297,7 @@ class _Suppression:
     def _withhold(self, key: Key) -> bool:
         """Withhold what tells a count exactly, and what tells it about where that is too near."""
         gone = self._hide(self.exact.get(key, ()))
-        if 2 * ABOUT * self.counts.people.get(key, 0) < self.least:
+        if tells_too_nearly(self.counts.people.get(key, 0), self.least):
             gone = self._hide(self.loose.get(key, ())) or gone
         return gone
 
@@ -296,9 +307,11 @@ class _Suppression:
         return float(sum(high - low for low, high in map(self.program.bounds, others)))
 
     def _cost(self, key: Key) -> float:
-        people = float(self.counts.people[key])
+        people = self.counts.people[key]
         told = any(not name.endswith("@k") for _, name, _ in self._open(self.loose.get(key, ())))
-        decided = told and key[:2] in self.tested and (not self._is_printed(key) or 2 * ABOUT * people < self.least)
+        decided = told and key[:2] in self.tested and (
+            not self._is_printed(key) or tells_too_nearly(people, self.least)
+        )
         wanted = (4.0 if key[2] == "n" else 1.0) / (1 + 3 * key[0].count(CROSSED))
         places = self._open(self.loose.get(key, ()))
         if not self._is_printed(key) and any(name.startswith(IN_PEOPLE) for _, name, _ in places):

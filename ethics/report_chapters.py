@@ -7,7 +7,8 @@ from datetime import date
 
 from ethics.fairness import AT_K, EVERYONE, KNOWN, NOT_KNOWN
 from ethics.report_document import Cell, Column, Row, Section, Table, count_cell, number_cell, words
-from ethics.report_figures import GROUPS, POWER, Figures
+from ethics.rate_counts import POWER
+from ethics.report_figures import GROUPS, Figures
 from ethics.report_findings import checks_chapter, rival_name, trace_chapter
 from ethics.report_groups import GroupPages
 from ethics.report_records import RecordPages
@@ -149,7 +150,7 @@ class Chapters:
             shown = number_cell(gap, t, show=t.percent) if math.isfinite(gap) else Cell(t("page.none"), is_number=True)
             share = row["fair_pass_share"]
             cells = [words(t.group_of(f"{attribute}={group}"), group), shown, number_cell(row["detectable_oe"], t)]
-            cells.append(Cell(t.percent(share), machine(share), is_number=True))
+            cells.append(Cell(t.percent(share), machine(share, "share"), is_number=True))
             rows.append(Row(cells, attribute, group))
         if not rows:
             return None
