@@ -33,6 +33,7 @@ from ethics.published_figures import (
     place_of,
     tells_too_nearly,
 )
+from ethics.rate_counts import FAIR_PASS, POWER
 from ethics.report_tables import CountTable
 from ethics.suppression_attack import Program, Settled, attack, targets_of
 
@@ -42,6 +43,8 @@ MOST_UNCLEAR = 12
 could not be excluded so, is not printed at all."""
 _FAMILIES = (("need", "found_k_audit", "missed_k_audit", "missed_k"), ("found_k", "missed_k"))
 """Columns that go together where one of a neighbour must go: with a ratio that stays, each would tell the others."""
+DECIDING = ("recall_ratio@k_audit", "n", FAIR_PASS, "observed_to_expected@none", "need", "recall@k_audit", POWER)
+"""What a reader needs first of a group: given back, in this order, wherever it need not be withheld."""
 _TESTED = 1e6  # what withholding a ratio that is decided by costs, beside the people it hides
 
 
@@ -147,6 +150,8 @@ class _Suppression:
         self._withhold_small()
         self._withhold_sparse()
         self._withhold_more()
+        if not self.is_later:
+            self._give_back()
 
     def tables(self) -> list[CountTable]:
         """The tables with everything withheld that must be."""
@@ -259,6 +264,25 @@ class _Suppression:
                 return True
             seen |= near.keys()
         return False
+
+    def _give_back(self) -> None:
+        """What a group of many is judged by, wherever it went for the sake of a smaller group and need not have gone.
+
+        Figures are withheld one by one, and what goes later may make needless what went before.
+        """
+        for rate in DECIDING:
+            for number, table in enumerate(self.given):
+                for position, group in enumerate(table.groups):
+                    columns = table.rates.get(rate, (rate,) if rate in table.shown else ())
+                    people = [table.counts[name][position] for name in columns]
+                    if (rate, group) not in self.hidden[number] or self._tells_of_few(people, is_loose(rate)):
+                        continue
+                    self.hidden[number].discard((rate, group))
+                    if self._narrow():
+                        self.hidden[number].add((rate, group))
+
+    def _tells_of_few(self, people: Sequence[int], is_about: bool) -> bool:
+        return any(n < self.least or (is_about and tells_too_nearly(n, self.least)) for n in people)
 
     def _withhold_group(self, key: Key) -> bool:
         """The last resort: all ratios of the count's group, then all that is left of it; False when nothing is."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-POWER = "power"
+POWER, FAIR_PASS = "power", "fair_pass_share"
 _COUNTS: Mapping[str, tuple[str, ...]] = {
     "recall": ("found_{cut}", "need"),
     "recall_ratio": ("found_{cut}", "need"),
@@ -23,6 +23,8 @@ _COUNTS: Mapping[str, tuple[str, ...]] = {
     "exposure_ratio": ("selected_{cut}",),
     # From the expected need, which power is worked out from, and the ratio to it, need itself follows.
     POWER: ("need", "n"),
+    # Fair worlds are drawn from everyone's rate of need and the sizes of groups alone.
+    FAIR_PASS: ("n",),
     "need_at_score": ("events:{indicator}", "expected:{indicator}"),
 }
 

@@ -20,7 +20,7 @@ from ethics.disclosure import suppress
 from ethics.fairness import AT_AUDIT, AT_K, BELOW_AUDIT, EVERYONE, NO_CUT, Estimate, FairnessTable
 from ethics.group_measures import wilson
 from ethics.published_figures import BY_POSITION
-from ethics.rate_counts import POWER, rates_on
+from ethics.rate_counts import FAIR_PASS, POWER, rates_on
 from ethics.report_tables import CountTable
 from ethics.resampling import ventiles_around
 
@@ -148,7 +148,7 @@ class Figures:
             rates += [f"{name}@{cut}" for name in _AT_A_CUT]
         if "need" in counts:
             rates += [f"observed_to_expected@{NO_CUT}", f"observed_to_expected@{BELOW_AUDIT}"]
-            rates += [*(column.key for column in FURTHER), POWER]
+            rates += [*(column.key for column in FURTHER), POWER, FAIR_PASS]
             if not self.table.fixed:
                 rates += EXPOSURE
         shown = tuple(name for name in COUNTS if name in counts)
