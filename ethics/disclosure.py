@@ -333,8 +333,8 @@ class _Suppression:
     def _cost(self, key: Key) -> float:
         people = self.counts.people[key]
         told = any(not name.endswith("@k") for _, name, _ in self._open(self.loose.get(key, ())))
-        decided = told and key[:2] in self.tested and (
-            not self._is_printed(key) or tells_too_nearly(people, self.least)
+        decided = (
+            told and key[:2] in self.tested and (not self._is_printed(key) or tells_too_nearly(people, self.least))
         )
         wanted = (4.0 if key[2] == "n" else 1.0) / (1 + 3 * key[0].count(CROSSED))
         places = self._open(self.loose.get(key, ()))

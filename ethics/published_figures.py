@@ -14,8 +14,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from ethics.crossings import POOLED, SIGN
-from ethics.rounding import bounds_read
 from ethics.report_tables import CountTable
+from ethics.rounding import bounds_read
 
 GROUP_TABLES = ("groups", "public")
 """Tables that count the same people under the same column names. Those of any other name count people of their own."""

@@ -6,8 +6,8 @@ import math
 from datetime import date
 
 from ethics.fairness import AT_K, EVERYONE, KNOWN, NOT_KNOWN
-from ethics.report_document import Cell, Column, Row, Section, Table, count_cell, number_cell, words
 from ethics.rate_counts import FAIR_PASS, POWER
+from ethics.report_document import Cell, Column, Row, Section, Table, count_cell, number_cell, words
 from ethics.report_figures import GROUPS, Figures
 from ethics.report_findings import checks_chapter, rival_name, trace_chapter
 from ethics.report_groups import GroupPages

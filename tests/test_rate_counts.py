@@ -1,4 +1,4 @@
-"""What a printed rate rests on is declared in one table, and true: worked out from the cells, not read off the table."""
+"""What a printed rate rests on is declared in one table, and truly: worked out from the cells, not from the table."""
 
 import json
 from itertools import permutations
@@ -27,7 +27,7 @@ def figures():
 
 
 def truly_behind(figures, rate):
-    """Pairs of counts of which a rate is the quotient, or the quotient over everyone's, in every group of all worlds."""
+    """Pairs of counts of which a rate is the quotient, or that over everyone's, in every group of all worlds."""
     found = None
     for one in figures:
         for (kind, attribute), table in one.counts.items():
@@ -38,9 +38,7 @@ def truly_behind(figures, rate):
             here = set()
             for top, under in permutations([name for name in COLUMNS if name in table.counts], 2):
                 all_top, all_under = sum(table.counts[top]), sum(table.counts[under])
-                plain = [
-                    a / b if b else np.nan for a, b in zip(table.counts[top], table.counts[under], strict=True)
-                ]
+                plain = [a / b if b else np.nan for a, b in zip(table.counts[top], table.counts[under], strict=True)]
                 for scale in (1.0, all_under / all_top if all_top else np.nan):
                     pairs = [
                         (x * scale, value)
