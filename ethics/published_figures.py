@@ -301,7 +301,7 @@ def _about(
             missed = 5 * round((overall * of[position] - some[position]) / 5)
             yield Figure(((other, overall), (one, -1.0)), missed - 2.5, missed + 2.5)
             return
-        low, high = bounds_read(some[position] / of[position] / overall)
+        least, most = bounds_read(some[position] / of[position] / overall)
         one, other = (place_of(table, group, name) for name in columns[:2])
-        yield Figure(((one, 1.0), (other, -low * overall)), 0.0, float("inf"))
-        yield Figure(((one, 1.0), (other, -high * overall)), float("-inf"), 0.0)
+        yield Figure(((one, 1.0), (other, -least * overall)), 0.0, float("inf"))
+        yield Figure(((one, 1.0), (other, -most * overall)), float("-inf"), 0.0)
