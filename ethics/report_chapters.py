@@ -6,8 +6,9 @@ import math
 from datetime import date
 
 from ethics.fairness import AT_K, EVERYONE, KNOWN, NOT_KNOWN
+from ethics.rate_counts import FAIR_PASS, POWER
 from ethics.report_document import Cell, Column, Row, Section, Table, count_cell, number_cell, words
-from ethics.report_figures import GROUPS, POWER, Figures
+from ethics.report_figures import GROUPS, Figures
 from ethics.report_findings import checks_chapter, rival_name, trace_chapter
 from ethics.report_groups import GroupPages
 from ethics.report_records import RecordPages
@@ -141,16 +142,16 @@ class Chapters:
             attribute, group = row["attribute"], row["group"]
             if "fair_pass_share" not in row:
                 continue
-            if figures.counts[GROUPS, attribute].is_hidden(POWER, group):
-                blank = Cell(t("page.withheld"), is_number=True, withheld=True)
-                rows.append(Row([words(t.group_of(f"{attribute}={group}"), group), *[blank] * 3], attribute, group))
-                continue
-            gap = row["detectable_recall_gap"]
+            counts, gap, share = figures.counts[GROUPS, attribute], row["detectable_recall_gap"], row["fair_pass_share"]
             shown = number_cell(gap, t, show=t.percent) if math.isfinite(gap) else Cell(t("page.none"), is_number=True)
-            share = row["fair_pass_share"]
-            cells = [words(t.group_of(f"{attribute}={group}"), group), shown, number_cell(row["detectable_oe"], t)]
-            cells.append(Cell(t.percent(share), machine(share), is_number=True))
-            rows.append(Row(cells, attribute, group))
+            cells = [shown, number_cell(row["detectable_oe"], t)]
+            cells.append(Cell(t.percent(share), machine(share, "share"), is_number=True))
+            blank = Cell(t("page.withheld"), is_number=True, withheld=True)
+            rests_on = (POWER, POWER, FAIR_PASS)
+            told = [
+                blank if counts.is_hidden(rate, group) else cell for rate, cell in zip(rests_on, cells, strict=True)
+            ]
+            rows.append(Row([words(t.group_of(f"{attribute}={group}"), group), *told], attribute, group))
         if not rows:
             return None
         heads = [Column("group", t("power.group"))]

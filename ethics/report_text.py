@@ -13,6 +13,7 @@ from typing import Any
 
 from ethics.digests import decimal
 from ethics.refusals import BadInput, Fault
+from ethics.rounding import rounded
 
 MESSAGES = Path(__file__).resolve().parent / "messages"
 LANGUAGES = ("fi", "sv", "en")
@@ -136,11 +137,11 @@ class Language:
         if value == round(value):
             return self.count(value)
         if abs(value) >= 0.01:
-            return self._written(f"{value:,.2f}")
+            return self._written(f"{rounded(value):,f}")
         digit, _, power = f"{value:.0e}".partition("e")
         if int(power) < -6:
             return f"{self._written(digit)} × 10{str(int(power)).translate(_RAISED)}"
-        return self._written(f"{Decimal(f'{value:.1g}'):f}")
+        return self._written(f"{rounded(value):f}")
 
     def exact(self, value: float | str) -> str:
         """A threshold as the policy has it, every digit of it, with two decimals at least where it is not whole.
@@ -189,9 +190,15 @@ class Language:
         return self("dates.moment", day=self.day(moment), hour=moment.hour, minute=f"{moment:%M}", zone=f"{moment:%Z}")
 
 
-def machine(value: float) -> str:
-    """As precise as what is shown: more digits of a rate would give away the counts that are withheld."""
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+def machine(value: float, kind: str = "ratio") -> str:
+    """As precise as what is shown: more digits of a rate would give away the counts that are withheld.
+
+    ``kind`` as in :data:`ethics.rounding.DECIMALS`.
+
+    >>> machine(1.2345), machine(0.29549, "share"), machine(1.0), machine(12345.6)
+    ('1.23', '0.295', '1', '12346')
+    """
+    return f"{rounded(value, kind).normalize():f}" if abs(value) < 1000 else f"{value:.0f}"
 
 
 def languages() -> list[str]:

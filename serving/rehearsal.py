@@ -6,7 +6,7 @@ It shows no person and leaves nothing that could be signed or approved: no envel
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -160,7 +160,6 @@ def _list_by_unit(
     """How many each unit would have listed of the people judged last; withheld where that is too few to be told."""
     import polars as pl
 
-    from ethics.report_figures import hidden
     from scoring.units import split_capacity, unit_of_persons, units_of
 
     city = open_city_for(home, city_folder, need, step)
@@ -171,12 +170,25 @@ def _list_by_unit(
     people = dict(served.group_by("unit_id").len().iter_rows())
     capacity = dict(units.select("unit_id", "capacity").iter_rows())
     shares = split_capacity(need.capacity.k, units["unit_id"].to_list(), people, capacity)
-    withheld = hidden(list(shares.values()), home.policy.min_persons_public)
     names = dict(units.select("unit_id", "name").iter_rows())
-    return [
-        {"unit": names[unit] or unit, "listed": WITHHELD if position in withheld else n}
-        for position, (unit, n) in enumerate(shares.items())
-    ]
+    told = told_by_unit(shares, home.policy.min_persons_public)
+    return [{"unit": names[unit] or unit, "listed": WITHHELD if n is None else n} for unit, n in told.items()]
+
+
+def told_by_unit(listed: Mapping[str, int], least: int) -> dict[str, int | None]:
+    """How many each unit would list; None where fewer than ``least``, zero too, could be read or worked out.
+
+    The total is the capacity, which everybody knows.
+
+    >>> told_by_unit({"a": 0, "b": 40, "c": 3, "d": 30}, least=5)
+    {'a': None, 'b': 40, 'c': None, 'd': None}
+    """
+    from ethics.disclosure import suppress
+    from ethics.report_tables import CountTable
+
+    people = {"listed": tuple(listed.values())}
+    (table,) = suppress([CountTable("units", "unit", tuple(listed), people, shown=("listed",))], least=least)
+    return {unit: None if table.is_hidden("listed", unit) else n for unit, n in listed.items()}
 
 
 def _still_needed(home: Home, checks: Sequence[Check], policy: Policy, now: datetime) -> list[str]:
