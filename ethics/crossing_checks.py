@@ -95,11 +95,13 @@ def _one_crossing(
             yield worst | {"group": attribute, "facts": facts}
     for row in rows:
         recall = table.get(attribute, row["group"], "recall_ratio", AT_AUDIT)
-        if row["kind"] == "pooled" and row["n"] >= least and recall.p_harm >= table.thresholds.alarm:
+        if row["kind"] == "pooled" and recall.p_harm >= table.thresholds.alarm:
             people = table.get(attribute, row["group"], "missed_residents", AT_AUDIT)
-            if matters(people.value, table):
-                numbers = ("recall_ratio_at_k_audit", recall, table.thresholds.recall)
-                yield group_finding("warn", "pooled", *numbers, None, affected(people)) | {"group": attribute}
+            if matters(people.value, table):  # warned of however few may be shown: then without its numbers
+                is_shown = row["n"] >= least
+                numbers = ("recall_ratio_at_k_audit", recall if is_shown else None, table.thresholds.recall)
+                missed = affected(people) if is_shown else {}
+                yield group_finding("warn", "pooled", *numbers, None, missed) | {"group": attribute}
     if not tested:
         facts = {"n": _small(rows)}
         yield group_finding("warn", "too_few", "crossings_tested", None, None, None, facts) | {"group": attribute}

@@ -32,6 +32,9 @@ ROLES = (
     "security_owner",
 )
 
+MOST_HIDDEN, MOST_HIDDEN_PUBLIC = 30, 100
+"""The largest group whose numbers a policy may withhold: from the auditor, none that is large enough to be tested."""
+
 Share = Annotated[float, Field(gt=0, lt=1)]
 Days = Annotated[int, Field(ge=1, le=400)]
 
@@ -130,8 +133,8 @@ class Policy(_Frozen):
     audit_recall: Share
     strict_services: tuple[str, ...]
     replicates: Annotated[int, Field(ge=200, le=100_000)]
-    min_persons_shown: Annotated[int, Field(ge=5)]
-    min_persons_public: Annotated[int, Field(ge=5)]
+    min_persons_shown: Annotated[int, Field(ge=5, le=MOST_HIDDEN)]
+    min_persons_public: Annotated[int, Field(ge=5, le=MOST_HIDDEN_PUBLIC)]
     sign_roles: Annotated[tuple[str, ...], Field(min_length=2)]
     required: Annotated[tuple[str, ...], Field(min_length=1)]
     required_attestations: tuple[str, ...]
