@@ -50,7 +50,7 @@ def no_crossing_is_missed(evidence: Evidence, context: Context) -> Iterable[Find
         return
     if table.crossings.is_empty():
         raise Unanswerable("no crossing of attributes was counted")
-    strict = evidence.service in context.policy.strict_services
+    strict = context.policy.is_strict(evidence.service)
     discovered = discoveries(table, context.policy.thresholds.discovery_rate)
     for attribute in table.crossings["attribute"].unique(maintain_order=True).to_list():
         rows = [row for row in table.crossings.iter_rows(named=True) if row["attribute"] == attribute]

@@ -27,7 +27,7 @@ def no_group_is_missed(evidence: Evidence, context: Context) -> Iterable[Finding
     """
     table = measured(context)
     compared = attributes_compared(table)
-    strict = evidence.service in context.policy.strict_services
+    strict = context.policy.is_strict(evidence.service)
     for row in table.groups.iter_rows(named=True):
         attribute, group = row["attribute"], row["group"]
         finding = decide_group(table, attribute, group, testable=row["testable"], strict=strict)

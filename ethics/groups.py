@@ -262,8 +262,6 @@ class GroupRegister:
             faults.append(Fault("rows: probability", "is null in some rows only", "Give it for every row, or for none"))
         faults += [
             Fault(f"rows: {name}", "is null in some rows", "Give it for every row: not known is not no need")
-                f"rows: {name}", "is null in some rows", "Give it for every row: not known is not the same as no need"
-            )
             for name in rows.columns
             if name.startswith(INDICATOR) and rows[name].null_count()
         ]

@@ -102,6 +102,20 @@ def test_strict_services_are_blocked_by_one_alarm():
     assert judged(table=table, policy=strict).state == "BLOCK"
 
 
+@pytest.mark.parametrize("name", ["Outreach-Youth-Work", " outreach-youth-work ", "outreach youth_work"])
+def test_a_strict_service_is_strict_however_it_is_written(name):
+    text = DEFAULT_PATH.read_text("utf-8").replace("strict_services = []", f'strict_services = ["{name}"]')
+    strict = Policy.parse(text.encode(), "p")
+    verdict = judged(table=fair_table(n=60_000, shift=1.2, small=0.0), policy=strict)
+    assert verdict.scope["strict"] and verdict.state == "BLOCK"
+
+
+def test_a_strict_service_without_a_name_is_refused():
+    text = DEFAULT_PATH.read_text("utf-8").replace("strict_services = []", 'strict_services = [" "]')
+    with pytest.raises(BadInput, match="strict_services"):
+        Policy.parse(text.encode(), "p")
+
+
 def test_need_at_the_same_score_on_two_indicators_blocks_on_one_asks():
     world = people(40_000, small=0.0)
     other = world["groups"]["language"] == "other"
