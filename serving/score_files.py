@@ -38,6 +38,7 @@ _SHOWN = 5
 _MOST_FAULTS = 20
 _SEPARATORS = (",", ";", "\t", "|")
 _SEPARATOR_TOLD = re.compile(r'"?sep=([,;\t|])"?[ \t]*(?:\r\n|\n|\r|$)', re.IGNORECASE)
+_NOT_NO_NEED = "Give everybody 1 or 0, or leave the indicator out: not known is not the same as no need"
 _UNPACK = "Unpack it, and give the file inside"
 _NOT_TEXT = (
     (b"PK", "is a workbook, not text", "Save the sheet as CSV UTF-8"),
@@ -285,7 +286,8 @@ def _number(column: pl.Series, where: str, faults: list[Fault], *, blank: bool) 
     empty = text.is_null() | (text == "") if column.dtype == pl.String else text.is_null()
     empty = empty.fill_null(True)
     if not blank:
-        _name_rows(faults, where, "is missing", empty, "Give every row a number")
+        mend = "Give every row a number" if INDICATOR not in where else _NOT_NO_NEED
+        _name_rows(faults, where, "is missing", empty, mend)
     bad = ~empty & ~values.is_finite().fill_null(False)
     _name_rows(faults, where, "is no finite number", bad, "Write numbers such as 0.52, without spaces or units")
     return values
