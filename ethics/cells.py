@@ -309,7 +309,8 @@ def coded(attribute: str, column: npt.ArrayLike, n: int) -> Coded:
     """A column of groups as numbers; a missing value is a group of its own."""
     import polars as pl
 
-    values = pl.Series(attribute, cast(Any, column), strict=False).cast(pl.String).fill_null(UNKNOWN)
+    series = pl.Series(attribute, cast(Any, column), strict=False)
+    values = (series.fill_nan(None) if series.dtype.is_float() else series).cast(pl.String).fill_null(UNKNOWN)
     if values.len() != n:
         raise BadInput(
             Fault(f"groups.{attribute}", f"has {values.len()} rows where the scores have {n}", "Give one value per row")

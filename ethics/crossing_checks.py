@@ -70,7 +70,7 @@ def no_crossing_is_missed(evidence: Evidence, context: Context) -> Iterable[Find
     missing = table.crossings_left_out
     if table.crossings.is_empty() and any(_levels(table, name) <= MAX_CROSSED_GROUPS for name in missing):
         raise Unanswerable("no crossing of attributes was counted")
-    strict = evidence.service in context.policy.strict_services
+    strict = context.policy.is_strict(evidence.service)
     discovered = discoveries(table, context.policy.thresholds.discovery_rate)
     for attribute in table.crossings["attribute"].unique(maintain_order=True).to_list():
         rows = [row for row in table.crossings.iter_rows(named=True) if row["attribute"] == attribute]
@@ -120,11 +120,13 @@ def _one_crossing(
             yield worst | {"group": attribute, "facts": facts}
     for row in rows:
         recall = table.get(attribute, row["group"], "recall_ratio", AT_AUDIT)
-        if row["kind"] == "pooled" and row["n"] >= least and recall.p_harm >= table.thresholds.alarm:
+        if row["kind"] == "pooled" and recall.p_harm >= table.thresholds.alarm:
             people = table.get(attribute, row["group"], "missed_residents", AT_AUDIT)
-            if matters(people.value, table):
-                shown = ("recall_ratio_at_k_audit", recall, table.thresholds.recall)
-                yield group_finding("warn", "pooled", *shown, None, affected(people)) | {"group": attribute}
+            if matters(people.value, table):  # warned of however few may be shown: then without its numbers
+                is_shown = row["n"] >= least
+                numbers = ("recall_ratio_at_k_audit", recall if is_shown else None, table.thresholds.recall)
+                missed = affected(people) if is_shown else {}
+                yield group_finding("warn", "pooled", *numbers, None, missed) | {"group": attribute}
     if not tested:
         facts = {"n": _small(rows)}
         yield group_finding("warn", "too_few", "crossings_tested", None, None, None, facts) | {"group": attribute}

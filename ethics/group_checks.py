@@ -30,7 +30,7 @@ def no_group_is_missed(evidence: Evidence, context: Context) -> Iterable[Finding
     """
     table = measured(context)
     compared = attributes_compared(table)
-    strict = evidence.service in context.policy.strict_services
+    strict = context.policy.is_strict(evidence.service)
     for row in table.groups.iter_rows(named=True):
         attribute, group = row["attribute"], row["group"]
         finding = decide_group(table, attribute, group, testable=row["testable"], strict=strict)
@@ -116,7 +116,8 @@ def same_score_same_need(evidence: Evidence, context: Context) -> Iterable[Findi
 
     An indicator is testable in a group from the same number of expected events as the label. It alarms when need is
     higher than among others at the same scores. Two alarms block, for where the label is wrong, recall and
-    calibration against it prove nothing; one needs AT-05. Fewer than two testable indicators prove nothing either.
+    calibration against it prove nothing; one needs AT-05; both whatever the number of indicators. Without an alarm,
+    fewer than two testable indicators, or an outcome that nobody knows, prove nothing either.
     """
     table, limits = measured(context), context.policy.fairness
     compared = attributes_compared(table)
@@ -128,17 +129,17 @@ def same_score_same_need(evidence: Evidence, context: Context) -> Iterable[Findi
         testable = {name: part for name, part in found.items() if part.n >= limits.min_expected}
         alarms = sorted(name for name, part in testable.items() if part.p_harm >= limits.alarm)
         state, case = "pass", "pass"
-        if few:
-            state, case = "not_testable", "too_few_indicators"
-        elif len(alarms) >= 2:
+        if len(alarms) >= 2:
             state = case = "block"
         elif alarms:
             state = case = "needs_attestation"
+        elif few:
+            state, case = "not_testable", "too_few_indicators"
         elif attribute not in compared:
             state, case = "not_testable", "one_group"
         elif len(testable) < wanted:
             state = case = "not_testable"
-        worst = max(testable.values(), key=lambda part: part.p_harm) if testable and not few else None
+        worst = max(testable.values(), key=lambda part: part.p_harm) if testable and (alarms or not few) else None
         needs = "AT-05" if state in ("needs_attestation", "not_testable") else None
         facts = {"indicators": ", ".join(alarms)} if alarms else {}
         yield group_finding(state, case, "need_at_score", worst, limits.need, needs, facts) | named

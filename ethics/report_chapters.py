@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from datetime import date
 
+from ethics.attestation import THE_WHOLE
 from ethics.fairness import AT_K, EVERYONE, KNOWN, NOT_KNOWN
 from ethics.rate_counts import FAIR_PASS, POWER
 from ethics.report_document import Cell, Column, Row, Section, Table, count_cell, number_cell, words
@@ -170,8 +171,10 @@ class Chapters:
     def _attestations(self) -> Section:
         t, rows = self.t, []
         for given in self.verdict.attestations:
-            groups = given["group"] or t("attestations.every_group")
-            named = t.group_of(groups) if isinstance(groups, str) else ", ".join(map(t.group_of, groups))
+            groups = [given["group"]] if isinstance(given["group"], str) else given["group"]
+            whole = t("attestations.the_whole")
+            named = t("attestations.every_group") if groups is None else ""
+            named = named or ", ".join(whole if group == THE_WHOLE else t.group_of(group) for group in groups)
             by = "; ".join(f"{signer['name']} ({t.role(signer['role'])})" for signer in given["signers"])
             dates = t("attestations.from_to", start=_day(given["given_at"], t), end=_day(given["expires_at"], t))
             cells = [

@@ -583,3 +583,22 @@ def test_a_group_of_whose_people_no_label_is_known_stands_in_the_report():
     assert statistics_faults(verdict, table.cells) == []
     html = render_report(verdict, table.cells, language="en")
     assert "Of nobody in the group is it known whether need appeared" in html
+
+
+def test_what_may_be_shown_decides_no_crossing():
+    rng = np.random.default_rng(3)
+    n = 8000
+    small = np.arange(n) < 160
+    language = np.where(small, np.char.add("l", (np.arange(n) % 8).astype(str)), "fi")
+    label = np.where(small, rng.random(n) < 0.4, rng.random(n) < 0.2)
+    score = np.where(small, -5.0, label + rng.normal(0, 1, n))  # nobody of the small groups is found
+    groups = {"language": language, "sex": rng.choice(["f", "m"], n)}
+    table = measure(label=label.astype(float), groups=groups, score=score, cuts=Cuts(100, 1500), replicates=200)
+    pooled = [check for check in answers(table) if check.facts["case"] == "pooled"]
+    assert [(check.state, check.facts["missed"] > 0) for check in pooled] == [("warn", True)]
+    hiding = POLICY.model_copy(update={"min_persons_shown": 10**6})
+    hidden = BUILT["C402"].run(PASSING, Context(hiding, NOW, table))
+    assert [(check.state, check.facts) for check in hidden if check.facts["case"] == "pooled"] == [
+        ("warn", {"case": "pooled"})
+    ]
+    assert {check.value for check in hidden if check.facts["case"] == "pooled"} == {None}

@@ -49,6 +49,29 @@ def test_persons_and_values_that_are_missing_are_the_group_unknown():
     assert table.get("sex", "unknown", "recall", AT_AUDIT).n > 0
 
 
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_a_value_that_stands_for_nothing_is_unknown_in_parquet_as_in_csv(tmp_path, kind):
+    values = {"sex": ["f ", "", " ", None, "NaN", "f"], "care": [1.0, float("nan"), None, float("nan"), 1.0, 1.0]}
+    frame = pl.DataFrame({"person_id": [str(i) for i in range(6)], **values})
+    frame.write_parquet(tmp_path / "g.parquet")
+    frame.write_csv(tmp_path / "g.csv")
+    sizes = GroupRegister.open(tmp_path / f"g.{kind}").sizes([str(i) for i in range(6)])
+    assert sizes.rows() == [("sex", "f", 2), ("sex", "unknown", 4), ("care", "1.0", 3), ("care", "unknown", 3)]
+
+
+def test_an_indicator_that_is_not_known_of_everybody_is_refused_and_never_no_need():
+    frame, _ = rows()
+    name = "indicator:child welfare"
+    frame = frame.with_columns(pl.when(pl.int_range(pl.len()) > 2).then(pl.col(name)).alias(name))
+    register = GroupRegister(pl.DataFrame({"person_id": frame["person_id"], "sex": ["f", "m"] * 300}), "here")
+    for asked in (
+        lambda: register.measure(frame, Cuts(10, 100), POLICY, seed=1),
+        lambda: register.examine(frame, None, Cuts(10, 100), POLICY, seed=1),
+    ):
+        with pytest.raises(BadInput, match="indicator:child welfare: is null in some rows"):
+            asked()
+
+
 def test_the_cells_hold_no_person():
     frame, _ = rows()
     register = GroupRegister(pl.DataFrame({"person_id": frame["person_id"], "sex": ["f", "m"] * 300}), "here")
