@@ -47,6 +47,7 @@ class Page:
     ) -> None:
         self.verdict, self.figures, self.t, self.signed_by = verdict, figures, t, signed_by
         self.least = int(verdict.scope["min_persons_shown"])
+        t.city = verdict.scope.get("group_words") or {}
         t.features = {row["feature"]: row["plain"] for row in verdict.record["features"]}
         owner = verdict.record["owner"]
         self.owner = ", ".join(str(owner[name]) for name in ("name", "email", "phone") if owner.get(name))
