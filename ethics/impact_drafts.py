@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ethics.document_texts import LANGUAGES, Words, check_title
 from ethics.register_page import ats_of, attribute_names, page_banners, record_of, template, verdict_text
-from ethics.report_text import words_of
+from ethics.report_text import Language
 
 if TYPE_CHECKING:
     from ethics.verdict import Check, Verdict
@@ -195,7 +195,7 @@ def _groups_table(verdict: Verdict, words: Words) -> dict[str, Any] | None:
     One row for each check and answer with the groups named, a row of its own where people can be told. What no group
     could be asked for want of indicators is a fault of the label, and stands beside the table, once.
     """
-    t = words_of(verdict, words.language)
+    t = Language(words.language)
     found: dict[tuple[str, str, str, str], list[str]] = {}
     for check in verdict.checks:
         if not check.group or check.id not in _OF_GROUPS or check.state == "pass" or check.message_id in _OF_LABEL:

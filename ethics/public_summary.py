@@ -18,7 +18,7 @@ from ethics.judged_table import table_of
 from ethics.public_tables import REACHED, published_tables
 from ethics.ranking_reads import attributes_apart, attributes_read
 from ethics.refusals import BadInput, Fault
-from ethics.report_text import words_of
+from ethics.report_text import Language
 from ethics.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class _Page:
     def __init__(self, verdict: Verdict, table: FairnessTable | None, language: str) -> None:
         self.verdict, self.table, self.language = verdict, table, language
         self.texts = public_texts(language)
-        self.words = words_of(verdict, language)
+        self.words = Language(language)
         self.least = int(verdict.scope.get("min_persons_public", 10))
 
     def t(self, key: str, /, **names: object) -> str:

@@ -18,7 +18,7 @@ from ethics.ranking_reads import attributes_apart, attributes_read
 from ethics.refusals import BadInput, Fault
 from ethics.register_record import ats_entry
 from ethics.report_findings import rival_name
-from ethics.report_text import Language, words_of
+from ethics.report_text import Language
 from ethics.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def performance_text(verdict: Verdict, language: str) -> str:
     """How well the order finds need, with intervals, at the cut where it was measured: against the unit's own way,
     against the rival that comes closest or ahead, and what C105 answers.
     """
-    words, t, parts = Words("register", language), words_of(verdict, language), []
+    words, t, parts = Words("register", language), Language(language), []
     auc = verdict.record["auc"]
     if auc is not None and auc["value"] is not None:
         parts.append(words("performance_auc", **_in_words(auc, "value", t)))
@@ -122,12 +122,12 @@ def groups_text(verdict: Verdict, language: str) -> str:
 
 def attribute_names(verdict: Verdict, language: str) -> list[str]:
     """The attributes by which groups were measured, in words."""
-    return list(map(words_of(verdict, language).attribute, verdict.scope["group_attributes"]))
+    return list(map(Language(language).attribute, verdict.scope["group_attributes"]))
 
 
 def connected_text(verdict: Verdict, language: str, registers: str) -> str:
     """What is read from where, and which of the attributes that measure equality the order reads too."""
-    words, t = Words("register", language), words_of(verdict, language)
+    words, t = Words("register", language), Language(language)
     said = [registers] if registers else []
     for key, find in (("connected_apart", attributes_apart), ("connected_read", attributes_read)):
         if names := ", ".join(map(t.attribute, find(verdict))):

@@ -144,6 +144,7 @@ class Document:
     untested: Section
     todo: Sequence[ToDo]
     chapters: Sequence[Section] = field(default_factory=tuple)
+    warned: str = ""
 
 
 def without_blank_tables(section: Section, t: Language) -> Section:

@@ -13,7 +13,7 @@ from ethics.disclosure import suppress
 from ethics.report_chapters import Chapters
 from ethics.report_document import Document, Section, without_blank_tables
 from ethics.report_figures import GROUPS, Figures
-from ethics.report_findings import to_do, worst_answers
+from ethics.report_findings import to_do, warned, worst_answers
 from ethics.report_missed import missed
 from ethics.report_records import RecordPages, record_counts
 from ethics.report_tables import CountTable
@@ -47,7 +47,6 @@ class Page:
     ) -> None:
         self.verdict, self.figures, self.t, self.signed_by = verdict, figures, t, signed_by
         self.least = int(verdict.scope["min_persons_shown"])
-        t.city = verdict.scope.get("group_words") or {}
         t.features = {row["feature"]: row["plain"] for row in verdict.record["features"]}
         owner = verdict.record["owner"]
         self.owner = ", ".join(str(owner[name]) for name in ("name", "email", "phone") if owner.get(name))
@@ -59,6 +58,7 @@ class Page:
         told = without_withheld(verdict, {name: table for (kind, name), table in counts.items() if kind == GROUPS})
         records = RecordPages(told.record, counts, self.least, t)
         chapters = Chapters(told, self.figures, records, self.owner, t).all()
+        todo = to_do(told, t, self.owner)
         return Document(
             title=t.of(verdict.purpose.get("title", {})) or t("page.missing"),
             state=verdict.state,
@@ -69,7 +69,8 @@ class Page:
             facts=self._facts(),
             missed=missed(verdict, self.figures, t),
             untested=self._untested(),
-            todo=to_do(told, t, self.owner),
+            todo=todo,
+            warned=warned(verdict, todo, t),
             chapters=[without_blank_tables(chapter, t) for chapter in chapters if not chapter.is_empty],
         )
 

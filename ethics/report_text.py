@@ -10,13 +10,10 @@ from datetime import date, datetime
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ethics.digests import decimal
 from ethics.refusals import BadInput, Fault
-
-if TYPE_CHECKING:
-    from ethics.verdict import Verdict
 
 MESSAGES = Path(__file__).resolve().parent / "messages"
 LANGUAGES = ("fi", "sv", "en")
@@ -49,8 +46,6 @@ class Language:
         self.language = language
         self.features: Mapping[str, Any] = {}
         """Names in words of the features that the report is about, by feature."""
-        self.city: Mapping[str, Any] = {}
-        """The city's own names of its attributes and groups: attribute → ``name``, ``values`` (group → name)."""
         self._texts = _messages(language)
         self._decimal, self._thousand = _MARKS.get(language, _MARKS["en"])
         self.used: set[str] = set()
@@ -84,8 +79,7 @@ class Language:
         return " × ".join(self._attribute(part) for part in name.split(" × "))
 
     def _attribute(self, name: str) -> str:
-        said = self._said(self.city.get(name, {}).get("name"))
-        return said or self._plain(f"attributes.{name.casefold()}", name.replace("_", " "))
+        return self._plain(f"attributes.{name.casefold()}", name.replace("_", " "))
 
     def group(self, attribute: str, group: str) -> str:
         """A group's name within its attribute.
@@ -102,10 +96,8 @@ class Language:
         return " × ".join(self._group(of, name) for of, name in zip(attributes, groups, strict=True))
 
     def _group(self, attribute: str, group: str) -> str:
-        """The city's name, else ours however the value is written, else a band in words, else the value itself."""
+        """Our name for it, however the value is written; else a band in words, else the value itself."""
         of, name = attribute.casefold(), group.casefold()
-        if said := self._said(self.city.get(attribute, {}).get("values", {}).get(group)):
-            return said
         for key in (f"groups.{of}.{name}", f"groups.any.{name}"):
             if self.has(key):
                 return self(key)
@@ -127,9 +119,6 @@ class Language:
         if "below" in named:
             return self("groups.bands.below", n=named["below"] + per_cent)
         return self("groups.bands.up_to", n=named["to"] + per_cent)
-
-    def _said(self, texts: Any) -> str:
-        return self.of(texts) if texts else ""
 
     def policy_name(self, key: str) -> str:
         """A number of the policy by its name in words, e.g. of ``thresholds.min_recall_ratio``."""
@@ -237,13 +226,6 @@ class Language:
     def moment(self, moment: datetime) -> str:
         """A moment, with its time zone."""
         return self("dates.moment", day=self.day(moment), hour=moment.hour, minute=f"{moment:%M}", zone=f"{moment:%Z}")
-
-
-def words_of(verdict: Verdict, language: str) -> Language:
-    """The words of a language, with the names that a verdict's city gives its own groups."""
-    t = Language(language)
-    t.city = verdict.scope.get("group_words") or {}
-    return t
 
 
 def machine(value: float) -> str:

@@ -301,7 +301,7 @@ def _audit_cells(
 
 
 def _cells_that_hold(audit: Audit, verdict: Verdict, cells: bytes | None) -> Any:
-    """The verdict's own cells, their statistics computed again; None where it has none, False where they are not here."""
+    """The verdict's own cells, their statistics computed again; None if it has none, False if they are not here."""
     judged = verdict.subject.get("cells")
     if judged is None:
         audit.notes.append("It was judged without any group, so there are no cells.")
