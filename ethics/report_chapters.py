@@ -7,6 +7,7 @@ from datetime import date
 
 from ethics.attestation import THE_WHOLE
 from ethics.fairness import AT_K, EVERYONE, KNOWN, NOT_KNOWN
+from ethics.ranking_reads import attributes_apart, attributes_read
 from ethics.rate_counts import FAIR_PASS, POWER
 from ethics.report_document import Cell, Column, Row, Section, Table, count_cell, number_cell, words
 from ethics.report_figures import GROUPS, Figures
@@ -164,9 +165,10 @@ class Chapters:
 
     def _privacy(self) -> Section:
         t = self.t
-        attributes = [t.attribute(name) for name in self.verdict.scope["group_attributes"]]
-        text = t("privacy.groups", groups=", ".join(attributes) or t("page.none"))
-        return Section("privacy", t("privacy.heading"), [text], parts=self.records.parts("privacy"))
+        read, apart = (", ".join(map(t.attribute, find(self.verdict))) for find in (attributes_read, attributes_apart))
+        texts = [t("privacy.groups", groups=apart or t("page.none"))] if apart or not read else []
+        texts += [t("privacy.groups_read", groups=read)] if read else []
+        return Section("privacy", t("privacy.heading"), texts, parts=self.records.parts("privacy"))
 
     def _attestations(self) -> Section:
         t, rows = self.t, []

@@ -37,7 +37,10 @@ def need_facts(need: Need) -> dict[str, Any]:
 
 
 def feature_table(need: Need) -> list[dict[str, Any]]:
-    """Per column: its feature, and that feature's source, purpose, basis (null: none, or a mark) and plain name."""
+    """Per column: its feature, and that feature's source, purpose, basis (null: none, or a mark) and plain name.
+
+    ``attribute``, ``of`` and ``codes`` say what the feature reads, whatever its name.
+    """
     return [
         {
             "column": column,
@@ -49,6 +52,9 @@ def feature_table(need: Need) -> list[dict[str, Any]]:
             if feature.plain
             else None,
             "changeable": feature.changeable,
+            "attribute": feature.attribute,
+            "of": feature.of,
+            "codes": list(feature.codes),
         }
         for feature in need.features
         for column in feature.columns()
