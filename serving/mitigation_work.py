@@ -30,7 +30,7 @@ from serving.home import Home
 from serving.mitigation_words import in_plain_words
 from serving.opening import open_city_for, refuse_unfounded
 from serving.progress import Step, silent
-from serving.rehearsal import check_facts, would_be
+from serving.rehearsal import checks_told, would_be
 
 if TYPE_CHECKING:
     import polars as pl
@@ -267,7 +267,10 @@ def _with_cut(bench: _Bench, evidence: Evidence) -> Evidence:
 
 def _told(bench: _Bench, kind: str, name: str, change: str, answer: Answer) -> dict[str, Any]:
     """One variant, as JSON values: what the gate would say, who is found, and what one group gets of it."""
+    from ethics.report_figures import Figures
+
     word, checks = would_be(answer.verdict)
+    figures = Figures(answer.fairness, bench.home.policy.min_persons_public)
     own = VOUCHED_BY.get(kind)
     open_checks = [check for check in checks if check.state in ("inconclusive", "needs_attestation", "not_testable")]
     asks = {check.needs for check in open_checks if check.needs and not check.attested_by} | {own}
@@ -290,7 +293,7 @@ def _told(bench: _Bench, kind: str, name: str, change: str, answer: Answer) -> d
         "blocks": sorted({check.id for check in checks if check.state in ("block", "error")}),
         "asks": sorted(filter(None, asks)),
         "asks_by_itself": own,
-        "checks": [check_facts(check) for check in checks if check.state not in ("pass", "warn")],
+        "checks": [check for check in checks_told(answer.verdict, figures) if check["state"] not in ("pass", "warn")],
         "need_at_score_alarms": alarms,
         "need_at_score_tested": any(check.id == "C403" and check.state != "not_testable" for check in checks),
         "found": found,

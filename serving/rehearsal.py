@@ -74,12 +74,10 @@ def rehearsed(
         ``groups``, ``list_by_unit`` and ``checks`` hold the word "withheld" for what counts too few people, or would
         give such a count away; null is what was not measured.
     """
-    from ethics.report_figures import GROUPS, Figures
-    from ethics.withheld_numbers import without_withheld
+    from ethics.report_figures import Figures
 
     word, _ = would_be(verdict)
     figures = Figures(fairness, home.policy.min_persons_public)
-    told = without_withheld(verdict, {name: part for (kind, name), part in figures.counts.items() if kind == GROUPS})
     step(f"{need.id}: counting the list by unit")
     result: dict[str, Any] = {
         "rehearsal": True,
@@ -87,7 +85,7 @@ def rehearsed(
         "would_be": word,
         "need": need.id,
         "run_id": run_id,
-        "checks": [_told_of(check) for check in would_be(told)[1]],
+        "checks": checks_told(verdict, figures),
         "not_asked": [{"id": id, "why": why} for id, why in NOT_ASKED.items()],
         "groups": _groups(figures),
         "list_by_unit": _list_by_unit(home, rows, need, city_folder, step),
@@ -105,7 +103,16 @@ def would_be(verdict: Verdict) -> tuple[str, list[Check]]:
     return verdict_state(asked, [id for id in verdict.required if id not in NOT_ASKED]), asked
 
 
-def check_facts(check: Check) -> dict[str, Any]:
+def checks_told(verdict: Verdict, figures: Figures) -> list[dict[str, Any]]:
+    """The checks of the model alone as JSON values, withheld and rounded as a report of the same people would."""
+    from ethics.report_figures import GROUPS
+    from ethics.withheld_numbers import without_withheld
+
+    told = without_withheld(verdict, {name: part for (kind, name), part in figures.counts.items() if kind == GROUPS})
+    return [_told_of(check) for check in would_be(told)[1]]
+
+
+def _check_facts(check: Check) -> dict[str, Any]:
     """A check as a rehearsal tells it: words, and numbers that are null where there are none."""
     words = {name: getattr(check, name) for name in ("id", "severity", "state", "statistic", "group", "needs")}
     return {
@@ -117,7 +124,7 @@ def check_facts(check: Check) -> dict[str, Any]:
 
 def _told_of(check: Check) -> dict[str, Any]:
     """A check with rounded numbers; the word for what is withheld where that is why it has none."""
-    facts = check_facts(check)
+    facts = _check_facts(check)
     if check.facts.get("withheld"):
         return facts | dict.fromkeys(("value", "low", "high"), WITHHELD)
     return facts | {name: _rounded(facts[name]) for name in ("value", "low", "high")}
