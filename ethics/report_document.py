@@ -204,8 +204,8 @@ def number_cell(
     size = None if n is None else str(n)
     if not interval or low is None or high is None:
         return Cell(show(value), machine(value, kind), n=size, is_number=True)
-    as_read = [machine(part, kind) for part in (value, low, high)]
-    return Cell(f"{show(value)} ({interval})", as_read[0], as_read[1], as_read[2], size, is_number=True)
+    text = f"{show(value)} ({interval})"
+    return Cell(text, machine(value, kind), machine(low, kind), machine(high, kind), size, is_number=True)
 
 
 def _kind(show: Any, t: Language) -> str:

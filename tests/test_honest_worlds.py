@@ -1,24 +1,38 @@
 """Honest scores are never stopped by C608: what suppression leaves, its attacker finds nothing in."""
 
 import numpy as np
+import polars as pl
 import pytest
 from ethics_cases import POLICY
 
-from ethics.cells import audit_cut
+from ethics.cells import Cuts, audit_cut
 from ethics.disclosure import suppress
-from ethics.public_tables import REACHED
+from ethics.groups import GroupRegister
+from ethics.public_tables import REACHED, published_tables
 from ethics.published_figures import is_silent, tells_too_nearly, told_about
 from ethics.rate_counts import rates_on
+from ethics.report_figures import Figures
 from ethics.report_tables import CountTable
+from ethics.score_case import neutral_tie_keys
 from ethics.suppression_attack import attack
 
-SEEDS = (11, 27, 31, 37, 106, 118, *range(200, 224))
+STOPPED = (11, 27, 31, 37, 106, 118)
+"""Worlds of which C608 found a count of 24 to 31 people told to within five by a ratio that was left."""
+SEEDS = (*STOPPED, *range(200, 218))
 CUTS = ("k_audit", "k")
 MEASURES = ("recall", "recall_ratio", "missed_residents", "precision", "false_omission_rate")
 RATES = rates_on([*(f"{name}@{cut}" for cut in CUTS for name in MEASURES), "selection_rate@k_audit", "power"])
 
 
 def honest(seed):
+    """Tables by group of :func:`world`, of two cuts, without any replicate."""
+    chance, need, members = world(seed)
+    rank = np.argsort(np.argsort(-chance))
+    cuts = {"k_audit": audit_cut(need[np.argsort(-chance)].astype(float), 60, 1, POLICY.audit_recall), "k": 60}
+    return [_table(name, member, need, rank, cuts) for name, member in members.items()]
+
+
+def world(seed):
     """Scores that are probabilities, and two attributes drawn at random with groups of very unequal sizes."""
     rng = np.random.default_rng(seed)
     n = int(rng.choice([3000, 6000, 12000]))
@@ -27,9 +41,7 @@ def honest(seed):
     chance = np.minimum(risk * 0.08, 0.9)
     need = rng.random(n) < chance
     members = {f"attr{i}": rng.choice(size, n, p=rng.dirichlet(np.full(size, 0.6))) for i, size in enumerate(sizes)}
-    rank = np.argsort(np.argsort(-chance))
-    cuts = {"k_audit": audit_cut(need[np.argsort(-chance)].astype(float), 60, 1, POLICY.audit_recall), "k": 60}
-    return [_table(name, member, need, rank, cuts) for name, member in members.items()]
+    return chance, need, members
 
 
 def _table(name, member, need, rank, cuts):
@@ -90,3 +102,27 @@ def test_withholding_reckons_as_the_attacker_does():
         assert low <= people <= high
         assert tells_too_nearly(people, 5) == (high - low < 5)
     assert tells_too_nearly(27, 5)  # 2 · 0.1 · 27 is more than five, and only 25 … 29 are whole
+
+
+@pytest.mark.parametrize("seed", STOPPED)
+def test_c608_passes_honest_scores(seed):
+    # as the gate judges them, with crossings and recall at other cuts
+    chance, need, members = world(seed)
+    ids = [f"p{number}" for number in range(len(chance))]
+    groups = {name: [f"g{group}" for group in member] for name, member in members.items()}
+    rows = pl.DataFrame(
+        {
+            "person_id": ids,
+            "rank_score": chance,
+            "probability": pl.Series([None] * len(ids), dtype=pl.Float64),
+            "label": need.astype(float),
+            "tie_key": neutral_tie_keys(ids, 0),
+        }
+    )
+    cut = audit_cut(need[np.argsort(-chance)].astype(float), 60, 1, POLICY.audit_recall)
+    register = GroupRegister(pl.DataFrame({"person_id": ids, **groups}), "g", "x" * 64)
+    table = register.measure(rows, Cuts(60, cut), POLICY, seed=0)
+    public = published_tables(table, POLICY.min_persons_public)
+    told = Figures(table, POLICY.min_persons_shown, earlier=public).counts.values()
+    assert attack(public, POLICY.min_persons_public) == []
+    assert attack(list(told), POLICY.min_persons_shown, earlier=public) == []
