@@ -30,14 +30,17 @@ if TYPE_CHECKING:
     from ethics.verdict import Check
 
 ATTESTATION_TYPE = "application/vnd.ennakko.attestation+json"
+THE_WHOLE = "*"
+"""Names, in a statement, the finding about no group: about the model, the label or everybody."""
 _TOKEN = object()
 
 
 class Attestation(BaseModel):
     """One statement by one role about one model.
 
-    ``group`` is None (every group of the check: one AT-07 per service may accept all groups that cannot be tested,
-    for this model and this policy only), one "attribute=group", or a list of them. ``reasons`` are read by people.
+    ``group`` is None (every finding of the check: one AT-07 per service may accept all groups that cannot be tested,
+    for this model and this policy only), one "attribute=group", or a list of them, in which :data:`THE_WHOLE` stands
+    for the finding that is about no group. ``reasons`` are read by people.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,8 +67,9 @@ class Attestation(BaseModel):
         return self
 
     def speaks_of(self, group: str | None) -> bool:
-        """Whether the statement covers this group."""
-        return self.group is None or group == self.group or (isinstance(self.group, tuple) and group in self.group)
+        """Whether the statement covers the findings about this group; None: the finding that is about no group."""
+        named = (self.group,) if isinstance(self.group, str) else self.group
+        return named is None or (THE_WHOLE if group is None else group) in named
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ class SignedAttestation:
             rule is not None
             and named
             and statement.id == check.needs
-            and statement.speaks_of(check.group)
+            and (statement.speaks_of(check.group) or (statement.check != check.id and statement.speaks_of(None)))
             and (check.id not in NAMED_ONLY or statement.group is not None)
             and statement.need_id == evidence.need_id
             and statement.model_digest == evidence.model_digest

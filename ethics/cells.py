@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 BINS = 1000
 VENTILES = 20
 INDICATOR = "indicator:"
+DESIGN_EFFECT = "design_effect"
 UNKNOWN = "unknown"
 LISTED = -1
 """The bin of a crossing too small to test: its people are counted under the pooled group, and only listed here."""
@@ -197,13 +198,14 @@ def count_block(rows: Rows, attribute: str, coded: Coded, *, with_ranks: bool) -
 
 
 def columns_of_cells(indicators: Sequence[str]) -> tuple[str, ...]:
-    """The columns of :func:`count_cells`, in their order.
+    """The columns of :func:`count_cells`, in their order, and the design effect of each cell's group.
 
     >>> columns_of_cells(["care"])[4:6]
     ('indicator:care', 'n')
     """
     named = (INDICATOR + name for name in indicators)
-    return ("attribute", "group", "bin", "label", *named, "n", "sum_probability", "sum_rank", "sum_discount")
+    sums = ("n", "sum_probability", "sum_rank", "sum_discount", DESIGN_EFFECT)
+    return ("attribute", "group", "bin", "label", *named, *sums)
 
 
 def _counted(code: Ints, n_codes: int, probability: Floats | None) -> tuple[Ints, Ints, Floats | None]:
@@ -242,6 +244,7 @@ class Block:
     by_ventile: Floats  # (g, v): persons
     events: Floats  # (g, v, j): persons with the indicator
     ranks: Floats | None = None  # (g, b, 3): persons above k, their summed ranks and discounts
+    design_effect: Floats | None = None  # (g,): from the group's own households
 
 
 def blocks_of(cells: pl.DataFrame, indicators: Sequence[str]) -> list[Block]:
@@ -270,6 +273,10 @@ def blocks_of(cells: pl.DataFrame, indicators: Sequence[str]) -> list[Block]:
             place = member * shape[1] + bins
             ranks = np.stack([np.bincount(place, weights=values, minlength=size) for values in sums], axis=-1)
             ranks = ranks.reshape(len(names), shape[1], 3)
+        effect = None
+        if DESIGN_EFFECT in part.columns:
+            effect = np.ones(len(names))
+            np.maximum.at(effect, member, part[DESIGN_EFFECT].to_numpy())
         ventile = ventile_of_bins(count.sum(axis=(0, 2)))[bins]
         flat = member * VENTILES + ventile
         size = len(names) * VENTILES
@@ -285,6 +292,7 @@ def blocks_of(cells: pl.DataFrame, indicators: Sequence[str]) -> list[Block]:
                 if hits
                 else np.zeros((len(names), VENTILES, 0)),
                 ranks,
+                effect,
             )
         )
     return blocks
@@ -301,7 +309,8 @@ def coded(attribute: str, column: npt.ArrayLike, n: int) -> Coded:
     """A column of groups as numbers; a missing value is a group of its own."""
     import polars as pl
 
-    values = pl.Series(attribute, cast(Any, column), strict=False).cast(pl.String).fill_null(UNKNOWN)
+    series = pl.Series(attribute, cast(Any, column), strict=False)
+    values = (series.fill_nan(None) if series.dtype.is_float() else series).cast(pl.String).fill_null(UNKNOWN)
     if values.len() != n:
         raise BadInput(
             Fault(f"groups.{attribute}", f"has {values.len()} rows where the scores have {n}", "Give one value per row")

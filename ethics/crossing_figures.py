@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ethics.group_measures import AT_AUDIT, NO_CUT
+from ethics.rate_counts import rates_on
 from ethics.report_tables import CountTable
 
 if TYPE_CHECKING:
@@ -40,9 +41,7 @@ def _counts(table: FairnessTable, attribute: str, names: list[str]) -> CountTabl
         "found_k_audit": tuple(part.people for part in found),
         "missed_k_audit": tuple(part.n - part.people for part in found),
     }
-    rates: dict[str, tuple[str, ...]] = {RECALL_RATIO: ("found_k_audit", "need")}
-    if table.has_probability:
-        rates[OBSERVED] = ("need",)
+    rates = rates_on([RECALL_RATIO, *([OBSERVED] if table.has_probability else [])])
     return CountTable(
         TABLE,
         attribute,

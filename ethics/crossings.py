@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ethics.cells import INDICATOR, LISTED, UNKNOWN, Coded, Cuts, Rows, count_block, ventile_of_bins
+from ethics.cells import DESIGN_EFFECT, INDICATOR, LISTED, UNKNOWN, Coded, Cuts, Rows, count_block, ventile_of_bins
 from ethics.resampling import bins_near_cuts
 
 if TYPE_CHECKING:
@@ -50,6 +50,11 @@ def parts_of(name: str) -> list[str]:
     ['f', 'fi']
     """
     return name.split(SIGN)
+
+
+def in_crossing(group: str) -> str:
+    """A group's name as it stands in the names of crossings, free of their sign."""
+    return group.replace(SIGN.strip(), "x")
 
 
 def all_crossings(attributes: Sequence[str]) -> list[tuple[str, ...]]:
@@ -88,7 +93,7 @@ def count_crossings(
     design_effect: float,
     fixed: bool,
 ) -> list[pl.DataFrame]:
-    """The blocks of cells of each crossing, in the order given.
+    """The blocks of cells of each crossing, in the order given; one in which nothing can be tested is only listed.
 
     A crossed group is tested from ``min_expected`` expected positives (the model's or the observed ones, whichever
     are more). Once ``MAX_CROSSED_GROUPS`` would be tested, the crossings that follow are left out whole.
@@ -122,6 +127,10 @@ def count_crossings(
         listing = _listed(rows, name, crossed, need, expected, tested)
         if listing is not None:
             blocks.append(listing)
+        elif not tested.any():  # nothing to name; that the crossing was counted still stands in the cells
+            everyone = Coded([POOLED], np.zeros_like(crossed.member))
+            need, expected = np.array([need.sum()]), np.array([expected.sum()])
+            blocks.append(_lines(rows, name, everyone, need, expected, np.zeros(1, dtype=np.int64)))
     return blocks
 
 
@@ -132,12 +141,13 @@ def crossed_groups(sizes: Sequence[Mapping[str, object]], cells: pl.DataFrame) -
     schema: dict[str, Any] = dict.fromkeys(("attribute", "group", "kind"), pl.String)
     schema |= {"n": pl.Int64, "need": pl.Int64, "expected": pl.Float64}
     schema |= {"selected_k": pl.Int64, "selected_k_audit": pl.Int64, "testable": pl.Boolean}
+    schema |= {DESIGN_EFFECT: pl.Float64}
     measured = pl.DataFrame(
         [{**row, "kind": "pooled" if row["group"] == POOLED else "tested"} for row in sizes], schema=schema
     )
     count = pl.col("n").filter(pl.col("label") == 1).sum()
     listed = (
-        cells.filter(pl.col("bin") == LISTED)
+        cells.filter(pl.col("bin") == LISTED, pl.col("attribute").str.contains(SIGN, literal=True))
         .group_by("attribute", "group", maintain_order=True)
         .agg(pl.col("n").sum(), need=count, expected=pl.col("sum_probability").sum())
         .with_columns(kind=pl.lit("small"), testable=pl.lit(False))
@@ -161,29 +171,33 @@ def _coarse(bins: Ints, cuts: Cuts, design_effect: float) -> Ints:
 
 def _crossed(columns: Sequence[Coded]) -> Coded:
     """The groups that occur when several attributes are put together."""
-    names, member = [name.replace(SIGN.strip(), "x") for name in columns[0].names], columns[0].member.astype(np.int64)
+    names, member = [in_crossing(name) for name in columns[0].names], columns[0].member.astype(np.int64)
     for column in columns[1:]:
         code = member * len(column.names) + column.member
         n_codes = len(names) * len(column.names)
         found = np.flatnonzero(np.bincount(code, minlength=n_codes))
         place = np.empty(n_codes, dtype=np.int64)
         place[found] = np.arange(found.size)
-        last = [name.replace(SIGN.strip(), "x") for name in column.names]
+        last = [in_crossing(name) for name in column.names]
         names = [f"{names[one]}{SIGN}{last[two]}" for one, two in zip(*divmod(found, len(last)), strict=True)]
         member = place[code]
     return Coded(names, member)
 
 
 def _listed(
-    rows: Rows, attribute: str, crossed: Coded, need: Floats, expected: Floats, tested: Bools
+    rows: Rows, name: str, crossed: Coded, need: Floats, expected: Floats, tested: Bools
 ) -> pl.DataFrame | None:
     """One row per label for each crossed group that is too small to test; None when there is none."""
+    n = np.bincount(crossed.member, minlength=len(crossed.names))
+    small = np.flatnonzero(~tested & (n >= MIN_LISTED))
+    return _lines(rows, name, crossed, need, expected, small) if small.size else None
+
+
+def _lines(rows: Rows, attribute: str, crossed: Coded, need: Floats, expected: Floats, small: Ints) -> pl.DataFrame:
+    """The rows of :func:`_listed`, of the groups at the places ``small``."""
     import polars as pl
 
     n = np.bincount(crossed.member, minlength=len(crossed.names))
-    small = np.flatnonzero(~tested & (n >= MIN_LISTED))
-    if not small.size:
-        return None
     names = pl.Series(crossed.names, dtype=pl.String).gather(np.repeat(small, 2))
     persons = np.stack([n[small] - need[small], need[small]], axis=1)
     sums = np.stack([expected[small], np.zeros(small.size)], axis=1)  # the group's sum stands in its first row

@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ethics.published_figures import (
-    ABOUT,
     BY_POSITION,
     CROSSED,
     IN_PEOPLE,
@@ -32,7 +31,9 @@ from ethics.published_figures import (
     is_silent,
     is_total,
     place_of,
+    tells_too_nearly,
 )
+from ethics.rate_counts import FAIR_PASS, POWER
 from ethics.report_tables import CountTable
 from ethics.suppression_attack import Program, Settled, attack, targets_of
 
@@ -42,6 +43,8 @@ MOST_UNCLEAR = 12
 could not be excluded so, is not printed at all."""
 _FAMILIES = (("need", "found_k_audit", "missed_k_audit", "missed_k"), ("found_k", "missed_k"))
 """Columns that go together where one of a neighbour must go: with a ratio that stays, each would tell the others."""
+DECIDING = ("recall_ratio@k_audit", "n", FAIR_PASS, "observed_to_expected@none", "need", "recall@k_audit", POWER)
+"""What a reader needs first of a group: given back, in this order, wherever it need not be withheld."""
 _TESTED = 1e6  # what withholding a ratio that is decided by costs, beside the people it hides
 
 
@@ -95,7 +98,8 @@ def _stages(tables: Sequence[CountTable]) -> list[list[int]]:
 def _without_what_gives_away(tables: list[CountTable], least: int, earlier: Sequence[CountTable]) -> list[CountTable]:
     """The tables once more, all together: finer ones are silenced for as long as anything is given away.
 
-    Those go that speak of an attribute of which something is given away, the finest first.
+    Those go that speak of an attribute of which something is given away, the finest first; in the end the tables by
+    group of that attribute too. So nothing that leaves here is stopped by C608, whose attack is the same.
     """
     stages = list(reversed(_stages(tables)[1:]))
     while found := attack(tables, least, earlier=earlier, most=MOST_UNCLEAR):
@@ -104,6 +108,9 @@ def _without_what_gives_away(tables: list[CountTable], least: int, earlier: Sequ
         near = [[number for number in numbers if about & _attributes(tables[number])] for numbers in left]
         chosen = next((numbers for numbers in (*near, *left) if numbers), None)
         if chosen is None:
+            chosen = [number for number, table in enumerate(tables) if about & _attributes(table)]
+            chosen = [number for number in chosen or range(len(tables)) if not is_silent(tables[number])]
+        if not chosen:  # only what was out before gives it away
             break
         for number in chosen:
             tables[number] = silenced(tables[number])
@@ -143,6 +150,8 @@ class _Suppression:
         self._withhold_small()
         self._withhold_sparse()
         self._withhold_more()
+        if not self.is_later:
+            self._give_back()
 
     def tables(self) -> list[CountTable]:
         """The tables with everything withheld that must be."""
@@ -208,7 +217,7 @@ class _Suppression:
             if sum(self._widen_by_neighbour(key, touched) for key in first):
                 continue
             for key in narrow:
-                if not self._widen_from_afar(key):
+                if not self._widen_from_afar(key) and not self._withhold_group(key):
                     self.hopeless.add(key)
                 elif not self.is_later:
                     break  # what widens one count often widens the others
@@ -256,6 +265,32 @@ class _Suppression:
             seen |= near.keys()
         return False
 
+    def _give_back(self) -> None:
+        """What a group of many is judged by, wherever it went for the sake of a smaller group and need not have gone.
+
+        Figures are withheld one by one, and what goes later may make needless what went before.
+        """
+        for rate in DECIDING:
+            for number, table in enumerate(self.given):
+                for position, group in enumerate(table.groups):
+                    columns = table.rates.get(rate, (rate,) if rate in table.shown else ())
+                    people = [table.counts[name][position] for name in columns]
+                    if (rate, group) not in self.hidden[number] or self._tells_of_few(people, is_loose(rate)):
+                        continue
+                    self.hidden[number].discard((rate, group))
+                    if self._narrow():
+                        self.hidden[number].add((rate, group))
+
+    def _tells_of_few(self, people: Sequence[int], is_about: bool) -> bool:
+        return any(n < self.least or (is_about and tells_too_nearly(n, self.least)) for n in people)
+
+    def _withhold_group(self, key: Key) -> bool:
+        """The last resort: all ratios of the count's group, then all that is left of it; False when nothing is."""
+        for told in (self.loose, self.exact):
+            if self._hide(place for one, places in told.items() if one[:2] == key[:2] for place in places):
+                return True
+        return False
+
     def _withhold_cheapest(self, keys: Iterable[Key]) -> Key | None:
         printed = [
             key
@@ -286,7 +321,7 @@ class _Suppression:
     def _withhold(self, key: Key) -> bool:
         """Withhold what tells a count exactly, and what tells it about where that is too near."""
         gone = self._hide(self.exact.get(key, ()))
-        if 2 * ABOUT * self.counts.people.get(key, 0) < self.least:
+        if tells_too_nearly(self.counts.people.get(key, 0), self.least):
             gone = self._hide(self.loose.get(key, ())) or gone
         return gone
 
@@ -296,9 +331,11 @@ class _Suppression:
         return float(sum(high - low for low, high in map(self.program.bounds, others)))
 
     def _cost(self, key: Key) -> float:
-        people = float(self.counts.people[key])
+        people = self.counts.people[key]
         told = any(not name.endswith("@k") for _, name, _ in self._open(self.loose.get(key, ())))
-        decided = told and key[:2] in self.tested and (not self._is_printed(key) or 2 * ABOUT * people < self.least)
+        decided = (
+            told and key[:2] in self.tested and (not self._is_printed(key) or tells_too_nearly(people, self.least))
+        )
         wanted = (4.0 if key[2] == "n" else 1.0) / (1 + 3 * key[0].count(CROSSED))
         places = self._open(self.loose.get(key, ()))
         if not self._is_printed(key) and any(name.startswith(IN_PEOPLE) for _, name, _ in places):

@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     from ethics.cells import Floats
 
 
-def exposure(ranks: Floats, design_effect: float) -> dict[str, WithBounds]:
+def exposure(ranks: Floats, design_effect: Floats) -> dict[str, WithBounds]:
     """Mean rank and exposure ratio of each group.
 
     Parameters
     ----------
     ranks : float (g, b, 3)
         Persons above k, their summed ranks and their summed discounts, by group and bin.
+    design_effect : float (g,)
     """
     by_bin = ranks.sum(axis=0)
     last = np.cumsum(by_bin[:, 0])

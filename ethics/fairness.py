@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ethics.cells import (
+    DESIGN_EFFECT,
     INDICATOR,
     Coded,
     Cuts,
@@ -29,7 +30,7 @@ from ethics.cells import (
     count_cells,
     rank_order,
 )
-from ethics.crossings import POOLED, all_crossings, count_crossings, crossable, crossed_groups, left_out
+from ethics.crossings import POOLED, all_crossings, count_crossings, crossable, crossed_groups, in_crossing, left_out
 from ethics.digests import sha256
 from ethics.fairness_input import checked_columns
 from ethics.group_measures import (
@@ -44,10 +45,11 @@ from ethics.group_measures import (
     GroupMeasures,
     Thresholds,
 )
-from ethics.households import design_effect_of
+from ethics.households import DesignEffects, design_effects_of, with_design_effects
 from ethics.power import POOLED_AT_MOST, power
 from ethics.refusals import BadInput, Fault
 from ethics.resampling import Replicate
+from ethics.unlabelled_groups import unlabelled_cells, unlabelled_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -94,7 +96,7 @@ class FairnessTable:
     ``SHRUNK``. ``crossings_left_out`` names the crossings of which nothing was counted.
 
     ``households`` says whether it is known who lives with whom; where it is "not known", ``design_effect`` 1 is an
-    assumption and not a finding.
+    assumption and not a finding. Intervals of a group use its own, in ``groups`` and ``crossings``, which is no less.
     """
 
     table: pl.DataFrame
@@ -121,6 +123,18 @@ class FairnessTable:
             for attribute, group, cut, measure, *numbers in self.table.rows()
         }
 
+    @cached_property
+    def _effects(self) -> dict[tuple[str, str], float]:
+        return {
+            (attribute, group): effect
+            for frame in (self.groups, self.crossings)
+            for attribute, group, effect in frame.select("attribute", "group", DESIGN_EFFECT).iter_rows()
+        }
+
+    def design_effect_in(self, attribute: str, group: str) -> float:
+        """The design effect that a group's intervals are widened by."""
+        return self._effects.get((attribute, group)) or self.design_effect
+
     def get(self, attribute: str, group: str, measure: str, cut: str = NO_CUT) -> Estimate:
         """One estimate; all NaN where it was not measured."""
         return self._index.get((attribute, group, measure, cut), _NOTHING)
@@ -135,6 +149,11 @@ class FairnessTable:
         """Pairs of attributes, or all together, that were not counted: too many groups, or not asked for."""
         groups = {name: self.groups.filter(attribute=name)["group"].to_list() for name in self.attributes}
         return left_out(crossable(groups), self.crossings["attribute"].unique().to_list())
+
+    @cached_property
+    def unlabelled(self) -> tuple[tuple[str, str], ...]:
+        """Attribute and group of every group of whose people no label is known, so that nothing of it was measured."""
+        return unlabelled_of(self.cells)
 
     @cached_property
     def cells_bytes(self) -> bytes:
@@ -170,7 +189,7 @@ def measure(
     ----------
     label : float (n,) or None
         1 = the need appeared, 0 = it did not, NaN = not known (left out, after the ranking is cut). None or all NaN:
-        only selection rates can be measured.
+        only selection rates can be measured. A group of which no label is known is in ``unlabelled``.
     groups : mapping of attribute to (n,)
         Missing values become the group "unknown", which is always reported.
     score : float (n,)
@@ -221,21 +240,26 @@ def measure(
     kept = order if everyone else order[known]
     if not everyone:
         bins, y = bins[known], None if y is None else y[known]
+    members = columns.coded(groups, kept)
     if households is not None:
         if len(np.asarray(households)) != n:
             wrong = f"has {len(np.asarray(households))} rows where the scores have {n}"
             raise BadInput(Fault("households", wrong, "Give one value per row"))
         rank = np.empty(n, dtype=np.int64)
         rank[order] = np.arange(n)
-        measured = design_effect_of(
+        effects = design_effects_of(
             households,
+            columns.coded(groups, np.arange(n)),
+            least=design_effect,
             label=columns.label,
             selected=rank < cuts.k_audit,
             probability=columns.probability,
             indicators=columns.indicators,
             rank=rank,
         )
-        design_effect = max(design_effect, measured)
+    else:
+        of_all = {name: {in_crossing(group): design_effect for group in of.names} for name, of in members.items()}
+        effects = DesignEffects(design_effect, of_all)
     limits = thresholds or Thresholds()
     rows = Rows.of(
         bins if everyone or score is None else _closed_up(bins),
@@ -245,14 +269,13 @@ def measure(
         k=above[0],
         has_rank=score is not None,
     )
-    members = columns.coded(groups, kept)
     cells = _counted(
         rows,
         members,
         Cuts(max(1, above[0]), max(1, above[1])),
         all_crossings(crossable({name: of.names for name, of in members.items()})) if crossings is None else crossings,
         limits,
-        design_effect=design_effect,
+        effects=effects,
         fixed=selected is not None,
     )
     table = tabulate(
@@ -261,7 +284,7 @@ def measure(
         seed=seed,
         replicates=replicates,
         thresholds=limits,
-        design_effect=design_effect,
+        design_effect=effects.everyone,
         fixed=selected is not None,
     )
     return replace(table, households=NOT_KNOWN if households is None else KNOWN)
@@ -274,25 +297,29 @@ def _counted(
     crossings: Sequence[tuple[str, ...]],
     thresholds: Thresholds,
     *,
-    design_effect: float,
+    effects: DesignEffects,
     fixed: bool,
 ) -> pl.DataFrame:
     """The cells of every attribute, and of crossings where there is a label."""
     import polars as pl
 
     cells = count_cells(rows, groups)
+    unlabelled = unlabelled_cells(rows, groups)
+    if unlabelled.height:
+        cells = pl.concat([cells, unlabelled])
     if rows.label is None or not crossings:
-        return cells
+        return with_design_effects(cells, effects)
+    most = max(effect for by_group in effects.groups.values() for effect in by_group.values())
     crossed = count_crossings(
         rows,
         groups,
         crossings,
         cuts,
         min_expected=thresholds.min_expected,
-        design_effect=design_effect,
+        design_effect=most,
         fixed=fixed,
     )
-    return pl.concat([cells, *crossed])
+    return with_design_effects(pl.concat([cells, *crossed]), effects)
 
 
 def tabulate(
@@ -345,7 +372,7 @@ def tabulate(
             min_recall=thresholds.recall,
             max_oe=thresholds.oe,
             with_probability=has_probability,
-            design_effect=design_effect,
+            design_effect=groups[DESIGN_EFFECT].to_numpy(),
             seed=seed,
         )
         fair = shown.all_pass

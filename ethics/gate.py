@@ -160,7 +160,7 @@ def _scope(evidence: Evidence, fairness: FairnessTable | None, policy: Policy) -
         "invented": evidence.invented,
         "min_persons_shown": policy.min_persons_shown,
         "min_persons_public": policy.min_persons_public,
-        "strict": evidence.service in policy.strict_services,
+        "strict": policy.is_strict(evidence.service),
         "policy_signed_by": [dict(signer) for signer in policy.signed_by],
         "looser_than_template": policy.looser_than_template(),
         "sign_roles": list(policy.sign_roles),

@@ -49,9 +49,7 @@ def examined(
     attributes = [Joined.of(name, groups[name].fill_null(UNKNOWN).to_list()) for name in names]
     clusters, label = clusters_of(rows), rows["label"].cast(pl.Float64).fill_null(np.nan).to_numpy()
     indicators = {
-        name.removeprefix(INDICATOR): rows[name].fill_null(False).to_numpy()
-        for name in rows.columns
-        if name.startswith(INDICATOR)
+        name.removeprefix(INDICATOR): rows[name].to_numpy() for name in rows.columns if name.startswith(INDICATOR)
     }
     shown = policy.min_persons_shown
     contact = rows[FROM_CONTACT].to_numpy() if FROM_CONTACT in rows.columns else None

@@ -33,7 +33,7 @@ class WithBounds(NamedTuple):
     high: Floats
 
 
-def calibration_line(count: Floats, expected: Floats, design_effect: float) -> tuple[WithBounds, WithBounds]:
+def calibration_line(count: Floats, expected: Floats, design_effect: Floats) -> tuple[WithBounds, WithBounds]:
     """Slope and intercept of each group; NaN where everybody or nobody is in need.
 
     Parameters
@@ -72,14 +72,14 @@ _SIDES = (0.0, -ONE_SIDED_95, ONE_SIDED_95)
 
 
 def calibration_error(
-    count: Floats, expected: Floats, *, n_replicates: int, design_effect: float, rng: np.random.Generator
+    count: Floats, expected: Floats, *, n_replicates: int, design_effect: Floats, rng: np.random.Generator
 ) -> WithBounds:
     """ECE of each group over ten bins of its own people, shapes as in :func:`calibration_line`."""
     n, need, sums = (_tenths(values, count) for values in (count.sum(axis=2), count[:, :, 1], expected.sum(axis=2)))
     size = n.sum(axis=1)
     gap = need - sums
     with np.errstate(divide="ignore", invalid="ignore"):
-        spread = np.sqrt(np.where(n > 0, need * (1 - need / n), 0.0) * design_effect)
+        spread = np.sqrt(np.where(n > 0, need * (1 - need / n), 0.0) * design_effect[:, None])
         value = np.abs(gap).sum(axis=1) / size
         drawn = np.abs(gap + spread * rng.standard_normal((n_replicates, *gap.shape))).sum(axis=2) / size
     low, high = np.quantile(drawn, [0.05, 0.95], axis=0)

@@ -16,7 +16,10 @@ from ethics.verdict import NO_GROUP
 
 MIN_MISSED, MIN_MISSED_SHARE = 5, 0.01
 NOT_SHOWN = ("pass", "warn", "inconclusive", "not_testable")
-_BY_GROUP = ("pass", "warn", "block", "recall", "calibration", "inconclusive", "not_testable", "no_label", "one_group")
+_BY_GROUP = (
+    *("pass", "warn", "block", "recall", "calibration", "inconclusive", "not_testable", "no_label", "one_group"),
+    *("no_need", "unlabelled"),
+)
 
 
 @check("C401", "BA", *_BY_GROUP, core=True, scores=True, from_cells=True)
@@ -27,7 +30,7 @@ def no_group_is_missed(evidence: Evidence, context: Context) -> Iterable[Finding
     """
     table = measured(context)
     compared = attributes_compared(table)
-    strict = evidence.service in context.policy.strict_services
+    strict = context.policy.is_strict(evidence.service)
     for row in table.groups.iter_rows(named=True):
         attribute, group = row["attribute"], row["group"]
         finding = decide_group(table, attribute, group, testable=row["testable"], strict=strict)
@@ -39,6 +42,9 @@ def no_group_is_missed(evidence: Evidence, context: Context) -> Iterable[Finding
         if small:  # a handful of people: the verdict tells that they exist, not how they fare
             finding |= {"value": None, "low": None, "high": None, "facts": {"case": finding["facts"]["case"]}}
         yield finding | {"group": f"{attribute}={group}", "n_bucket": bucket(row["n"])}
+    for attribute, group in table.unlabelled:
+        numbers = ("recall_ratio_at_k_audit", None, table.thresholds.recall)
+        yield group_finding("not_testable", "unlabelled", *numbers, "AT-07", {}) | {"group": f"{attribute}={group}"}
 
 
 def decide_group(table: FairnessTable, attribute: str, group: str, *, testable: bool, strict: bool) -> Finding:
@@ -79,12 +85,15 @@ def decide_group(table: FairnessTable, attribute: str, group: str, *, testable: 
         found = ("observed_to_expected", worst, limits.oe)
         return group_finding("needs_attestation", "calibration", *found, "AT-06", missed)
     calibrated = table.has_probability and all(part.high <= limits.oe for part in calibration)
-    if recall.low >= limits.recall or calibrated:
-        by = shown if recall.low >= limits.recall else ("observed_to_expected", worst, limits.oe)
+    by_found = recall.value == recall.value and recall.low >= limits.recall
+    if by_found or calibrated:
+        by = shown if by_found else ("observed_to_expected", worst, limits.oe)
         if not at_k:
             return group_finding("pass", "pass", *by, None, missed)
         recall_at_k = table.get(attribute, group, "recall_ratio", AT_K)
         return group_finding("warn", "warn", "recall_ratio_at_k", recall_at_k, limits.recall, None, missed)
+    if recall.value != recall.value:  # nobody there is in need, so nobody could be found
+        return group_finding("not_testable", "no_need", "recall_ratio_at_k_audit", None, limits.recall, "AT-07", {})
     return group_finding("inconclusive", "inconclusive", *shown, "AT-07", missed)
 
 
@@ -97,6 +106,7 @@ def decide_group(table: FairnessTable, attribute: str, group: str, *, testable: 
     "not_testable",
     "too_few_indicators",
     "one_group",
+    "unlabelled",
     core=True,
     scores=True,
     from_cells=True,
@@ -106,7 +116,8 @@ def same_score_same_need(evidence: Evidence, context: Context) -> Iterable[Findi
 
     An indicator is testable in a group from the same number of expected events as the label. It alarms when need is
     higher than among others at the same scores. Two alarms block, for where the label is wrong, recall and
-    calibration against it prove nothing; one needs AT-05. Fewer than two testable indicators prove nothing either.
+    calibration against it prove nothing; one needs AT-05; both whatever the number of indicators. Without an alarm,
+    fewer than two testable indicators, or an outcome that nobody knows, prove nothing either.
     """
     table, limits = measured(context), context.policy.fairness
     compared = attributes_compared(table)
@@ -118,20 +129,23 @@ def same_score_same_need(evidence: Evidence, context: Context) -> Iterable[Findi
         testable = {name: part for name, part in found.items() if part.n >= limits.min_expected}
         alarms = sorted(name for name, part in testable.items() if part.p_harm >= limits.alarm)
         state, case = "pass", "pass"
-        if few:
-            state, case = "not_testable", "too_few_indicators"
-        elif len(alarms) >= 2:
+        if len(alarms) >= 2:
             state = case = "block"
         elif alarms:
             state = case = "needs_attestation"
+        elif few:
+            state, case = "not_testable", "too_few_indicators"
         elif attribute not in compared:
             state, case = "not_testable", "one_group"
         elif len(testable) < wanted:
             state = case = "not_testable"
-        worst = max(testable.values(), key=lambda part: part.p_harm) if testable and not few else None
+        worst = max(testable.values(), key=lambda part: part.p_harm) if testable and (alarms or not few) else None
         needs = "AT-05" if state in ("needs_attestation", "not_testable") else None
         facts = {"indicators": ", ".join(alarms)} if alarms else {}
         yield group_finding(state, case, "need_at_score", worst, limits.need, needs, facts) | named
+    for attribute, group in table.unlabelled:
+        numbers = ("need_at_score", None, limits.need)
+        yield group_finding("not_testable", "unlabelled", *numbers, "AT-05", {}) | {"group": f"{attribute}={group}"}
 
 
 @check("C404", "BA", "pass", "needs_attestation", scores=True, from_cells=True)

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ethics.cells import Block, Cuts
+from ethics.cells import DESIGN_EFFECT, Block, Cuts
 from ethics.crossings import POOLED, is_crossing, parts_of
 from ethics.exposure import exposure
 from ethics.group_calibration import WithBounds, calibration_error, calibration_line
 from ethics.power import ONE_SIDED_95
 from ethics.recall_parts import DRAWS, calibrated_recall
 from ethics.resampling import Replicate, jeffreys, need_at_score, replicates, tally
-from ethics.shrinkage import shrink
+from ethics.shrinkage import shrink, to_scale
 
 if TYPE_CHECKING:
     from ethics.cells import Floats
@@ -91,6 +91,8 @@ class GroupMeasures:
         measure_rates: Callable[[Sequence[str], Replicate, int, Sequence[str]], Rates],
     ) -> None:
         self.block, self.cuts, self.thresholds, self.design_effect = block, cuts, thresholds, design_effect
+        own = np.ones(len(block.groups)) if block.design_effect is None else block.design_effect
+        self.effects = np.maximum(own, design_effect)
         self.has_label, self.n_replicates, self.fixed = has_label, n_replicates, fixed
         self.crossed = is_crossing(block.attribute)
         self.tested = np.asarray([not self.crossed or group != POOLED for group in block.groups])
@@ -101,7 +103,7 @@ class GroupMeasures:
         self.shares = shares
         self.point = tally(block.count[None], expected, shares, fixed)
         self.drawn = _joined(
-            list(replicates(block, shares, fixed=fixed, n=n_replicates, design_effect=design_effect, rng=self.rng))
+            list(replicates(block, shares, fixed=fixed, n=n_replicates, design_effect=self.effects, rng=self.rng))
         )
         self.names = CROSSED_RATES if self.crossed else RATES
         self.by_group = []
@@ -123,7 +125,7 @@ class GroupMeasures:
             if self.has_label and self.block.expected is not None:
                 rows += self._meaning(with_everyone)
             if self.has_label and self.block.ranks is not None:
-                parts = exposure(self.block.ranks, self.design_effect)
+                parts = exposure(self.block.ranks, self.effects)
                 rows += [row for name, part in parts.items() for row in self._stated(AT_K, name, part)]
         return rows
 
@@ -149,6 +151,7 @@ class GroupMeasures:
                 "selected_k": round(float(point.at[0].selected[0, g])),
                 "selected_k_audit": round(float(point.at[1].selected[0, g])),
                 "testable": bool(enough[g]) and self.has_label,
+                DESIGN_EFFECT: float(self.effects[g]),
             }
             for g, group in enumerate(self.block.groups)
         ]
@@ -182,7 +185,7 @@ class GroupMeasures:
                     value = self.by_group[position][
                         EVERYONE if attribute == EVERYONE else group, attribute == EVERYONE
                     ][name]
-                bounds = wilson(hits, size, self.design_effect)
+                bounds = wilson(hits, size, self.design_effect if attribute == EVERYONE else float(self.effects[g]))
                 rows.append((attribute, group, cut, name, value, *bounds, np.nan, round(size), round(hits)))
             if group == attribute == EVERYONE and self.has_label:
                 attainable = min(1.0, selected / need) if need else np.nan
@@ -194,7 +197,7 @@ class GroupMeasures:
         at, drawn, rng = self.point.at[position], self.drawn, self.rng
         found, missed = at.found[0], self.point.need[0] - at.found[0]
         shape = drawn.need.shape
-        more_found, more_missed = (jeffreys(rng, shape, self.design_effect) for _ in range(2))
+        more_found, more_missed = (jeffreys(rng, shape, self.effects) for _ in range(2))
         with np.errstate(divide="ignore", invalid="ignore"):
             overall = found.sum() / self.point.need[0].sum()
             recall = found / self.point.need[0]
@@ -235,7 +238,7 @@ class GroupMeasures:
         }
         rows: list[tuple[Any, ...]] = []
         for cut, (observed, expected, drawn_observed, drawn_expected) in parts.items():
-            half = jeffreys(self.rng, drawn_observed.shape, self.design_effect)
+            half = jeffreys(self.rng, drawn_observed.shape, self.effects)
             with np.errstate(divide="ignore", invalid="ignore"):
                 everyone = observed.sum(axis=1, keepdims=True) / expected.sum(axis=1, keepdims=True)
                 drawn_everyone = drawn_observed.sum(axis=1, keepdims=True) / drawn_expected.sum(axis=1, keepdims=True)
@@ -256,7 +259,7 @@ class GroupMeasures:
     def _need(self, indicators: Sequence[str]) -> list[tuple[Any, ...]]:
         """M5 for each indicator; ``n`` holds the expected events, which decide whether it can be tested."""
         value, expected, drawn = need_at_score(
-            self.block, self.cuts.k_audit, n=self.n_replicates, design_effect=self.design_effect, rng=self.rng
+            self.block, self.cuts.k_audit, n=self.n_replicates, design_effect=self.effects, rng=self.rng
         )
         rows: list[tuple[Any, ...]] = []
         for j, name in enumerate(indicators):
@@ -303,13 +306,13 @@ class GroupMeasures:
     def _meaning(self, with_everyone: bool) -> list[tuple[Any, ...]]:
         """Calibration slope, intercept and error of each group, and everyone's; then M4, which needs them."""
         count, expected = self.block.count, self.block.expected
+        effects = self.effects
         assert expected is not None
         if with_everyone:
             count, expected = (np.concatenate([part, part.sum(axis=0, keepdims=True)]) for part in (count, expected))
-        slope, level = calibration_line(count, expected, self.design_effect)
-        error = calibration_error(
-            count, expected, n_replicates=self.n_replicates, design_effect=self.design_effect, rng=self.rng
-        )
+            effects = np.append(effects, self.design_effect)
+        slope, level = calibration_line(count, expected, effects)
+        error = calibration_error(count, expected, n_replicates=self.n_replicates, design_effect=effects, rng=self.rng)
         named = {"calibration_slope": slope, "calibration_intercept": level, "calibration_error": error}
         rows = [row for name, part in named.items() for row in self._stated(NO_CUT, name, part)]
         # A selection that was given has no order, so nobody can say who a calibrated score would have taken.
@@ -329,12 +332,12 @@ class GroupMeasures:
     def _shrunk(self, value: Floats, drawn: Floats, threshold: float, harm_below: bool) -> tuple[Floats, ...]:
         """A crossing's ratio partially pooled: value, bounds and probability of harm; NaN for the pooled group."""
         found = [np.full(value.shape, np.nan) for _ in range(4)]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            log_ratio = np.log(drawn)
-        known = self.tested & np.isfinite(value) & np.isfinite(log_ratio).all(axis=0)
+        known = self.tested & np.isfinite(value) & np.isfinite(drawn).all(axis=0)
         if known.any():
             members = [parts_of(group) for group, kept in zip(self.block.groups, known, strict=True) if kept]
-            centre, error = log_ratio[:, known].mean(axis=0), log_ratio[:, known].std(axis=0)
+            # Every replicate holds half a person more (Jeffreys), so a group with nobody found has a spread too.
+            scaled = to_scale(drawn[:, known])
+            centre, error = scaled.mean(axis=0), scaled.std(axis=0)
             for numbers, part in zip(
                 found, shrink(centre, error, members, threshold=threshold, harm_below=harm_below), strict=True
             ):

@@ -27,8 +27,8 @@ _ROW_COLUMNS = ("person_id", "rank_score", "tie_key", "probability", "label")
 class GroupRegister:
     """The audit-only attributes of residents: opened by the gate alone, never by anything that makes features.
 
-    A value that is missing, and a person who is not in the register, are the group "unknown", which is reported like
-    any other, and alone shows nothing (:mod:`ethics.group_checks`).
+    A value that is missing (null, blank, or not a number), and a person who is not in the register, are the group
+    "unknown", which is reported like any other, and alone shows nothing (:mod:`ethics.group_checks`).
 
     Parameters
     ----------
@@ -58,6 +58,7 @@ class GroupRegister:
                 Fault(f"{where}: person_id", "is missing or repeated in some rows", "Keep one row per person")
             )
         attributes = [name for name in frame.columns if name != "person_id"]
+        frame = frame.with_columns(_known_values(name) for name in attributes)
         if not attributes:
             faults.append(Fault(where, "has no attribute, so fairness cannot be shown", "Add e.g. sex, language_group"))
         for name in attributes:
@@ -147,16 +148,17 @@ class GroupRegister:
         ----------
         rows : polars.DataFrame
             One row per person: ``person_id``, ``rank_score`` (higher first), ``tie_key``, ``probability`` (null for a
-            rule), ``label`` (1, 0, or null where not known), ``indicator:<name>`` bool …, and, where it is known who
-            lives with whom, ``household`` (null: alone), from which the design effect is measured.
+            rule), ``label`` (1, 0, or null where not known), ``indicator:<name>`` bool …, known of everybody, and,
+            where it is known who lives with whom, ``household`` (null: alone), from which the design effect is
+            measured.
         design_effect : float
             At least this.
 
         Raises
         ------
         BadInput
-            Columns missing, a person twice, a probability for some rows only, or fewer than half of the persons in
-            the register: what would be measured are then strangers.
+            Columns missing, a person twice, a probability or an indicator for some rows only, or fewer than half of
+            the persons in the register: what would be measured are then strangers.
         """
         import polars as pl
 
@@ -169,7 +171,7 @@ class GroupRegister:
             score=rows["rank_score"].to_numpy(),
             probability=rows["probability"].to_numpy() if has_probability else None,
             indicators={
-                name.removeprefix(INDICATOR): rows[name].fill_null(False).to_numpy()
+                name.removeprefix(INDICATOR): rows[name].to_numpy()
                 for name in rows.columns
                 if name.startswith(INDICATOR)
             },
@@ -258,6 +260,11 @@ class GroupRegister:
             faults.append(Fault("rows", "hold a person twice", "Give one row per person, the latest"))
         if not faults and 0 < rows["probability"].null_count() < rows.height:
             faults.append(Fault("rows: probability", "is null in some rows only", "Give it for every row, or for none"))
+        faults += [
+            Fault(f"rows: {name}", "is null in some rows", "Give it for every row: not known is not no need")
+            for name in rows.columns
+            if name.startswith(INDICATOR) and rows[name].null_count()
+        ]
         if not faults and rows.height:
             found = rows["person_id"].cast(pl.String).is_in(self._frame["person_id"].implode()).mean()
             if float(str(found)) < MIN_SHARE_FOUND:
@@ -329,3 +336,11 @@ class GroupRegister:
             gain=gain,
             feature_of=feature_of or {},
         )
+
+
+def _known_values(attribute: str) -> pl.Expr:
+    """An attribute as text without blanks around it; null where nothing, or what is not a number, stands for it."""
+    import polars as pl
+
+    text = pl.col(attribute).cast(pl.String).str.strip_chars()
+    return pl.when(~text.str.to_lowercase().is_in(["", "nan"])).then(text)

@@ -1,18 +1,25 @@
-"""People of one household are alike, so they say less than as many strangers: how much less, from household sums."""
+"""People of one household are alike, so they say less than as many strangers: how much less, from household sums.
+
+Everyone's design effect would make the intervals of a group that lives in large households too narrow, so it is
+measured in each group too. What is used in a group is the larger of both; in a crossing, the largest of the groups that
+meet there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from ethics.cells import VENTILES
+from ethics.cells import DESIGN_EFFECT, VENTILES
+from ethics.crossings import POOLED, in_crossing, is_crossing, parts_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    import polars as pl
 
-    from ethics.cells import Bools, Floats, Ints
+    from ethics.cells import Bools, Coded, Floats, Ints
 
 
 def household_design_effect(residual: npt.ArrayLike, household: npt.ArrayLike) -> float:
@@ -36,22 +43,34 @@ def household_design_effect(residual: npt.ArrayLike, household: npt.ArrayLike) -
     return _effect(np.asarray(residual, dtype=np.float64), _coded(household))
 
 
-def design_effect_of(
+class DesignEffects(NamedTuple):
+    """Everyone's design effect, and each group's by attribute and name, which is never less."""
+
+    everyone: float
+    groups: dict[str, dict[str, float]]
+
+
+def design_effects_of(
     household: npt.ArrayLike,
+    groups: Mapping[str, Coded],
     *,
+    least: float,
     label: Floats | None,
     selected: Bools,
     probability: Floats | None,
     indicators: Mapping[str, Bools],
     rank: Ints,
-) -> float:
-    """The largest design effect among what the gate decides by: no interval may be too narrow.
+) -> DesignEffects:
+    """The largest design effects among what the gate decides by: no interval may be too narrow.
 
     Found need at k*, observed less expected need (below k* too), and each indicator less its ventile's mean. Rounded
     as signed files write it, so that the same table can be computed again from a verdict.
 
     Parameters
     ----------
+    groups : mapping of attribute to its groups as numbers, in the order of the rows
+    least : float
+        No design effect is less.
     rank : int (n,)
         0 = highest score.
     """
@@ -70,11 +89,57 @@ def design_effect_of(
     for hit in indicators.values():
         share = np.bincount(ventile, weights=hit, minlength=VENTILES) / size
         residuals.append(hit - share[ventile])
-    return float(f"{max(_effects(residuals, code)):.6g}")
+    everyone = _written(max(least, *(_effect(residual, code) for residual in residuals)))
+    by_group = {}
+    for attribute, (names, member) in groups.items():
+        place = code * len(names) + member
+        _, household_of = np.unique(place, return_inverse=True)
+        most = np.full(len(names), everyone)
+        for residual in residuals:
+            np.maximum(most, _effects_within(residual, household_of, member.astype(np.int64), len(names)), out=most)
+        by_group[attribute] = {in_crossing(name): _written(effect) for name, effect in zip(names, most, strict=True)}
+    return DesignEffects(everyone, by_group)
 
 
-def _effects(residuals: Iterable[Floats], code: Ints) -> list[float]:
-    return [_effect(residual, code) for residual in residuals]
+def with_design_effects(cells: pl.DataFrame, effects: DesignEffects) -> pl.DataFrame:
+    """The cells, each with the design effect of its group; of a crossing, the largest of the groups that meet there.
+
+    The people of crossings that are pooled have the largest of all groups of those attributes.
+    """
+    import polars as pl
+
+    known = effects.groups
+    places = cells.select("attribute", "group").unique(maintain_order=True)
+    found = []
+    for attribute, group in places.iter_rows():
+        attributes, groups = (
+            (parts_of(attribute), parts_of(group)) if is_crossing(attribute) else ([attribute], [group])
+        )
+        if group == POOLED and is_crossing(attribute):
+            found.append(max(max(known[name].values()) for name in attributes))
+        else:
+            found.append(max(known[name][in_crossing(part)] for name, part in zip(attributes, groups, strict=True)))
+    of_place = places.with_columns(pl.Series(DESIGN_EFFECT, found, dtype=pl.Float64))
+    return cells.join(of_place, on=["attribute", "group"], how="left", maintain_order="left")
+
+
+def _written(effect: float) -> float:
+    return float(f"{effect:.6g}")
+
+
+def _effects_within(residual: Floats, household: Ints, member: Ints, n_groups: int) -> Floats:
+    """The design effect of each group (g,), of residuals about its own mean; ``household`` is of one group each."""
+    known = np.isfinite(residual)
+    group, home, values = member[known], household[known], residual[known]
+    size = np.maximum(np.bincount(group, minlength=n_groups), 1)
+    centred = values - (np.bincount(group, weights=values, minlength=n_groups) / size)[group]
+    persons = np.bincount(group, weights=centred**2, minlength=n_groups)
+    sums = np.bincount(home, weights=centred)
+    group_of = np.zeros(sums.size, dtype=np.int64)
+    group_of[home] = group
+    together = np.bincount(group_of, weights=sums**2, minlength=n_groups)
+    effect: Floats = np.maximum(np.divide(together, persons, out=np.ones(n_groups), where=persons > 1e-9), 1.0)
+    return effect
 
 
 def _effect(residual: Floats, code: Ints) -> float:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ethics.document_texts import LANGUAGES, Words, check_title
 from ethics.register_page import ats_of, attribute_names, page_banners, record_of, template, verdict_text
+from ethics.report_text import Language
 
 if TYPE_CHECKING:
     from ethics.verdict import Check, Verdict
@@ -40,6 +41,9 @@ _ANSWERS = {
 """Document → section → the questions that people answer there."""
 _WHO = {"dpo_advice": "dpo", "lawful_basis": "lawyer", "rights_risks": "dpo", "safeguards": "dpo", "retention": "dpo"}
 _OF_GROUPS = ("C401", "C402", "C403", "C405", "C406", "C412")
+
+_OF_LABEL = ("C403.too_few_indicators",)
+"""Answers that are alike for every group, because they are about the label."""
 
 
 class Unanswered(NamedTuple):
@@ -186,19 +190,26 @@ def _part(words: Words, *texts: str, table: dict[str, Any] | None = None) -> dic
 
 
 def _groups_table(verdict: Verdict, words: Words) -> dict[str, Any] | None:
-    """Who is missed, and of whom nothing could be shown; none where every group was shown to be served."""
+    """Who is missed, and of whom nothing could be shown; none where every group was shown to be served.
+
+    One row for each check and answer with the groups named, a row of its own where people can be told. What no group
+    could be asked for want of indicators is a fault of the label, and stands beside the table, once.
+    """
+    t = Language(words.language)
+    found: dict[tuple[str, str, str, str], list[str]] = {}
+    for check in verdict.checks:
+        if not check.group or check.id not in _OF_GROUPS or check.state == "pass" or check.message_id in _OF_LABEL:
+            continue
+        missed = _missed(verdict, check, words)
+        here = found.setdefault((check.id, _state(check, words), missed, check.group if missed else ""), [])
+        if check.group not in here:
+            here.append(check.group)
+    names = ["group", "check", "state", *(["missed"] if any(missed for _, _, missed, _ in found) else [])]
     rows = [
-        [
-            _cell(check.group or "", words),
-            _cell(check.id, words),
-            _cell(_state(check, words), words),
-            _cell(_missed(verdict, check, words), words),
-        ]
-        for check in verdict.checks
-        if check.group and check.id in _OF_GROUPS and check.state != "pass"
+        [_cell(text, words) for text in (t.groups_of(groups), id, state, missed)[: len(names)]]
+        for (id, state, missed, _), groups in found.items()
     ]
-    heads = [words(f"run.{name}") for name in ("group", "check", "state", "missed")]
-    return _table("t-groups", words("run.groups_caption"), heads, rows)
+    return _table("t-groups", words("run.groups_caption"), [words(f"run.{name}") for name in names], rows)
 
 
 def _missed(verdict: Verdict, check: Check, words: Words) -> str:

@@ -37,11 +37,13 @@ def label_passes_over_no_group(evidence: Evidence, context: Context) -> Iterable
     by_group: dict[str, list[Mapping[str, Any]]] = {}
     for row in table["shifts"]:
         by_group.setdefault(str(row["group"]), []).append(row)
-    if len(table["compared"]) < wanted or not by_group:
+    few = len(table["compared"]) < wanted or not by_group
+    if few:
         yield {"state": "not_testable", "statistic": "share_of_list_ratio", "needs": "AT-05"}
-        return
     for group, rows in by_group.items():
-        yield _of_group(rows, is_need, wanted, context) | {"group": group}
+        finding = _of_group(rows, is_need, wanted, context)
+        if not few or "indicators" in finding["facts"]:  # an alarm is one, however few were compared
+            yield finding | {"group": group}
 
 
 def _of_group(rows: list[Mapping[str, Any]], is_need: bool, wanted: int, context: Context) -> Finding:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ethics.proxy_checks import proxies_without_worth
+
 if TYPE_CHECKING:
     from ethics.case import Evidence
     from ethics.policy import Policy
@@ -87,10 +89,8 @@ def features_to_drop(
             named.setdefault(str(check.facts["name"]), f"named by {check.id}")
     proxies = sorted(evidence.column_proxies or (), key=lambda row: -float(row["auc"]))
     if any(check.id == "C604" for check in wrong):
-        limits = policy.thresholds
-        for row in proxies:
-            if row["auc_low"] > limits.max_group_auc_by_column and row["gain"] < limits.min_feature_worth:
-                named.setdefault(feature_of[row["column"]], "named by C604")
+        for row in sorted(proxies_without_worth(evidence, policy), key=lambda row: -float(row["auc"])):
+            named.setdefault(feature_of[row["column"]], "named by C604")
     told = {check.group for check in wrong if check.id == "C603" and check.state == "needs_attestation"}
     for group in sorted(filter(None, told)):
         best = next((row for row in proxies if row["group"] == group), None)

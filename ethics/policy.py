@@ -8,11 +8,13 @@ nor of severity B; each is then named in the verdict.
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
+from ethics.case import holder
 from ethics.digests import sha256
 from ethics.fairness import Thresholds
 from ethics.policy_floor import below_floor, built_checks, looser_faults
@@ -32,8 +34,16 @@ ROLES = (
     "security_owner",
 )
 
+MOST_HIDDEN, MOST_HIDDEN_PUBLIC = 30, 100
+"""The largest group whose numbers a policy may withhold: from the auditor, none that is large enough to be tested."""
+
 Share = Annotated[float, Field(gt=0, lt=1)]
 Days = Annotated[int, Field(ge=1, le=400)]
+
+
+def _as_compared(service: str) -> str:
+    """A service's name without what only looks different: case, hyphens, underscores and spacing."""
+    return " ".join(holder(service).replace("-", " ").split())
 
 
 class _Frozen(BaseModel):
@@ -128,10 +138,10 @@ class Policy(_Frozen):
     verdict_days: Annotated[int, Field(ge=1, le=90)]
     demonstration_days: Annotated[int, Field(ge=1, le=7)]
     audit_recall: Share
-    strict_services: tuple[str, ...]
+    strict_services: tuple[Annotated[str, Field(pattern=r"\S")], ...]
     replicates: Annotated[int, Field(ge=200, le=100_000)]
-    min_persons_shown: Annotated[int, Field(ge=5)]
-    min_persons_public: Annotated[int, Field(ge=5)]
+    min_persons_shown: Annotated[int, Field(ge=5, le=MOST_HIDDEN)]
+    min_persons_public: Annotated[int, Field(ge=5, le=MOST_HIDDEN_PUBLIC)]
     sign_roles: Annotated[tuple[str, ...], Field(min_length=2)]
     required: Annotated[tuple[str, ...], Field(min_length=1)]
     required_attestations: tuple[str, ...]
@@ -209,6 +219,22 @@ class Policy(_Frozen):
         ]
         left_out = [id for id in built_checks() if id not in self.required]
         return found + [{"key": "required", "value": f"without {id}", "template": f"with {id}"} for id in left_out]
+
+    def is_strict(self, service: str) -> bool:
+        """Whether one alarm alone blocks in this service, however the policy writes its name."""
+        return _as_compared(service) in map(_as_compared, self.strict_services)
+
+    def nearly_strict(self, service: str) -> list[str]:
+        """Strict services that are not this one, and are spelt so like it that it may have been meant.
+
+        >>> policy = Policy.load().model_copy(update={"strict_services": (" Health ", "helath", "schools")})
+        >>> policy.is_strict("health"), policy.nearly_strict("health")
+        (True, ['helath'])
+        """
+        meant = _as_compared(service)
+        said = {_as_compared(name): name for name in self.strict_services}
+        near = difflib.get_close_matches(meant, said.keys() - {meant}, n=3, cutoff=0.75)
+        return [said[name] for name in near]
 
     @property
     def fairness(self) -> Thresholds:

@@ -26,7 +26,7 @@ FLOOR: dict[str, tuple[str, float]] = {
     "thresholds.max_need_ratio": (AT_MOST, 1.25),
     "thresholds.alarm_probability": (AT_MOST, 0.95),
     "thresholds.min_expected_positives": (EXACTLY, 30),  # higher blocks fewer groups, lower passes indicators unproved
-    "thresholds.min_indicators": (AT_LEAST, 2),
+    "thresholds.min_indicators": (EXACTLY, 2),  # more would turn what fails to pass into what AT-05 lifts
     "thresholds.max_additivity_error": (AT_MOST, 1e-6),
     "thresholds.single_column_share": (AT_MOST, 0.95),
     "thresholds.stop_switch_days": (AT_MOST, 30),

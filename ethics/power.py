@@ -63,7 +63,7 @@ def power(
     min_recall: float,
     max_oe: float,
     with_probability: bool,
-    design_effect: float,
+    design_effect: Floats,
     seed: int,
 ) -> Power:
     """Power of groups of these sizes.
@@ -76,6 +76,7 @@ def power(
         Sizes and expected need.
     recall, cut_share : float
         Overall recall at k*, and k* as a share of everyone.
+    design_effect : float (g,)
     """
     n_attributes = int(attribute.max()) + 1
     together = np.bincount(attribute, weights=expected, minlength=n_attributes)[attribute]

@@ -33,7 +33,7 @@ def _is_founded(feature: Mapping[str, Any]) -> bool:
     return all(str(feature.get(name) or "").strip() for name in ("feature", "source", "purpose", "basis"))
 
 
-@check("C602", "B", "pass", "health", "block")
+@check("C602", "B", "pass", "health", "block", core=True)
 def nothing_forbidden_is_read(evidence: Evidence, context: Context) -> Iterable[Finding]:
     """No feature reads what no model may read; each that tells of health waits for AT-03 naming it.
 
@@ -59,7 +59,7 @@ def special_features(read: Iterable[Mapping[str, Any]]) -> set[str]:
     return {str(row["feature"]) for row in read if row["special_category"] or is_health(row["names"], row["source"])}
 
 
-@check("C605", "W", "pass", "useless", "special", "not_done", "special_not_done", "rule")
+@check("C605", "BA", "pass", "useless", "special", "not_done", "special_not_done", "rule", core=True)
 def every_feature_is_worth_reading(evidence: Evidence, context: Context) -> Iterable[Finding]:
     """Without a whole feature fewer people in need are found; one shown to be worth nothing is to be removed.
 

@@ -11,6 +11,7 @@ from typing import Any
 from ethics.case import Evidence
 from ethics.check_register import RULE, Context, Finding, Unanswerable, check
 from ethics.group_checks import bucket
+from ethics.policy import Policy
 
 
 @check("C603", "BA", "pass", "warn", "needs_attestation", "not_testable")
@@ -61,14 +62,7 @@ def no_proxy_without_worth(evidence: Evidence, context: Context) -> Iterable[Fin
         return
     if evidence.column_proxies is None:
         raise Unanswerable("what single columns tell was not gathered")
-    limits = context.policy.thresholds
-    useless = _not_shown_useful(evidence)
-    wrong = [
-        row
-        for row in evidence.column_proxies
-        if row["auc_low"] > limits.max_group_auc_by_column
-        and (row["gain"] < limits.min_feature_worth or row["column"] in useless)
-    ]
+    wrong = proxies_without_worth(evidence, context.policy)
     names = ", ".join(f"{row['column']} ({row['group']})" for row in wrong[:12])
     more = f" and {len(wrong) - 12} more" if len(wrong) > 12 else ""
     yield {
@@ -78,6 +72,17 @@ def no_proxy_without_worth(evidence: Evidence, context: Context) -> Iterable[Fin
         "threshold": 0,
         "facts": {"names": names + more} if wrong else {} if evidence.column_proxies else {"case": "not_testable"},
     }
+
+
+def proxies_without_worth(evidence: Evidence, policy: Policy) -> list[Mapping[str, Any]]:
+    """The rows of ``column_proxies`` whose column tells a group and is not shown to be of use (rule of C604)."""
+    limits, useless = policy.thresholds, _not_shown_useful(evidence)
+    return [
+        row
+        for row in evidence.column_proxies or ()
+        if row["auc_low"] > limits.max_group_auc_by_column
+        and (row["gain"] < limits.min_feature_worth or row["column"] in useless)
+    ]
 
 
 def _not_shown_useful(evidence: Evidence) -> set[str]:

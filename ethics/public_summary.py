@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ethics.fairness import AT_AUDIT, EVERYONE, FairnessTable
 from ethics.judged_table import table_of
 from ethics.public_tables import REACHED, published_tables
+from ethics.ranking_reads import attributes_apart, attributes_read
 from ethics.refusals import BadInput, Fault
+from ethics.report_text import Language
 from ethics.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -78,29 +80,6 @@ def _rendered(verdict: Verdict, table: FairnessTable | None, language: str) -> s
     return environment.get_template("public.html.jinja").render(page.context(), t=page.t, language=language)
 
 
-def attributes_read(verdict: Verdict) -> list[str]:
-    """The attributes checked for fairness that the ranking reads as well, by the features that C410 flips.
-
-    An attribute is read where a feature is it, or is what it is made of (an age band: age), or is of the area it names.
-    """
-    features = {_stem(str(feature["feature"])) for feature in verdict.record["features"]}
-    features |= {_stem(str(row["feature"])) for row in verdict.record.get("flips") or ()}
-    return [name for name in verdict.scope["group_attributes"] if _stem(name) in features]
-
-
-def _stem(name: str) -> str:
-    """An attribute's name without what only says how it is cut up, or whose it is.
-
-    >>> _stem("age_band"), _stem("contact_language"), _stem("language_group"), _stem("sex")
-    ('age', 'language', 'language', 'sex')
-    """
-    parts = [part for part in name.casefold().split("_") if part not in _CUT_UP]
-    return "_".join(parts) or name
-
-
-_CUT_UP = ("band", "group", "class", "contact", "mother", "native", "home")
-
-
 @cache
 def public_texts(language: str) -> dict[str, str]:
     """The page's texts in one language, by dotted key."""
@@ -117,6 +96,7 @@ class _Page:
     def __init__(self, verdict: Verdict, table: FairnessTable | None, language: str) -> None:
         self.verdict, self.table, self.language = verdict, table, language
         self.texts = public_texts(language)
+        self.words = Language(language)
         self.least = int(verdict.scope.get("min_persons_public", 10))
 
     def t(self, key: str, /, **names: object) -> str:
@@ -161,17 +141,20 @@ class _Page:
     def _data(self) -> Section:
         t, features = self.t, self.verdict.record["features"]
         plain = [str(feature["plain"].get(self.language) or feature["feature"]) for feature in features]
-        used = t(
-            "data.used", features=self._listed(plain), sources=self._listed([str(row["source"]) for row in features])
-        )
+        sources = {row["source"]: row["name"].get(self.language) for row in self._registers()}
+        named = [str(sources.get(row["source"]) or row["source"]) for row in features]
+        used = t("data.used", features=self._listed(plain), sources=self._listed(named))
         forbidden = [check.state for check in self.verdict.checks if check.id == "C602"]
         none_found = bool(forbidden) and not {"block", "error"} & set(forbidden)
         last = t("data.not_used" if none_found else "data.not_checked")
-        both, only = attributes_read(self.verdict), []
-        only = [name for name in self.verdict.scope["group_attributes"] if name not in both]
-        said = [t("data.groups", groups=self._listed([_plain(name) for name in only]))] if only or not both else []
-        said += [t("data.groups_read", groups=self._listed([_plain(name) for name in both]))] if both else []
+        both, only = ([*map(self.words.attribute, find(self.verdict))] for find in (attributes_read, attributes_apart))
+        said = [t("data.groups", groups=self._listed(only))] if only or not both else []
+        said += [t("data.groups_read", groups=self._listed(both))] if both else []
         return self._section("data", [used, " ".join((last, *said))])
+
+    def _registers(self) -> Sequence[Mapping[str, Any]]:
+        """The registers by the names that the need file gives residents."""
+        return (self.verdict.record.get("register") or {}).get("sources") or ()
 
     def _fair(self) -> Section:
         t, table = self.t, self.table
@@ -185,7 +168,7 @@ class _Page:
                 if not one.is_hidden(REACHED, group):
                     share = table.get(one.attribute, group, "recall", AT_AUDIT).value
                     word = t(f"words.{states.get(f'{one.attribute}={group}', 'error')}")
-                    name = f"{_plain(one.attribute)}: {_plain(group)}"
+                    name = self.words.group_of(f"{one.attribute}={group}")
                     rows.append((share, name, {"group": name, "reached": self._share(share), "word": word}))
         rows.sort(key=lambda row: row[:2])
         everyone = table.get(EVERYONE, EVERYONE, "recall", AT_AUDIT).value
@@ -208,7 +191,7 @@ class _Page:
     def _untested(self) -> Section:
         t = self.t
         names = [
-            ": ".join(map(_plain, group.split("=", 1)))
+            self.words.group_of(group)
             for group, state in self._states().items()
             if state in ("not_testable", "inconclusive", "error")
         ]
@@ -248,7 +231,3 @@ class _Page:
 
     def _day(self, moment: datetime) -> str:
         return self.t("page.day", year=moment.year, month=moment.month, day=moment.day)
-
-
-def _plain(name: str) -> str:
-    return name.replace("_", " ")

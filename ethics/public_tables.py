@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ethics.disclosure import suppress
 from ethics.fairness import AT_AUDIT, EVERYONE, FairnessTable
+from ethics.rate_counts import rates_on
 from ethics.report_tables import CountTable
 
 REACHED = f"recall@{AT_AUDIT}"
@@ -46,6 +47,6 @@ def _reached(table: FairnessTable, attribute: str) -> CountTable:
         counts,
         totals={name: sum(people) for name, people in counts.items()},
         sums=(("need", ("found_k_audit", "missed_k_audit")),),
-        rates={REACHED: ("found_k_audit", "need")},
+        rates=rates_on([REACHED]),
         tested=tuple(bool(row["testable"]) for row in rows),
     )

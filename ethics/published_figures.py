@@ -8,12 +8,14 @@ its counts only about: it is taken to tell them within :data:`ABOUT`, and itself
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 from ethics.crossings import POOLED, SIGN
 from ethics.report_tables import CountTable
+from ethics.rounding import bounds_read
 
 GROUP_TABLES = ("groups", "public")
 """Tables that count the same people under the same column names. Those of any other name count people of their own."""
@@ -39,6 +41,7 @@ WITHIN = (
 
 Key = tuple[str, str, str]
 """Attribute, group and column: one number of people (of everyone: see :func:`is_total`)."""
+_CLOSE = 1e-6  # of products that are whole but for how numbers are held
 _TOTAL = "\0"  # the name of no attribute
 
 
@@ -223,6 +226,25 @@ def is_loose(rate: str) -> bool:
     return rate.partition("@")[0].partition(":")[0] in LOOSE
 
 
+def told_about(people: int) -> tuple[int, int]:
+    """The fewest and the most people that a ratio with an interval from replicates may rest on, in whole people.
+
+    >>> told_about(27), told_about(0)
+    ((25, 29), (0, 0))
+    """
+    return math.ceil((1 - ABOUT) * people - _CLOSE), math.floor((1 + ABOUT) * people + _CLOSE)
+
+
+def tells_too_nearly(people: int, least: int) -> bool:
+    """Whether such a ratio leaves fewer than ``least`` apart what its counts may be.
+
+    >>> tells_too_nearly(27, 5), tells_too_nearly(30, 5)
+    (True, False)
+    """
+    low, high = told_about(people)
+    return high - low < least
+
+
 def told_of_everyone(tables: Sequence[CountTable], people: Mapping[Key, int]) -> list[Figure]:
     """Everyone's figures, as far as the report tells them; of a table that does not say, all are taken as told."""
     told: dict[Key, int] = {}
@@ -267,8 +289,8 @@ def _about(
     Missed residents, need × everyone's rate − found, are printed to the nearest five.
     """
     for name in columns:
-        people = table.counts[name][position]
-        yield Figure(((place_of(table, group, name), 1.0),), (1 - ABOUT) * people, (1 + ABOUT) * people)
+        low, high = told_about(table.counts[name][position])
+        yield Figure(((place_of(table, group, name), 1.0),), low, high)
     if len(columns) < 2:
         return
     some, of = (table.counts[name] for name in columns[:2])
@@ -279,7 +301,7 @@ def _about(
             missed = 5 * round((overall * of[position] - some[position]) / 5)
             yield Figure(((other, overall), (one, -1.0)), missed - 2.5, missed + 2.5)
             return
-        ratio = round(some[position] / of[position] / overall, 2)
+        least, most = bounds_read(some[position] / of[position] / overall)
         one, other = (place_of(table, group, name) for name in columns[:2])
-        yield Figure(((one, 1.0), (other, -(ratio - 0.005) * overall)), 0.0, float("inf"))
-        yield Figure(((one, 1.0), (other, -(ratio + 0.005) * overall)), float("-inf"), 0.0)
+        yield Figure(((one, 1.0), (other, -least * overall)), 0.0, float("inf"))
+        yield Figure(((one, 1.0), (other, -most * overall)), float("-inf"), 0.0)

@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ethics.document_texts import LANGUAGES, Words
+from ethics.ranking_reads import attributes_apart, attributes_read
 from ethics.refusals import BadInput, Fault
 from ethics.register_record import ats_entry
+from ethics.report_findings import rival_name
+from ethics.report_text import Language
 from ethics.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -44,7 +47,9 @@ def record_of(verdict: Verdict) -> dict[str, Any]:
 def ats_of(verdict: Verdict, language: str) -> dict[str, str]:
     """The entry of the Algorithmic Transparency Standard 0.3.1, with what this verdict measured."""
     entry = ats_entry(record_of(verdict), language, changed=verdict.issued_at.date(), valid_days=_valid_days(verdict))
-    return entry | {"performance": performance_text(verdict, language), "data_bias": groups_text(verdict, language)}
+    connected = connected_text(verdict, language, entry["connected_data_sources"])
+    measured = {"performance": performance_text(verdict, language), "data_bias": groups_text(verdict, language)}
+    return entry | measured | {"connected_data_sources": connected}
 
 
 def _valid_days(verdict: Verdict) -> int:
@@ -52,31 +57,50 @@ def _valid_days(verdict: Verdict) -> int:
 
 
 def performance_text(verdict: Verdict, language: str) -> str:
-    """How well the order finds need, with intervals, in one or two sentences."""
-    words, parts = Words("register", language), []
+    """How well the order finds need, with intervals, at the cut where it was measured: against the unit's own way,
+    against the rival that comes closest or ahead, and what C105 answers.
+    """
+    words, t, parts = Words("register", language), Language(language), []
     auc = verdict.record["auc"]
     if auc is not None and auc["value"] is not None:
-        parts.append(words("performance_auc", **_numbers(words, auc, "value")))
-    rule = next((duel for duel in verdict.record["duel"] if duel["rival"] == "unit_rule"), None)
+        parts.append(words("performance_auc", **_in_words(auc, "value", t)))
+    duels = [duel for duel in verdict.record["duel"] if duel["difference"] is not None]
+    rule = next((duel for duel in duels if duel["rival"] == "unit_rule"), None)
     if rule is not None:
-        parts.append(words("performance_rule", **_numbers(words, rule, "difference")))
+        scope = verdict.scope
+        where = rule.get("cut") or scope.get("measured_k_audit")
+        cut = {"cut": t.count(float(where)) if where else "k*", "k": t.count(scope["capacity_k"])}
+        cut["days"] = t.count(scope["period_days"])
+        parts.append(words("performance_rule", **_in_words(rule, "difference", t), **cut))
+    worst = min(duels, key=lambda duel: float(duel["difference"]), default=None)
+    if worst is not None and worst is not rule:
+        rival = rival_name(str(worst["rival"]), t)
+        parts.append(words("performance_worst", rival=rival, **_in_words(worst, "difference", t)))
+    if duels and any(check.id == "C105" and check.state != "pass" for check in verdict.checks):
+        parts.append(words("performance_not_shown"))
     return " ".join(parts) or words("performance_none")
 
 
-def _numbers(words: Words, row: Mapping[str, str | None], name: str) -> dict[str, str]:
-    return {key: words.number(_rounded(row[key])) for key in (name, "low", "high")}
-
-
-def _rounded(value: str | None) -> str:
-    return "?" if value is None else f"{float(value):.3g}" if abs(float(value)) < 1000 else f"{float(value):.0f}"
+def _in_words(row: Mapping[str, str | None], name: str, t: Language) -> dict[str, str]:
+    """A number with its interval as the language writes them, rounded alike everywhere."""
+    value, low, high = (None if row[key] is None else float(str(row[key])) for key in (name, "low", "high"))
+    show = t.alike(value, low, high)
+    interval = t.interval(low, high, show)
+    return {"value": "?" if value is None else show(value), "interval": f" ({interval})" if interval else ""}
 
 
 def group_words(verdict: Verdict) -> dict[str, str]:
-    """Group → "shown", "alarm" or "unknown", by what the checks of single groups found (C401, C403)."""
+    """Group → "shown", "alarm" or "unknown", by what C401 found of it.
+
+    C403 asks another question (whether the label stands for the group's need), so it says nothing of a group but where
+    it raises an alarm; what it cannot ask for want of indicators is told once, of the label.
+    """
     found: dict[str, str] = {}
     order = ("shown", "unknown", "alarm")
     for check in verdict.checks:
         if check.group is None or check.id not in ("C401", "C403"):
+            continue
+        if check.id == "C403" and check.state not in ("block", "needs_attestation"):
             continue
         word = "shown" if check.state == "pass" else "alarm"
         if check.state in ("inconclusive", "not_testable", "error"):
@@ -90,13 +114,25 @@ def groups_text(verdict: Verdict, language: str) -> str:
     words, counts = Words("register", language), Counter(group_words(verdict).values())
     if not counts:
         return words("groups_none")
-    return words("groups_found", shown=counts["shown"], alarm=counts["alarm"], unknown=counts["unknown"])
+    said = [words("groups_found", shown=counts["shown"], alarm=counts["alarm"], unknown=counts["unknown"])]
+    if {check.state for check in verdict.checks if check.id == "C404"} != {"pass"}:
+        said.append(words("label_not_tested"))
+    return " ".join(said)
 
 
 def attribute_names(verdict: Verdict, language: str) -> list[str]:
     """The attributes by which groups were measured, in words."""
-    words = Words("register", language)
-    return [words.get(f"attributes.{name}", name.replace("_", " ")) for name in verdict.scope["group_attributes"]]
+    return list(map(Language(language).attribute, verdict.scope["group_attributes"]))
+
+
+def connected_text(verdict: Verdict, language: str, registers: str) -> str:
+    """What is read from where, and which of the attributes that measure equality the order reads too."""
+    words, t = Words("register", language), Language(language)
+    said = [registers] if registers else []
+    for key, find in (("connected_apart", attributes_apart), ("connected_read", attributes_read)):
+        if names := ", ".join(map(t.attribute, find(verdict))):
+            said.append(words(key, groups=names))
+    return " ".join(said) if registers else ""
 
 
 def page_blocks(verdict: Verdict, language: str) -> list[dict[str, Any]]:
@@ -235,14 +271,11 @@ def _environment() -> Environment:
     )
 
 
-def write_register_files(verdict: Verdict, folder: Path | str) -> list[Path]:
-    """Write the register entry and the drafts of the impact assessments, all from the verdict.
+def render_register_files(verdict: Verdict) -> dict[str, str]:
+    """The register entry and the drafts of the impact assessments by file name, all from the verdict.
 
-    Returns
-    -------
-    list of Path
-        ``ats-0.3.1.<lang>.json``, ``register.<lang>.json``, ``.html`` and ``.txt``, ``fria.<lang>.html`` and
-        ``dpia.<lang>.html``, for fi, sv and en.
+    ``ats-0.3.1.<lang>.json``, ``register.<lang>.json``, ``.html`` and ``.txt``, ``fria.<lang>.html`` and
+    ``dpia.<lang>.html``, for fi, sv and en.
 
     Raises
     ------
@@ -259,7 +292,18 @@ def write_register_files(verdict: Verdict, folder: Path | str) -> list[Path]:
         files[f"register.{language}.txt"] = page_text(verdict, language)
         files[f"fria.{language}.html"] = render_fria(verdict, language)
         files[f"dpia.{language}.html"] = render_dpia(verdict, language)
-    target = Path(folder)
+    return files
+
+
+def write_register_files(verdict: Verdict, folder: Path | str) -> list[Path]:
+    """Write what :func:`render_register_files` gives into a folder, and return the files.
+
+    Raises
+    ------
+    BadInput
+        The verdict holds no register record.
+    """
+    files, target = render_register_files(verdict), Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         write_whole(target / name, content.encode("utf-8"))

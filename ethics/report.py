@@ -52,13 +52,13 @@ def render_report(
     return render(verdict, cells, Language(language), signed_by)
 
 
-def render_as_signed(
-    verdict: Verdict, cells: pl.DataFrame | None, language: str, signed_by: Sequence[Signature]
-) -> Iterator[str]:
-    """The page as it was with every signature, without the last, and so on to none: for whoever compares bytes."""
-    figures, t, signed_by = figures_of(verdict, cells), Language(language), in_order(verdict, signed_by)
+def render_all_as_signed(
+    verdict: Verdict, cells: pl.DataFrame | None, signed_by: Sequence[Signature]
+) -> Iterator[dict[str, str]]:
+    """Every form as it was with every signature, without the last, and so on to none: for whoever compares bytes."""
+    figures, signed_by = figures_of(verdict, cells), in_order(verdict, signed_by)
     for n in reversed(range(len(signed_by) + 1)):
-        yield _as_html(Page(verdict, figures, t, signed_by[:n]).document(), t)
+        yield _every_form(verdict, figures, signed_by[:n])
 
 
 def in_order(verdict: Verdict, signed_by: Sequence[Signature]) -> list[Signature]:
@@ -80,9 +80,11 @@ def render_all(verdict: Verdict, cells: pl.DataFrame | None, signed_by: Sequence
     NotTrusted
         The cells are not those the verdict was judged on.
     """
-    figures = figures_of(verdict, cells)
+    return _every_form(verdict, figures_of(verdict, cells), in_order(verdict, signed_by))
+
+
+def _every_form(verdict: Verdict, figures: Figures | None, signed_by: Sequence[Signature]) -> dict[str, str]:
     texts = {language: Language(language) for language in LANGUAGES}
-    signed_by = in_order(verdict, signed_by)
     documents = {language: Page(verdict, figures, t, signed_by).document() for language, t in texts.items()}
     pages = {f"report.{language}.html": _as_html(documents[language], t) for language, t in texts.items()}
     return {**pages, "report.json": json_twin(documents), "report.csv": csv_twin(documents["en"])}

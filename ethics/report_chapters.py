@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from datetime import date
 
+from ethics.attestation import THE_WHOLE
 from ethics.fairness import AT_K, EVERYONE, KNOWN, NOT_KNOWN
+from ethics.ranking_reads import attributes_apart, attributes_read
+from ethics.rate_counts import FAIR_PASS, POWER
 from ethics.report_document import Cell, Column, Row, Section, Table, count_cell, number_cell, words
-from ethics.report_figures import GROUPS, POWER, Figures
+from ethics.report_figures import GROUPS, Figures
 from ethics.report_findings import checks_chapter, rival_name, trace_chapter
 from ethics.report_groups import GroupPages
 from ethics.report_records import RecordPages
@@ -141,16 +144,16 @@ class Chapters:
             attribute, group = row["attribute"], row["group"]
             if "fair_pass_share" not in row:
                 continue
-            if figures.counts[GROUPS, attribute].is_hidden(POWER, group):
-                blank = Cell(t("page.withheld"), is_number=True, withheld=True)
-                rows.append(Row([words(t.group_of(f"{attribute}={group}"), group), *[blank] * 3], attribute, group))
-                continue
-            gap = row["detectable_recall_gap"]
+            counts, gap, share = figures.counts[GROUPS, attribute], row["detectable_recall_gap"], row["fair_pass_share"]
             shown = number_cell(gap, t, show=t.percent) if math.isfinite(gap) else Cell(t("page.none"), is_number=True)
-            share = row["fair_pass_share"]
-            cells = [words(t.group_of(f"{attribute}={group}"), group), shown, number_cell(row["detectable_oe"], t)]
-            cells.append(Cell(t.percent(share), machine(share), is_number=True))
-            rows.append(Row(cells, attribute, group))
+            cells = [shown, number_cell(row["detectable_oe"], t)]
+            cells.append(Cell(t.percent(share), machine(share, "share"), is_number=True))
+            blank = Cell(t("page.withheld"), is_number=True, withheld=True)
+            rests_on = (POWER, POWER, FAIR_PASS)
+            told = [
+                blank if counts.is_hidden(rate, group) else cell for rate, cell in zip(rests_on, cells, strict=True)
+            ]
+            rows.append(Row([words(t.group_of(f"{attribute}={group}"), group), *told], attribute, group))
         if not rows:
             return None
         heads = [Column("group", t("power.group"))]
@@ -162,15 +165,18 @@ class Chapters:
 
     def _privacy(self) -> Section:
         t = self.t
-        attributes = [t.attribute(name) for name in self.verdict.scope["group_attributes"]]
-        text = t("privacy.groups", groups=", ".join(attributes) or t("page.none"))
-        return Section("privacy", t("privacy.heading"), [text], parts=self.records.parts("privacy"))
+        read, apart = (", ".join(map(t.attribute, find(self.verdict))) for find in (attributes_read, attributes_apart))
+        texts = [t("privacy.groups", groups=apart or t("page.none"))] if apart or not read else []
+        texts += [t("privacy.groups_read", groups=read)] if read else []
+        return Section("privacy", t("privacy.heading"), texts, parts=self.records.parts("privacy"))
 
     def _attestations(self) -> Section:
         t, rows = self.t, []
         for given in self.verdict.attestations:
-            groups = given["group"] or t("attestations.every_group")
-            named = t.group_of(groups) if isinstance(groups, str) else ", ".join(map(t.group_of, groups))
+            groups = [given["group"]] if isinstance(given["group"], str) else given["group"]
+            whole = t("attestations.the_whole")
+            named = t("attestations.every_group") if groups is None else ""
+            named = named or ", ".join(whole if group == THE_WHOLE else t.group_of(group) for group in groups)
             by = "; ".join(f"{signer['name']} ({t.role(signer['role'])})" for signer in given["signers"])
             dates = t("attestations.from_to", start=_day(given["given_at"], t), end=_day(given["expires_at"], t))
             cells = [

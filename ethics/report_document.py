@@ -144,6 +144,7 @@ class Document:
     untested: Section
     todo: Sequence[ToDo]
     chapters: Sequence[Section] = field(default_factory=tuple)
+    warned: str = ""
 
 
 def without_blank_tables(section: Section, t: Language) -> Section:
@@ -197,12 +198,19 @@ def number_cell(
     """A number, with its interval if it has one; "not measured" where it is none."""
     if not math.isfinite(value):
         return Cell(t("page.missing"), is_number=True)
+    kind = _kind(show, t)
     show = show or t.alike(value, low, high)
     interval = t.interval(low, high, show)
     size = None if n is None else str(n)
     if not interval or low is None or high is None:
-        return Cell(show(value), machine(value), n=size, is_number=True)
-    return Cell(f"{show(value)} ({interval})", machine(value), machine(low), machine(high), size, is_number=True)
+        return Cell(show(value), machine(value, kind), n=size, is_number=True)
+    text = f"{show(value)} ({interval})"
+    return Cell(text, machine(value, kind), machine(low, kind), machine(high, kind), size, is_number=True)
+
+
+def _kind(show: Any, t: Language) -> str:
+    """How precisely a way of writing numbers writes them, of :data:`ethics.rounding.DECIMALS`."""
+    return "share" if show == t.percent else "people" if show == t.count else "ratio"
 
 
 def estimate_cell(found: Estimate, t: Language, show: Any = None) -> Cell:
@@ -211,5 +219,5 @@ def estimate_cell(found: Estimate, t: Language, show: Any = None) -> Cell:
         return Cell(t("page.missing"), is_number=True)
     if not (math.isfinite(found.low) and math.isfinite(found.high)):
         text = f"{(show or t.number)(found.value)} ({t('page.missing')})"
-        return Cell(text, machine(found.value), is_number=True)
+        return Cell(text, machine(found.value, _kind(show, t)), is_number=True)
     return number_cell(found.value, t, found.low, found.high, show=show)

@@ -20,6 +20,7 @@ from ethics.disclosure import suppress
 from ethics.fairness import AT_AUDIT, AT_K, BELOW_AUDIT, EVERYONE, NO_CUT, Estimate, FairnessTable
 from ethics.group_measures import wilson
 from ethics.published_figures import BY_POSITION
+from ethics.rate_counts import FAIR_PASS, POWER, rates_on
 from ethics.report_tables import CountTable
 from ethics.resampling import ventiles_around
 
@@ -27,9 +28,8 @@ GROUPS, CURVE, VENTILE = "groups", "curve", "ventiles"
 CUT_SHARES = (0.02, 0.05, 0.10, 0.15, 0.20, 0.25, 0.30, 0.35, 0.40, 0.45, 0.50)
 COUNTS = ("n", "need", "selected_k_audit", "selected_k")
 EXPOSURE = (f"mean_rank@{AT_K}", f"exposure_ratio@{AT_K}")
-"""Their intervals are those of means over the group's people on the list, and tell how many these are."""
-POWER = "power"
 _AT = {"k_audit": AT_AUDIT, "k": AT_K}
+_AT_A_CUT = ("recall", "recall_ratio", "missed_residents", "precision", "false_omission_rate")
 
 
 class Column(NamedTuple):
@@ -133,7 +133,7 @@ class Figures:
         rows = self.groups[attribute]
         names = tuple(str(row["group"]) for row in rows)
         counts = {name: tuple(int(row[name]) for row in rows) for name in COUNTS if rows[0].get(name) is not None}
-        rates: dict[str, tuple[str, ...]] = {}
+        rates: list[str] = []
         sums: list[tuple[str, tuple[str, ...]]] = []
         for end, cut in _AT.items():
             taken = counts[f"selected_{end}"]
@@ -145,18 +145,12 @@ class Figures:
             counts[f"found_{end}"] = found
             counts[f"missed_{end}"] = tuple(n - part for n, part in zip(counts["need"], found, strict=True))
             sums.append(("need", (f"found_{end}", f"missed_{end}")))
-            rates |= {f"{name}@{cut}": (f"found_{end}", "need") for name in ("recall", "recall_ratio")}
-            rates[f"missed_residents@{cut}"] = (f"found_{end}", "need")
-            rates[f"precision@{cut}"] = (f"found_{end}", f"selected_{end}")
-            rates[f"false_omission_rate@{cut}"] = (f"missed_{end}", f"below_{end}")
+            rates += [f"{name}@{cut}" for name in _AT_A_CUT]
         if "need" in counts:
-            rates |= {f"observed_to_expected@{NO_CUT}": ("need",)}
-            rates |= {f"observed_to_expected@{BELOW_AUDIT}": ("missed_k_audit",)}
-            rates |= {column.key: ("need",) for column in FURTHER if column.key not in rates}
-            # From the expected need, which power is worked out from, and the ratio to it, need itself follows.
-            rates |= {POWER: ("need", "n")}
+            rates += [f"observed_to_expected@{NO_CUT}", f"observed_to_expected@{BELOW_AUDIT}"]
+            rates += [*(column.key for column in FURTHER), POWER, FAIR_PASS]
             if not self.table.fixed:
-                rates |= dict.fromkeys(EXPOSURE, ("selected_k",))
+                rates += EXPOSURE
         shown = tuple(name for name in COUNTS if name in counts)
         block = self._blocks[attribute]
         for j, name in enumerate(self.table.indicators):
@@ -164,10 +158,10 @@ class Figures:
             window = ventiles_around(block, self.table.cuts.k_audit)
             events = block.events[:, window, j].sum(axis=1)
             counts |= {f"expected:{name}": expected, f"events:{name}": tuple(round(float(x)) for x in events)}
-            rates[f"need_at_score:{name}@{AT_AUDIT}"] = (f"events:{name}", f"expected:{name}")
+            rates.append(f"need_at_score:{name}@{AT_AUDIT}")
         totals = {name: sum(values) for name, values in counts.items() if not name.startswith(("events:", "expected:"))}
         tested = tuple(bool(row["testable"]) for row in rows)
-        built = CountTable(GROUPS, attribute, names, counts, totals, shown, tuple(sums), rates, tested)
+        built = CountTable(GROUPS, attribute, names, counts, totals, shown, tuple(sums), rates_on(rates), tested)
         return self._bound_by_others(built, block)
 
     def _bound_by_others(self, table: CountTable, block: Block) -> CountTable:
@@ -249,7 +243,8 @@ class Figures:
         counts = self.counts[CURVE, attribute]
         if counts.is_hidden(group, counts.groups[cut]):
             return None
-        return self._rate(counts.counts[f"found:{group}"][cut], counts.counts[f"need:{group}"][cut])
+        effect = self.table.design_effect_in(attribute, group)
+        return self._rate(counts.counts[f"found:{group}"][cut], counts.counts[f"need:{group}"][cut], effect)
 
     # Need by score
 
@@ -275,10 +270,11 @@ class Figures:
         counts = self.counts[VENTILE, f"{attribute} / {indicator}"]
         if counts.is_hidden(group, counts.groups[ventile]):
             return None
-        return self._rate(counts.counts[f"events:{group}"][ventile], counts.counts[f"n:{group}"][ventile])
+        effect = self.table.design_effect_in(attribute, group)
+        return self._rate(counts.counts[f"events:{group}"][ventile], counts.counts[f"n:{group}"][ventile], effect)
 
-    def _rate(self, hits: int, n: int) -> Estimate:
-        low, high = wilson(hits, n, self.table.design_effect)
+    def _rate(self, hits: int, n: int, effect: float) -> Estimate:
+        low, high = wilson(hits, n, effect)
         return Estimate(hits / n if n else math.nan, low, high, math.nan, n, hits)
 
 

@@ -81,11 +81,29 @@ def rival_name(name: str, t: Language) -> str:
 
 
 def _lines(checks: Sequence[Check], t: Language) -> list[str]:
-    """A line for each check that has numbers; the groups of those without, in one."""
+    """A line for each check that has numbers; those of many groups as one; the groups of those without, in one."""
     lines = [(check, _line(check, t)) for check in checks]
     bare = [check.group for check, line in lines if check.group and line == t.group_of(check.group)]
-    told = [line for check, line in lines if line and check.group not in bare]
-    return [*told, *([t.groups_of(bare)] if bare else [])]
+    told = [(check, line) for check, line in lines if line and check.group not in bare]
+    alike: dict[tuple[str, float], list[Check]] = {}
+    for check, _ in told:
+        if check.group and check.value is not None and check.threshold is not None and not check.facts.get("missed"):
+            alike.setdefault((check.statistic, float(check.threshold)), []).append(check)
+    many = [group for group in alike.values() if len(group) > MOST_LINES_ALIKE]
+    together = {id(check) for group in many for check in group}
+    said = [line for check, line in told if id(check) not in together]
+    return [*said, *(_together(group, t) for group in many), *([t.groups_of(bare)] if bare else [])]
+
+
+MOST_LINES_ALIKE = 3
+"""Groups of one check and cause with a line each; more are one line that names them, and tells the worst."""
+
+
+def _together(checks: Sequence[Check], t: Language) -> str:
+    """The groups of one check and cause in one line, with the number that is farthest from the threshold."""
+    worst = max(checks, key=lambda check: abs(float(check.value or 0) - float(check.threshold or 0)))
+    groups = t.groups_of(str(check.group) for check in checks)
+    return t("todo.together", n=t.count(len(checks)), groups=groups, worst=_line(worst, t))
 
 
 def _line(check: Check, t: Language) -> str:
@@ -150,6 +168,17 @@ def worst_answers(verdict: Verdict, t: Language) -> dict[str, int]:
     }
 
 
+def warned(verdict: Verdict, items: Sequence[ToDo], t: Language) -> str:
+    """The heading of the warnings: how many there are, and of how many checks a warning is the worst answer."""
+    worst: dict[str, int] = {}
+    for check in verdict.checks:
+        worst[check.id] = min(worst.get(check.id, len(WORST_FIRST)), WORST_FIRST.index(check.state))
+    found = [item.id for item in items if item.state == "warn"]
+    graver = sum(WORST_FIRST[worst[id]] != "warn" for id in set(found))
+    numbers = {"n": len(found), "checks": len(set(found)), "worst": len(set(found)) - graver, "graver": graver}
+    return t("todo.warnings", **{name: t.count(number) for name, number in numbers.items()}) if found else ""
+
+
 def principle_name(principle: Principle, t: Language) -> str:
     """A principle's name; a Finnish one that is our own translation is marked."""
     name = f"{principle.id} {getattr(principle, t.language, principle.en)}"
@@ -165,9 +194,22 @@ def _table(id: str, caption: str, verdict: Verdict, ids: Sequence[str], t: Langu
             if state == "pass" and len(here) > 1:
                 rows.append(_row(here[0], t, t("checks_table.summary", n=t.count(len(here)))))
             else:
-                rows += [_row(check, t) for check in here]
+                rows += _rows_by_cause(here, t)
     columns = [Column(name, t(f"checks_table.{name}"), name in ("value", "threshold")) for name in _HEADS]
     return Table(id, caption, columns, rows)
+
+
+def _rows_by_cause(checks: Sequence[Check], t: Language) -> list[Row]:
+    """A row for each check that has a number of its own; one for all the groups of a cause without numbers."""
+    causes: dict[tuple[Any, ...], list[Check]] = {}
+    for check in checks:
+        alone = check.group is None or check.value is not None or check.facts.get("withheld")
+        cause = (check.message_id, check.statistic, check.attested_by, check.needs, id(check) if alone else None)
+        causes.setdefault(cause, []).append(check)
+    return [
+        _row(here[0], t) if len(here) == 1 else _row(here[0], t, t.groups_of(str(check.group) for check in here))
+        for here in causes.values()
+    ]
 
 
 def _row(check: Check, t: Language, together: str = "") -> Row:

@@ -57,8 +57,13 @@ class GroupPages:
             charts.append(self._ratios(attribute, f"{id}-audit", RECALL_RATIO, table.thresholds.recall, "recall"))
             if table.has_probability:
                 charts.append(self._ratios(attribute, f"{id}-audit", CALIBRATION, table.thresholds.oe, "calibration"))
+        notes = []
         if second:
-            tables.append(self._table(f"{id}-k", t("fairness.caption_k", attribute=plain), attribute, second))
+            at_k = self._table(f"{id}-k", t("fairness.caption_k", attribute=plain), attribute, second)
+            if _is_mostly_withheld(at_k):
+                notes.append(t("fairness.k_withheld", attribute=plain))
+            else:
+                tables.append(at_k)
         if third:
             tables.append(
                 self._table(f"{id}-further", t("fairness.caption_further", attribute=plain), attribute, third)
@@ -70,7 +75,7 @@ class GroupPages:
             name = f"{id}-need-{j + 1}"
             charts.append(self._need_chart(attribute, indicator, name))
             tables.append(self._need_table(attribute, indicator, name))
-        return Section(id, _capital(plain), charts=charts, tables=tables)
+        return Section(id, _capital(plain), charts=charts, tables=tables, notes=notes)
 
     # Tables by group
 
@@ -257,6 +262,12 @@ class GroupPages:
     @staticmethod
     def _finite(value: float) -> float | None:
         return value if math.isfinite(value) else None
+
+
+def _is_mostly_withheld(table: Table) -> bool:
+    """Whether more than three numbers in four are withheld: such a table tells less than a sentence does."""
+    numbers = [cell for row in table.rows for cell in row.cells if cell.is_number]
+    return 4 * sum(cell.withheld for cell in numbers) > 3 * len(numbers)
 
 
 def _capital(text: str) -> str:

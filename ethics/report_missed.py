@@ -70,7 +70,8 @@ def _rows(figures: Figures, t: Language) -> list[Row]:
         bounds = min(found.low, found.value), max(found.high, found.value)
         low, value, high = (5 * round(max(0.0, part) / 5) for part in (bounds[0], found.value, bounds[1]))
         shown = f"{t.count(value)} ({t.interval(low, high, t.count)})"
-        cell = Cell(shown, machine(value), machine(low), machine(high), is_number=True)
+        written = [machine(part, "people") for part in (value, low, high)]
+        cell = Cell(shown, written[0], written[1], written[2], is_number=True)
         rows.append((-found.value, Row([words(t.group_of(f"{attribute}={group}"), group), cell], attribute, group)))
     return [row for _, row in sorted(rows, key=lambda pair: pair[0])]
 

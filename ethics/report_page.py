@@ -13,7 +13,7 @@ from ethics.disclosure import suppress
 from ethics.report_chapters import Chapters
 from ethics.report_document import Document, Section, without_blank_tables
 from ethics.report_figures import GROUPS, Figures
-from ethics.report_findings import to_do, worst_answers
+from ethics.report_findings import to_do, warned, worst_answers
 from ethics.report_missed import missed
 from ethics.report_records import RecordPages, record_counts
 from ethics.report_tables import CountTable
@@ -58,6 +58,7 @@ class Page:
         told = without_withheld(verdict, {name: table for (kind, name), table in counts.items() if kind == GROUPS})
         records = RecordPages(told.record, counts, self.least, t)
         chapters = Chapters(told, self.figures, records, self.owner, t).all()
+        todo = to_do(told, t, self.owner)
         return Document(
             title=t.of(verdict.purpose.get("title", {})) or t("page.missing"),
             state=verdict.state,
@@ -68,7 +69,8 @@ class Page:
             facts=self._facts(),
             missed=missed(verdict, self.figures, t),
             untested=self._untested(),
-            todo=to_do(told, t, self.owner),
+            todo=todo,
+            warned=warned(verdict, todo, t),
             chapters=[without_blank_tables(chapter, t) for chapter in chapters if not chapter.is_empty],
         )
 

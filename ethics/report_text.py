@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
@@ -13,12 +14,18 @@ from typing import Any
 
 from ethics.digests import decimal
 from ethics.refusals import BadInput, Fault
+from ethics.rounding import rounded
 
 MESSAGES = Path(__file__).resolve().parent / "messages"
 LANGUAGES = ("fi", "sv", "en")
 NBSP = "\u00a0"
 PER_CENT = f"{NBSP}%"
 _IN_PARTS = {"checks": MESSAGES / "checks", "records": MESSAGES / "records"}
+_BAND = re.compile(
+    r"(?:(?P<low>\d+)\s*[-–]\s*(?P<high>\d+)|(?:>=|≥)\s*(?P<from>\d+)|(?P<plus>\d+)\s*(?:<=|≤|\+)"
+    r"|>\s*(?P<above>\d+)|<\s*(?P<below>\d+)|(?:<=|≤)\s*(?P<to>\d+))\s*(?P<per_cent>%)?"
+)
+"""A band of whole numbers as registers write it."""
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _MARKS = {"fi": (",", NBSP), "sv": (",", NBSP), "en": (".", ",")}
 
@@ -65,21 +72,54 @@ class Language:
     # Names of groups: plain where there is a plain name, else as the data have them
 
     def attribute(self, name: str) -> str:
-        """An attribute's name; of a crossing, the names of what is crossed."""
-        parts = name.split(" × ")
-        return " × ".join(self._plain(f"attributes.{part}", part) for part in parts)
+        """An attribute's name; of a crossing, the names of what is crossed. Without a name, as data have it, in words.
+
+        >>> Language("en").attribute("sex × age_band"), Language("en").attribute("care_path")
+        ('sex × age band', 'care path')
+        """
+        return " × ".join(self._attribute(part) for part in name.split(" × "))
+
+    def _attribute(self, name: str) -> str:
+        return self._plain(f"attributes.{name.casefold()}", name.replace("_", " "))
 
     def group(self, attribute: str, group: str) -> str:
-        """A group's name within its attribute."""
+        """A group's name within its attribute.
+
+        >>> en = Language("en")
+        >>> en.group("sex", "F"), en.group("age_band", "55<="), en.group("disability", "Y"), en.group("area", "Y")
+        ('female', '55 or over', 'yes', 'Y')
+        """
         if attribute == "feature":
             return self.of(self.features.get(group) or group)
         attributes, groups = attribute.split(" × "), group.split(" × ")
         if len(attributes) != len(groups):
             return self._plain(f"groups.any.{group}", group)
-        return " × ".join(
-            self._plain(f"groups.{of}.{name}", self._plain(f"groups.any.{name}", name))
-            for of, name in zip(attributes, groups, strict=True)
-        )
+        return " × ".join(self._group(of, name) for of, name in zip(attributes, groups, strict=True))
+
+    def _group(self, attribute: str, group: str) -> str:
+        """Our name for it, however the value is written; else a band in words, else the value itself."""
+        of, name = attribute.casefold(), group.casefold()
+        for key in (f"groups.{of}.{name}", f"groups.any.{name}"):
+            if self.has(key):
+                return self(key)
+        return self._band(group)
+
+    def _band(self, group: str) -> str:
+        """A band of numbers as people write it: ``0-35``, ``55<=``, ``<18``, ``90-100%``."""
+        found = _BAND.fullmatch(group)
+        if found is None:
+            return group
+        named = {name: value for name, value in found.groupdict().items() if value is not None}
+        per_cent = PER_CENT if "per_cent" in named else ""
+        if "low" in named and "high" in named:
+            return f"{named['low']}–{named['high']}{per_cent}"
+        if "from" in named or "plus" in named:
+            return self("groups.bands.from", n=(named.get("from") or named["plus"]) + per_cent)
+        if "above" in named:
+            return self("groups.bands.above", n=named["above"] + per_cent)
+        if "below" in named:
+            return self("groups.bands.below", n=named["below"] + per_cent)
+        return self("groups.bands.up_to", n=named["to"] + per_cent)
 
     def policy_name(self, key: str) -> str:
         """A number of the policy by its name in words, e.g. of ``thresholds.min_recall_ratio``."""
@@ -136,11 +176,11 @@ class Language:
         if value == round(value):
             return self.count(value)
         if abs(value) >= 0.01:
-            return self._written(f"{value:,.2f}")
+            return self._written(f"{rounded(value):,f}")
         digit, _, power = f"{value:.0e}".partition("e")
         if int(power) < -6:
             return f"{self._written(digit)} × 10{str(int(power)).translate(_RAISED)}"
-        return self._written(f"{Decimal(f'{value:.1g}'):f}")
+        return self._written(f"{rounded(value):f}")
 
     def exact(self, value: float | str) -> str:
         """A threshold as the policy has it, every digit of it, with two decimals at least where it is not whole.
@@ -189,9 +229,15 @@ class Language:
         return self("dates.moment", day=self.day(moment), hour=moment.hour, minute=f"{moment:%M}", zone=f"{moment:%Z}")
 
 
-def machine(value: float) -> str:
-    """As precise as what is shown: more digits of a rate would give away the counts that are withheld."""
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+def machine(value: float, kind: str = "ratio") -> str:
+    """As precise as what is shown: more digits of a rate would give away the counts that are withheld.
+
+    ``kind`` as in :data:`ethics.rounding.DECIMALS`.
+
+    >>> machine(1.2345), machine(0.29549, "share"), machine(1.0), machine(12345.6)
+    ('1.23', '0.295', '1', '12346')
+    """
+    return f"{rounded(value, kind).normalize():f}" if abs(value) < 1000 else f"{value:.0f}"
 
 
 def languages() -> list[str]:

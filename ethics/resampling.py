@@ -81,12 +81,18 @@ def tally(count: Floats, expected: Floats | None, shares: tuple[float, ...], fix
 
 
 def replicates(
-    block: Block, shares: tuple[float, ...], *, fixed: bool, n: int, design_effect: float, rng: np.random.Generator
+    block: Block, shares: tuple[float, ...], *, fixed: bool, n: int, design_effect: Floats, rng: np.random.Generator
 ) -> Iterator[Replicate]:
-    """``n`` replicates in chunks of bounded memory. A design effect d draws as if there were 1/d as many persons."""
-    starts = (
-        np.arange(block.count.shape[1]) if fixed else _merged_bins(block.count.sum(axis=(0, 2)), shares, design_effect)
-    )
+    """``n`` replicates in chunks of bounded memory. A design effect d draws as if there were 1/d as many persons.
+
+    Parameters
+    ----------
+    design_effect : float (g,)
+        Each group's.
+    """
+    persons = block.count.sum(axis=(0, 2))
+    starts = np.arange(persons.size) if fixed else _merged_bins(persons, shares, float(design_effect.max()))
+    effect = design_effect[:, None, None]
     count = np.add.reduceat(block.count, starts, axis=1)
     mean = None
     if block.expected is not None:
@@ -95,17 +101,21 @@ def replicates(
     chunk = max(1, _CELLS_AT_ONCE // count.size)
     for first in range(0, n, chunk):
         shape = (min(chunk, n - first), *count.shape)
-        weight = rng.poisson(count / design_effect, size=shape) * design_effect
+        weight = rng.poisson(count / effect, size=shape) * effect
         yield tally(weight, None if mean is None else weight * mean, shares, fixed)
 
 
-def jeffreys(rng: np.random.Generator, shape: tuple[int, ...], design_effect: float) -> Floats:
-    """The half a person that keeps a small group's spread honest; see the module's text."""
-    return rng.standard_gamma(0.5, size=shape) * design_effect
+def jeffreys(rng: np.random.Generator, shape: tuple[int, ...], design_effect: Floats) -> Floats:
+    """The half a person that keeps a small group's spread honest; see the module's text.
+
+    ``design_effect`` is of the last axis of ``shape``, or broadcasts to it.
+    """
+    half: Floats = rng.standard_gamma(0.5, size=shape) * design_effect
+    return half
 
 
 def need_at_score(
-    block: Block, k_audit: int, *, n: int, design_effect: float, rng: np.random.Generator
+    block: Block, k_audit: int, *, n: int, design_effect: Floats, rng: np.random.Generator
 ) -> tuple[Floats, Floats, Floats]:
     """M5: need of a group ÷ need of the others at the same scores, around k*.
 
@@ -123,12 +133,13 @@ def need_at_score(
     value, expected_events = _ratio_to_others(people[None], events[None])
     drawn = np.empty((n, events.shape[0], events.shape[2]))
     chunk = max(1, _CELLS_AT_ONCE // max(events.size, 1))
+    effect = design_effect[:, None, None]
     for first in range(0, n, chunk):
         size = min(chunk, n - first)
-        hits = rng.poisson(events / design_effect, size=(size, *events.shape)) * design_effect
-        misses = rng.poisson((people[:, :, None] - events) / design_effect, size=(size, *events.shape)) * design_effect
+        hits = rng.poisson(events / effect, size=(size, *events.shape)) * effect
+        misses = rng.poisson((people[:, :, None] - events) / effect, size=(size, *events.shape)) * effect
         for j in range(events.shape[2]):
-            halves = [jeffreys(rng, (size, events.shape[0], 1), design_effect) for _ in range(4)]
+            halves = [jeffreys(rng, (size, events.shape[0], 1), effect[:, 0]) for _ in range(4)]
             drawn[first : first + size, :, j] = _ratio_to_others(
                 hits[..., j] + misses[..., j], hits[..., j : j + 1], (halves[0], halves[1]), (halves[2], halves[3])
             )[0][..., 0]

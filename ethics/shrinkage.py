@@ -1,17 +1,22 @@
 """Partial pooling of crossed groups: each is pulled towards what its groups add up to, the more the less it says.
 
-The model, on the log scale of a ratio (recall, observed ÷ expected, need at the same score):
+The model, on the scale 2 (√ratio - 1) of a ratio (recall, observed ÷ expected, need at the same score):
 
     estimate of a crossing = sum of the effects of its groups + effect of the crossing + error of the estimate
 
-Group effects have a wide prior (a standard deviation of 0.5: ratios from 0.4 to 2.7). Effects of crossings have the
+Near 1 that scale is the logarithm's, and on it a count has nearly the same spread whatever it is. The logarithm of a
+group in which nobody was found has an enormous spread instead, so that it would weigh nothing, and the worst harm there
+can be would take the estimate of its neighbours.
+
+Group effects have a wide prior (a standard deviation of 0.5: ratios from 0.25 to 2.25). Effects of crossings have the
 standard deviation tau, which the crossings of a block tell together; its prior is half-normal with scale 0.1, so that
 few small crossings, which tell nothing about tau, are neither taken for alike (tau 0) nor for unrelated. tau is
 integrated over a grid, not estimated: an estimate of 0 would make every interval too narrow. Given tau all is normal,
 so every number here is a finite sum and there is nothing to converge.
 
-Sources: Gelman 2006, Bayesian Analysis 1:515 (priors for few groups); Ghitza and Gelman 2013, American Journal of
-Political Science 57:762 (deep interactions by main effects and a pooled remainder).
+Sources: Anscombe 1948, Biometrika 35:246 (the square root of counts); Gelman 2006, Bayesian Analysis 1:515 (priors for
+few groups); Ghitza and Gelman 2013, American Journal of Political Science 57:762 (deep interactions by main effects and
+a pooled remainder).
 """
 
 from __future__ import annotations
@@ -41,6 +46,22 @@ class Shrunk(NamedTuple):
     p_harm: Floats
 
 
+def to_scale(ratio: Floats) -> Floats:
+    """A ratio on the scale it is pooled on.
+
+    >>> to_scale(np.array([0.0, 1.0])).tolist()
+    [-2.0, 0.0]
+    """
+    scaled: Floats = 2.0 * (np.sqrt(ratio) - 1.0)
+    return scaled
+
+
+def from_scale(scaled: Floats) -> Floats:
+    """The ratio back; what lies below the least there can be is 0."""
+    ratio: Floats = np.maximum(1.0 + scaled / 2.0, 0.0) ** 2
+    return ratio
+
+
 def shrink(
     centre: Floats, error: Floats, members: Sequence[Sequence[str]], *, threshold: float, harm_below: bool
 ) -> Shrunk:
@@ -49,7 +70,7 @@ def shrink(
     Parameters
     ----------
     centre, error : float (g,)
-        Mean and standard deviation of each log ratio over the replicates.
+        Mean and standard deviation of each ratio over the replicates, on the scale of :func:`to_scale`.
     members : (g,) of the groups that meet in each crossing, attribute by attribute
     threshold : float
         The ratio beyond which there is harm.
@@ -57,7 +78,7 @@ def shrink(
         Whether harm is a ratio below the threshold (recall) or above it (need).
 
     >>> near, far = 0.02, 0.2
-    >>> alone = shrink(np.log([0.6, 1, 1, 1]), np.array([far, near, near, near]), ["ac", "ad", "bc", "bd"],
+    >>> alone = shrink(to_scale(np.array([0.6, 1, 1, 1])), np.array([far, near, near, near]), ["ac", "ad", "bc", "bd"],
     ...                threshold=0.8, harm_below=True)
     >>> bool(0.6 < alone.value[0] < 1.0 and abs(alone.value[1] - 1.0) < 0.02)
     True
@@ -65,8 +86,8 @@ def shrink(
     weight, mean, spread = _given_tau(centre, np.maximum(error, _MIN_ERROR), _design(members))
     from scipy.special import ndtr
 
-    def below(log_ratio: Floats) -> Floats:
-        found: Floats = weight @ ndtr((log_ratio - mean) / spread)
+    def below(scaled: Floats) -> Floats:
+        found: Floats = weight @ ndtr((scaled - mean) / spread)
         return found
 
     def quantile(share: float) -> Floats:
@@ -75,10 +96,9 @@ def shrink(
             middle = (low + high) / 2
             under = below(middle) < share
             low, high = np.where(under, middle, low), np.where(under, high, middle)
-        found: Floats = np.exp((low + high) / 2)
-        return found
+        return from_scale((low + high) / 2)
 
-    harm = below(np.full(centre.size, np.log(threshold)))
+    harm = below(to_scale(np.full(centre.size, threshold)))
     return Shrunk(
         quantile(0.5), quantile(float(ndtr(-ONE_SIDED_95))), quantile(0.95), harm if harm_below else 1.0 - harm
     )

@@ -7,7 +7,6 @@ it should.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ethics import refusal_ids as ids
 from ethics.cells import BINS, cells_from_bytes, columns_of_cells
 from ethics.demands_audit import demanded_faults
-from ethics.digests import canonical_json, code_digest, installed, sha256
+from ethics.digests import canonical_json, installed, sha256
 from ethics.envelopes import SignedBy, check_signatures, open_envelope, retired_faults
 from ethics.foundations_audit import policy_file_faults, statements_in
 from ethics.recomputation import not_recomputed, recomputed_ids, statistics_faults
@@ -26,6 +25,7 @@ from ethics.signing import SIGN_ROLES, VERDICT_TYPE, error_faults, holder_faults
 from ethics.verdict import Verdict
 from ethics.verdict_chain import read_chain
 from ethics.verdict_parts import touched_parts
+from ethics.written_audit import compare_written
 
 if TYPE_CHECKING:
     from securesystemslib.dsse import Envelope
@@ -37,7 +37,6 @@ _PASSED = ("PASS", "PASS_ATTESTED")
 _SUBJECTS = ("model", "need", "code", "training_matrix", "test_matrix")
 _SUBJECTS_OF_SCORES = ("scores", "groups", "policy", "code")
 _MOST_NAMED = 12
-_LANGUAGE = re.compile(rb'<html[^>]*\blang="([a-z]{2})"')
 
 
 @dataclass
@@ -106,7 +105,8 @@ def audit_verdict(
     trust : mapping of key id to TrustedKey
         Public keys (``ennakko keys export``), which the auditor got from the city, not from beside the verdict.
     cells, reports, neighbours : optional
-        The file of cells; reports by file name; the need's other verdicts by folder name. What is not given is named
+        The file of cells; files written from the verdict by name (:func:`ethics.written_audit.compare_written`); the
+        need's other verdicts by folder name. What is not given is named
         among the unchecked.
     revoked : sequence of str, optional
         Ids that no longer hold; None where no list is there.
@@ -296,19 +296,25 @@ def _audit_demands(audit: Audit, verdict: Verdict) -> None:
 def _audit_cells(
     audit: Audit, verdict: Verdict, cells: bytes | None, reports: Mapping[str, bytes], signed_by: Sequence[SignedBy]
 ) -> None:
+    """The cells, what follows from them, and the files that were written from both."""
+    _audit_written(audit, verdict, _cells_that_hold(audit, verdict, cells), reports, signed_by)
+
+
+def _cells_that_hold(audit: Audit, verdict: Verdict, cells: bytes | None) -> Any:
+    """The verdict's own cells, their statistics computed again; None if it has none, False if they are not here."""
     judged = verdict.subject.get("cells")
     if judged is None:
         audit.notes.append("It was judged without any group, so there are no cells.")
-        return
+        return None
     if cells is None:
         audit.unchecked.append("cells, and all statistics that follow from them (no file of cells was given)")
-        return
+        return False
     if sha256(cells) != judged:
         wrong = f"have SHA-256 {sha256(cells)[:12]}…, and {str(judged)[:12]}… were judged"
         fault = Fault("subject cells", wrong, "Give the file of cells written with the verdict", ids.SUBJECT["cells"])
         audit.touched.append(fault)
         audit.notes.append(_what_other_cells_give(verdict, cells))
-        return
+        return False
     audit.checked.append("cells: the digest is the verdict's")
     frame = cells_from_bytes(cells)
     faults = _recomputed_faults(verdict, frame)
@@ -317,8 +323,7 @@ def _audit_cells(
         audit.found(f"statistics computed again from the cells: {', '.join(again)}", faults)
     else:
         audit.unchecked.append("statistics: no statistic was computed again, for no check here follows from the cells")
-    for name, content in reports.items():
-        _audit_report(audit, verdict, frame, name, content, signed_by)
+    return frame
 
 
 def _recomputed_faults(verdict: Verdict, cells: Any) -> list[Fault]:
@@ -354,32 +359,17 @@ def _what_other_cells_give(verdict: Verdict, content: bytes) -> str:
     return f"Other numbers than those signed follow from the cells given: {', '.join(places[:_MOST_NAMED])}{more}."
 
 
-def _audit_report(
-    audit: Audit, verdict: Verdict, cells: Any, name: str, content: bytes, signed_by: Sequence[SignedBy]
+def _audit_written(
+    audit: Audit, verdict: Verdict, cells: Any, files: Mapping[str, bytes], signed_by: Sequence[SignedBy]
 ) -> None:
-    """The report must be the bytes that verdict and cells give, where this is the code that wrote it.
-
-    It may have been written before the last of the signatures, or all of them, were there.
-    """
-    from ethics.report import render_as_signed
+    """Every file written from a verdict must be the bytes that it gives, where this is the code that wrote it."""
     from ethics.report_page import Signature
 
-    found = _LANGUAGE.search(content[:2000])
-    language = found.group(1).decode() if found else "en"
     signers = [Signature(signed.key.role, signed.key.name) for signed in signed_by]
-    try:
-        pages = (page.encode("utf-8") for page in render_as_signed(verdict, cells, language, signers))
-        again = next((page for page in pages if page == content), b"")
-    except (Refusal, KeyError, ValueError) as error:
-        audit.unchecked.append(f"{name} (it cannot be rendered here: {type(error).__name__})")
-        return
-    if again == content:
-        audit.checked.append(f"{name}: the bytes that verdict and cells give")
-    elif verdict.subject.get("code") == code_digest():
-        wrong = "is not what verdict and cells give"
-        audit.touched.append(Fault(name, wrong, "Render it again: ennakko report", ids.REPORT))
-    else:
-        audit.unchecked.append(f"{name} (written by another version of the code than this one)")
+    found = compare_written(verdict, cells, files, signers)
+    audit.checked += found.checked
+    audit.touched += found.touched
+    audit.unchecked += found.unchecked
 
 
 def _audit_chain(

@@ -33,7 +33,8 @@ def recorded(evidence: Evidence, fairness: FairnessTable | None, least: int) -> 
         known = features.setdefault(
             str(row.get("feature")),
             {name: str(row.get(name, "")) for name in ("source", "purpose", "basis")}
-            | {"feature": str(row.get("feature")), "plain": dict(row.get("plain", {})), "columns": 0},
+            | {"feature": str(row.get("feature")), "plain": dict(row.get("plain", {})), "columns": 0}
+            | _reads(row),
         )
         known["columns"] += 1
     return {
@@ -52,6 +53,13 @@ def recorded(evidence: Evidence, fairness: FairnessTable | None, least: int) -> 
         **({} if evidence.stated is None else {"stated": dict(evidence.stated)}),
         **group_record(fairness, least),
     }
+
+
+def _reads(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a feature reads, where the evidence says it: :mod:`ethics.ranking_reads` decides by it."""
+    if "attribute" not in row:
+        return {}
+    return {"attribute": row["attribute"], "of": str(row["of"]), "codes": [str(code) for code in row["codes"]]}
 
 
 def _of_groups(evidence: Evidence) -> dict[str, Any]:

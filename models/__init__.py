@@ -62,7 +62,8 @@ _HOME_OF = {
     "benefit_ranking": ("compare_with_risk", "expected_benefit", "rank_by_benefit"),
     "uplift_trial": ("randomised_trial",),
     "uplift_learning": ("uplift", "worth_of_uplift"),
-    "evidence": ("gather_evidence", "load_evidence"),
+    "evidence": ("gather_evidence",),
+    "gate_case": ("load_evidence",),
     "tracking": ("configure", "log_run"),
     "registry": ("approve", "approved_model", "set_shadow"),
 }
@@ -83,12 +84,12 @@ if TYPE_CHECKING:
     from models.curves import net_benefit as net_benefit
     from models.curves import reliability as reliability
     from models.evidence import gather_evidence as gather_evidence
-    from models.evidence import load_evidence as load_evidence
     from models.experiment import Experiment as Experiment
     from models.experiment import run_experiment as run_experiment
     from models.experiment_layout import Layout as Layout
     from models.experiment_layout import lay_out as lay_out
     from models.feature_refits import feature_value as feature_value
+    from models.gate_case import load_evidence as load_evidence
     from models.learning_shares import learning_curve as learning_curve
     from models.list_comparison import error_crosstab as error_crosstab
     from models.list_comparison import list_overlap as list_overlap

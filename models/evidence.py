@@ -6,62 +6,33 @@ policy, objections, keys, the stop switch, digests of what is then on disk) is a
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from ethics.case import SORT_KEY, Evidence
 from ethics.cells import INDICATOR
 from ethics.digests import sha256
 from ethics.groups import HOUSEHOLD
 from ethics.policy import Policy
-from ethics.population_stability import reference_of
-from ethics.refusals import BadInput, Fault, NotTrusted
-from models.baseline_orders import AREA, BEST_COLUMN
-from models.baselines import SIMPLE, UNIT_RULE, Duel, duel_cut, enough_replicates, floats, weight_of
-from models.baselines import audit_cut_of as audit_cut_of
-from models.baselines import duels as duels
-from models.gate_evidence import NAMES as INSIDE
+from ethics.refusals import BadInput, Fault
+from models.baselines import audit_cut_of, duels, enough_replicates, floats, weight_of
+from models.evidence_facts import columns_used, json_duel, json_estimate, need_facts, number_or_none
+from models.evidence_files import GatheredEvidence
 from models.gate_evidence import inside_evidence
 from models.label_choice import rank_by_indicators
 from models.metrics import REPLICATES, Estimate, evaluate, single_column_aucs
-from models.need import Need
-from models.need_parts import written
-from models.register_facts import impact_answers, register_of, responsible_of
-from models.registry import refuse_person_split
-from models.rescoring import rescoring_kept
 from models.rule import RuleModel, rule_order
 from models.splits import places_for
 from models.ties import tie_keys
 from models.training import NeedModel
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    from ethics.objections import ObjectionRegister
     from features.matrix import Matrix
 
-FACTS, ROWS, FEATURES = "evidence.json", "rows.parquet", "features.parquet"
 _SAMPLE = 2000
 """Rows on which contributions are added up and compared with the raw score."""
-
-
-@dataclass(frozen=True)
-class GatheredEvidence:
-    """What a trial showed: ``facts`` (JSON values), and the judged ``rows`` with their tie keys.
-
-    ``features`` are the same rows' ``person_id``, ``as_of_date`` and columns (float32), in the matrix's order; None
-    where they were not kept.
-    """
-
-    facts: dict[str, Any]
-    rows: pl.DataFrame
-    features: pl.DataFrame | None = None
 
 
 def gather_evidence(
@@ -147,15 +118,15 @@ def gather_evidence(
     k_unseen = places_for(k, strangers.height, together.height)
     unseen = evaluate_rows(strangers, k_unseen, seed, replicates, by_date=by_date)
     facts: dict[str, Any] = {
-        **_need_facts(need),
+        **need_facts(need),
         "model_digest": model.digest,
-        "model_columns": _columns_used(model),
+        "model_columns": columns_used(model),
         "recorded": {**recorded, **own_digests(model, training, judged)},
         "indicator_names": list(judged.indicators),
         "eligible_n": rows.height,
-        "auc": None if isinstance(model, RuleModel) else _json_estimate(figures["auc"]),
-        "figures": {name: _json_estimate(figure) for name, figure in figures.items()},
-        "figures_of_unseen_persons": {name: _json_estimate(figure) for name, figure in unseen.items()},
+        "auc": None if isinstance(model, RuleModel) else json_estimate(figures["auc"]),
+        "figures": {name: json_estimate(figure) for name, figure in figures.items()},
+        "figures_of_unseen_persons": {name: json_estimate(figure) for name, figure in unseen.items()},
         "n_unseen_persons": strangers.height,
         "places_of_unseen_persons": k_unseen,
         "duels_at_capacity": _duels_at_capacity(model, rows, k, seed, replicates),
@@ -285,217 +256,6 @@ def evaluate_rows(
     )
 
 
-def write_evidence(folder: Path, gathered: GatheredEvidence) -> str:
-    """Write ``rows.parquet`` and ``features.parquet``, then ``evidence.json``, which names their digests.
-
-    Returns
-    -------
-    str
-        :func:`evidence_digest`, to be kept elsewhere, e.g. with the run.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    facts = dict(gathered.facts)
-    for name, frame in ((ROWS, gathered.rows), (FEATURES, gathered.features)):
-        if frame is not None:
-            path = folder / name
-            unfinished = path.with_suffix(".unfinished")
-            frame.write_parquet(unfinished)
-            unfinished.replace(path)
-            facts[f"{path.stem}_sha256"] = sha256(path.read_bytes())
-    unfinished = folder / f"{FACTS}.unfinished"
-    unfinished.write_text(json.dumps(facts, ensure_ascii=False, indent=1, sort_keys=True, allow_nan=False), "utf-8")
-    unfinished.replace(folder / FACTS)
-    return evidence_digest(folder)
-
-
-def evidence_digest(folder: Path) -> str:
-    """SHA-256 of ``evidence.json``, which names the digests of the tables, and so of all evidence in the folder."""
-    return sha256((folder / FACTS).read_bytes())
-
-
-def read_evidence(folder: Path, expected_digest: str | None = None) -> GatheredEvidence:
-    """Read what :func:`write_evidence` wrote.
-
-    Parameters
-    ----------
-    expected_digest : str, optional
-        :func:`evidence_digest` as it was logged with the run.
-
-    Raises
-    ------
-    BadInput
-        There is no evidence in the folder.
-    NotTrusted
-        The rows were altered, or the facts are not those of the digest.
-    """
-    try:
-        written = (folder / FACTS).read_bytes()
-        facts = json.loads(written)
-        contents = {name: (folder / name).read_bytes() for name in _tables_in(facts)}
-    except (OSError, ValueError, AttributeError) as error:
-        mend = "Give the run_id of a finished train"
-        raise BadInput(Fault(str(folder), f"holds no evidence that can be read ({error})", mend)) from None
-    if expected_digest is not None and sha256(written) != expected_digest:
-        wrong = f"has SHA-256 {sha256(written)[:12]}…, and {expected_digest[:12]}… was logged: it was altered"
-        raise NotTrusted(Fault(str(folder / FACTS), wrong, "Train again"))
-    faults = []
-    for name, content in contents.items():
-        expected = facts.pop(f"{Path(name).stem}_sha256", "")
-        if sha256(content) != expected:
-            wrong = f"has SHA-256 {sha256(content)[:12]}…, and {expected[:12]}… was recorded: it was altered"
-            faults.append(Fault(str(folder / name), wrong, "Train again"))
-    if faults:
-        raise NotTrusted(*faults)
-    features = pl.read_parquet(contents[FEATURES]) if FEATURES in contents else None
-    return GatheredEvidence(facts, pl.read_parquet(contents[ROWS]), features)
-
-
-def _tables_in(facts: Mapping[str, Any]) -> list[str]:
-    return [ROWS, FEATURES] if facts.get("features_sha256") else [ROWS]
-
-
-def load_evidence(
-    folder: Path,
-    model: NeedModel | RuleModel,
-    *,
-    policy: Policy,
-    subject: Mapping[str, str],
-    objections: ObjectionRegister,
-    stop_switch_tested_at: datetime | None,
-    signing_keys: Sequence[Mapping[str, Any]],
-    units: Sequence[str] = (),
-    invented: bool = False,
-    expected_digest: str | None = None,
-) -> Evidence:
-    """Evidence as the gate wants it, with what may have changed since training.
-
-    Parameters
-    ----------
-    folder : Path
-        The run's.
-    model : NeedModel or RuleModel
-        Loaded from the registry, so verified; what it and its need say themselves is taken from them.
-    policy : Policy
-        Decides the audit cut at which the duel with chance and the unit's rule is fought.
-    subject : mapping
-        Digests recomputed now, for each name in ``recorded``; those of the matrices, which are not kept, as they were
-        logged elsewhere. Never from the evidence itself: C701 would then compare it with itself.
-    objections : ObjectionRegister
-    stop_switch_tested_at : datetime or None
-    signing_keys : sequence
-        Facts about the trusted keys of gate and auditor.
-    units : sequence of str
-        Names of the units that work the list.
-    invented : bool
-        Whether the city is invented.
-    expected_digest : str, optional
-        :func:`evidence_digest` as it was logged with the run.
-
-    Raises
-    ------
-    Inconclusive
-        The need was measured on a split of persons.
-    """
-    return evidence_of(
-        read_evidence(folder, expected_digest),
-        model,
-        policy=policy,
-        subject=subject,
-        objections=objections,
-        stop_switch_tested_at=stop_switch_tested_at,
-        signing_keys=signing_keys,
-        units=units,
-        invented=invented,
-    )
-
-
-def evidence_of(
-    gathered: GatheredEvidence,
-    model: NeedModel | RuleModel,
-    *,
-    policy: Policy,
-    subject: Mapping[str, str],
-    objections: ObjectionRegister,
-    stop_switch_tested_at: datetime | None,
-    signing_keys: Sequence[Mapping[str, Any]],
-    units: Sequence[str] = (),
-    invented: bool = False,
-) -> Evidence:
-    """Evidence as the gate wants it, of what a trial showed; parameters are those of :func:`load_evidence`."""
-    refuse_person_split(model)
-    facts, rows = gathered.facts, gathered.rows
-    known = {name: facts[name] for name in _KEPT} | {name: facts.get(name) for name in INSIDE}
-    people = rows["person_id"].to_list()
-    return Evidence(
-        **known,
-        **_need_facts(model.need),
-        model_digest=model.digest,
-        model_columns=_columns_used(model),
-        indicator_names=[name.removeprefix(INDICATOR) for name in rows.columns if name.startswith(INDICATOR)],
-        eligible_n=rows.height,
-        rows=rows,
-        subject=dict(subject),
-        n_objectors_in_rows=int(objections.objecting(people, model.need.id).sum()),
-        duel=duel_rows(rows, model, policy.verdict_days, policy.audit_recall, facts["seed"], policy.replicates),
-        rivals_due=rivals_due(rows, model),
-        sort_key=list(SORT_KEY),
-        stop_switch_tested_at=stop_switch_tested_at,
-        signing_keys=list(signing_keys),
-        units=tuple(units),
-        invented=invented,
-        determinism=rescoring_kept(model, rows, gathered.features),
-        register=register_of(model.need, {**facts["recorded"], "policy": policy.digest}),
-        responsible=responsible_of(model.need),
-        impact=impact_answers(model.need),
-        reference=reference_for_lists(gathered, model),
-    )
-
-
-def reference_for_lists(gathered: GatheredEvidence, model: NeedModel | RuleModel) -> dict[str, Any] | None:
-    """What later lists are compared with (check C703); None where the judged rows' features were not kept."""
-    if gathered.features is None:
-        return None
-    names = list(gathered.features.columns)[2:]
-    raw = None if isinstance(model, RuleModel) else floats(gathered.rows["rank_score"])
-    return reference_of(raw, names, gathered.features.select(names).to_numpy())
-
-
-_KEPT = ("recorded", "auc", "single_columns", "additivity_max_error", "seed", "trained_by")
-
-
-def duel_rows(
-    rows: pl.DataFrame,
-    model: NeedModel | RuleModel,
-    verdict_days: int,
-    audit_recall: float,
-    seed: int,
-    replicates: int = REPLICATES,
-) -> list[dict[str, Any]]:
-    """The model against chance and what a unit could do without a model, at k*, in people found; empty for a rule.
-
-    C105 asks that the model finds more than chance, and no fewer than the unit's rule, the best single column and the
-    area alone. A logistic regression is none of these: it takes a model to run, so it stands among the figures only
-    (``duels_at_capacity``). Rows whose outcome is known stand for the rest of their number (:mod:`models.metrics`).
-    """
-    if isinstance(model, RuleModel):
-        return []
-    cut = duel_cut(rows, model.need, verdict_days, audit_recall)
-    return [_json_duel(duel) for duel in duels(rows, (cut,), seed, replicates, orders=SIMPLE)]
-
-
-def rivals_due(rows: pl.DataFrame, model: NeedModel | RuleModel) -> list[str]:
-    """Whom C105 must see the model meet: the need's rule, the best column, and the area where anybody judged has one.
-
-    It follows from the need and the judged people, never from the duels: an order with an empty cell is not fought
-    (:func:`models.baselines.rivals_in`), and must not be left out in silence.
-    """
-    if isinstance(model, RuleModel):
-        return []
-    has_area = AREA in rows.columns and rows[AREA].count() > 0
-    due = {UNIT_RULE: model.need.baseline is not None, BEST_COLUMN: True, AREA: has_area}
-    return [name for name in SIMPLE if due[name]]
-
-
 def _duels_at_capacity(
     model: NeedModel | RuleModel, rows: pl.DataFrame, k: int, seed: int, replicates: int
 ) -> list[dict[str, Any]]:
@@ -503,7 +263,7 @@ def _duels_at_capacity(
     if isinstance(model, RuleModel) or not rows["label"].count():
         return []
     fought = duels(rows, (k,), seed, enough_replicates(rows.height, replicates))
-    return [_json_duel(duel) for duel in fought]
+    return [json_duel(duel) for duel in fought]
 
 
 def additivity_max_error(model: NeedModel | RuleModel, X: np.ndarray, seed: int) -> float | None:
@@ -517,92 +277,14 @@ def additivity_max_error(model: NeedModel | RuleModel, X: np.ndarray, seed: int)
     return float(np.abs(model.contributions(sample).sum(axis=1) - model.raw(sample)).max())
 
 
-def feature_table(need: Need) -> list[dict[str, Any]]:
-    """Per column: its feature, and that feature's source, purpose, basis (null: none, or a mark) and plain name."""
-    return [
-        {
-            "column": column,
-            "feature": feature.name,
-            "source": written(feature.source),
-            "purpose": written(feature.purpose),
-            "basis": written(feature.basis),
-            "plain": {language: written(said) for language, said in feature.plain.model_dump().items()}
-            if feature.plain
-            else None,
-            "changeable": feature.changeable,
-        }
-        for feature in need.features
-        for column in feature.columns()
-    ]
-
-
-def read_table(need: Need) -> list[dict[str, Any]]:
-    """Per feature what it reads: ``names`` (attribute or codes), ``source``, and whether it is declared special."""
-    return [
-        {
-            "feature": feature.name,
-            "names": [feature.attribute] if feature.attribute else list(feature.codes),
-            "source": written(feature.source),
-            "special_category": feature.special_category,
-        }
-        for feature in need.features
-    ]
-
-
-def _need_facts(need: Need) -> dict[str, Any]:
-    texts = {"title": need.title, "question": need.question, "action": need.action}
-    texts |= {"benefit": need.benefit, "alternative": need.alternative}
-    return {
-        "need_id": need.id,
-        "kind": need.kind,
-        "service": need.service,
-        "use": need.use,
-        "texts": {
-            name: {language: written(said) or "" for language, said in text.model_dump().items()}
-            for name, text in texts.items()
-        },
-        "owner": need.owner.model_dump(),
-        "capacity_k": need.capacity.k,
-        "period_days": need.capacity.period_days,
-        "plausible_auc_max": need.label.plausible_auc_max if need.label else None,
-        "features": feature_table(need),
-        "forbidden": read_table(need),
-    }
-
-
-def _columns_used(model: NeedModel | RuleModel) -> list[str]:
-    """Columns as the artefact itself names them, whatever the need file says."""
-    return list(model.booster.feature_name()) if isinstance(model, NeedModel) else list(model.columns)
-
-
 def _single_columns(model: NeedModel | RuleModel, test: Matrix) -> list[dict[str, Any]]:
     if isinstance(model, RuleModel) or test.y is None:
         return []
     aucs = single_column_aucs(test.X, test.y).tolist()
     return [
-        {"column": name, "auc": _number(auc)}
+        {"column": name, "auc": number_or_none(auc)}
         for name, auc in sorted(zip(model.columns, aucs, strict=True), key=lambda pair: (-_or_zero(pair[1]), pair[0]))
     ]
-
-
-def _json_duel(duel: Duel) -> dict[str, Any]:
-    return {
-        "rival": duel.rival,
-        "cut": duel.cut,
-        "ours": _number(duel.ours.value),
-        "theirs": _number(duel.theirs.value),
-        "difference": _number(duel.difference.value),
-        "low": _number(duel.difference.low),
-        "high": _number(duel.difference.high),
-    }
-
-
-def _json_estimate(estimate: Estimate) -> dict[str, float | None]:
-    return {name: _number(value) for name, value in estimate._asdict().items()}
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 def _or_zero(value: float) -> float:

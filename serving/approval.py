@@ -87,7 +87,7 @@ def _statement(
     """The statement about some groups of one check, for as long as the policy and the key allow."""
     from pydantic import ValidationError
 
-    from ethics.attestation import Attestation
+    from ethics.attestation import THE_WHOLE, Attestation
 
     rule = home.policy.attestations[statement]
     short = rule.days_inconclusive if any(c.state == "inconclusive" for c in checks) else None
@@ -97,7 +97,7 @@ def _statement(
             version=1,
             need_id=verdict.need_id,
             check=checks[0].id,
-            group=tuple(sorted({c.group for c in checks if c.group})) or None,
+            group=tuple(sorted({c.group or THE_WHOLE for c in checks})),
             model_digest=str(verdict.subject["model"]),
             policy_digest=str(verdict.subject["policy"]),
             reasons=reasons,

@@ -112,7 +112,12 @@ def audit_files(
 
 
 def _reports_beside(verdict: Path) -> dict[str, bytes]:
-    return {path.name: bytes_of(path) for path in sorted(verdict.parent.glob("report*.html"))}
+    """What lies beside a verdict under the names of what is written from one: reports, public pages, register."""
+    from ethics.written_audit import REGISTER
+
+    folder = verdict.parent
+    paths = [path for glob in ("report*", "public*", f"{REGISTER}*") for path in sorted(folder.glob(glob))]
+    return {path.relative_to(folder).as_posix(): bytes_of(path) for path in paths if path.is_file()}
 
 
 def _statements_beside(envelope: bytes, folder: Path, lies_in_chain: bool) -> Path:

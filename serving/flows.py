@@ -64,7 +64,7 @@ def _judge_run(
     from ethics.signing import seal
     from ethics.verdict_chain import latest
     from ethics.verdict_changes import with_changes
-    from models.evidence import read_evidence
+    from models.evidence_files import read_evidence
     from models.registry import logged_digests, refuse_person_split, run_model
 
     now = now or datetime.now(UTC)

@@ -13,11 +13,13 @@ from ethics.refusals import BadInput, Fault, NotTrusted
 from serving.home import Home
 
 if TYPE_CHECKING:
+    from ethics.attestation import SignedAttestation
     from ethics.case import Evidence
     from ethics.fairness import FairnessTable
     from ethics.groups import GroupRegister
+    from ethics.keys import TrustedKey
     from ethics.verdict import Verdict
-    from models.evidence import GatheredEvidence
+    from models.evidence_files import GatheredEvidence
     from models.rule import RuleModel
     from models.training import NeedModel
 
@@ -58,12 +60,13 @@ def put_before_gate(
         As :func:`ethics.gate.judge` takes them.
     changed : callable, optional
         Makes the evidence to judge of the evidence gathered, before groups are measured: an order put after the
-        scores (:mod:`serving.mitigation_work`).
+        scores (:mod:`serving.mitigation_work`). No statement lifts anything then: each was given about the model,
+        by its digest, and this is another order of people than the one that was vouched for.
     """
-    from ethics.attestation import read_attestations
     from ethics.cells import Cuts
     from ethics.gate import judge
-    from models.evidence import audit_cut_of, evidence_of
+    from models.baselines import audit_cut_of
+    from models.gate_case import evidence_of
 
     trust, need, policy = home.key_ring.trust(), model.need, home.policy
     evidence = evidence_of(
@@ -100,12 +103,21 @@ def put_before_gate(
         evidence,
         fairness,
         policy,
-        read_attestations(home.attestation_folder(need.id, model.digest), trust, now),
+        () if changed is not None else statements_about(home, model, trust, now),
         issued_at=now,
         previous_sha256=previous_sha256,
         demonstration=demonstration,
     )
     return Answer(verdict, fairness, evidence)
+
+
+def statements_about(
+    home: Home, model: NeedModel | RuleModel, trust: Mapping[str, TrustedKey], now: datetime
+) -> list[SignedAttestation]:
+    """What was vouched for about this model, by keys that are trusted now."""
+    from ethics.attestation import read_attestations
+
+    return read_attestations(home.attestation_folder(model.need.id, model.digest), trust, now)
 
 
 def running_digests(home: Home) -> dict[str, str]:
@@ -135,7 +147,7 @@ def subject_of(model: Any, logged: Mapping[str, str]) -> dict[str, str]:
 
 def refuse_other_evidence(folder: Path, logged: Mapping[str, str]) -> None:
     """Refuse evidence that is not the one whose digest was logged with the run (NotTrusted)."""
-    from models.evidence import evidence_digest
+    from models.evidence_files import evidence_digest
 
     found, expected = evidence_digest(folder), logged.get("evidence", "")
     if found != expected:

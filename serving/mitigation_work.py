@@ -31,7 +31,7 @@ from serving.mitigation_words import in_plain_words
 from serving.opening import open_city_for, refuse_unfounded
 from serving.outcome_work import contacted_people
 from serving.progress import Step, silent
-from serving.rehearsal import check_facts, would_be
+from serving.rehearsal import checks_told, would_be
 
 if TYPE_CHECKING:
     import polars as pl
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from ethics.groups import GroupRegister
     from features.city import City
     from features.matrix import Matrix
-    from models.evidence import GatheredEvidence
+    from models.evidence_files import GatheredEvidence
     from models.experiment_layout import Layout
     from models.mitigation import Variant
     from models.training import NeedModel
@@ -149,7 +149,7 @@ def _lay_bench(
 ) -> tuple[_Bench, Answer]:
     """Everything that variants are tried on, and what the gate says of the run as it is."""
     from ethics.groups import GroupRegister
-    from models.evidence import read_evidence
+    from models.evidence_files import read_evidence
     from models.mitigation import laid_out_again
     from models.registry import logged_digests, refuse_person_split, run_model
     from models.rule import RuleModel
@@ -256,7 +256,7 @@ def _with_cut(bench: _Bench, evidence: Evidence) -> Evidence:
     """The evidence of the composite: the model's scores, and the order that is put after them."""
     import polars as pl
 
-    from models.evidence import duel_rows
+    from models.gate_case import duel_rows
 
     policy = bench.home.policy
     order = bench.groups.equal_recall_order(evidence.rows, bench.worst.attribute)
@@ -270,7 +270,10 @@ def _with_cut(bench: _Bench, evidence: Evidence) -> Evidence:
 
 def _told(bench: _Bench, kind: str, name: str, change: str, answer: Answer) -> dict[str, Any]:
     """One variant, as JSON values: what the gate would say, who is found, and what one group gets of it."""
+    from ethics.report_figures import Figures
+
     word, checks = would_be(answer.verdict)
+    figures = Figures(answer.fairness, bench.home.policy.min_persons_public)
     own = VOUCHED_BY.get(kind)
     open_checks = [check for check in checks if check.state in ("inconclusive", "needs_attestation", "not_testable")]
     asks = {check.needs for check in open_checks if check.needs and not check.attested_by} | {own}
@@ -293,7 +296,7 @@ def _told(bench: _Bench, kind: str, name: str, change: str, answer: Answer) -> d
         "blocks": sorted({check.id for check in checks if check.state in ("block", "error")}),
         "asks": sorted(filter(None, asks)),
         "asks_by_itself": own,
-        "checks": [check_facts(check) for check in checks if check.state not in ("pass", "warn")],
+        "checks": [check for check in checks_told(answer.verdict, figures) if check["state"] not in ("pass", "warn")],
         "need_at_score_alarms": alarms,
         "need_at_score_tested": any(check.id == "C403" and check.state != "not_testable" for check in checks),
         "found": found,

@@ -126,11 +126,15 @@ def new_need(path: Path, given: Mapping[str, str | None], city: City | None) -> 
 
 def check_need(home: Home, need_file: Path, place: str | Path | None, step: Step) -> dict[str, Any]:
     """Read a need file, and say what an auditor would miss in it; with a city, also what its data tell."""
-    from models.need_review import MEANING, review_in_city, review_need
+    from models.need_review import MEANING, Remark, review_in_city, review_need
     from serving.opening import open_city_for, open_need
 
     need = open_need(home, need_file)
     remarks = review_need(need, datetime.now(UTC).date())
+    for name in home.policy.nearly_strict(need.service):
+        missing = f"is nearly '{name}', in which the policy lets one alarm alone block: here it takes two"
+        mend = "Write the service in the need file and in the policy's strict_services alike, if it is the same"
+        remarks.append(Remark("weak", "service", missing, mend, "C401"))
     facts: dict[str, Any] = {}
     if place is not None:
         city = open_city_for(home, place, need, step)

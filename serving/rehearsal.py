@@ -6,7 +6,7 @@ It shows no person and leaves nothing that could be signed or approved: no envel
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -74,12 +74,10 @@ def rehearsed(
         ``groups``, ``list_by_unit`` and ``checks`` hold the word "withheld" for what counts too few people, or would
         give such a count away; null is what was not measured.
     """
-    from ethics.report_figures import GROUPS, Figures
-    from ethics.withheld_numbers import without_withheld
+    from ethics.report_figures import Figures
 
     word, _ = would_be(verdict)
     figures = Figures(fairness, home.policy.min_persons_public)
-    told = without_withheld(verdict, {name: part for (kind, name), part in figures.counts.items() if kind == GROUPS})
     step(f"{need.id}: counting the list by unit")
     result: dict[str, Any] = {
         "rehearsal": True,
@@ -87,7 +85,7 @@ def rehearsed(
         "would_be": word,
         "need": need.id,
         "run_id": run_id,
-        "checks": [_told_of(check) for check in would_be(told)[1]],
+        "checks": checks_told(verdict, figures),
         "not_asked": [{"id": id, "why": why} for id, why in NOT_ASKED.items()],
         "groups": _groups(figures),
         "list_by_unit": _list_by_unit(home, rows, need, city_folder, step),
@@ -105,7 +103,16 @@ def would_be(verdict: Verdict) -> tuple[str, list[Check]]:
     return verdict_state(asked, [id for id in verdict.required if id not in NOT_ASKED]), asked
 
 
-def check_facts(check: Check) -> dict[str, Any]:
+def checks_told(verdict: Verdict, figures: Figures) -> list[dict[str, Any]]:
+    """The checks of the model alone as JSON values, withheld and rounded as a report of the same people would."""
+    from ethics.report_figures import GROUPS
+    from ethics.withheld_numbers import without_withheld
+
+    told = without_withheld(verdict, {name: part for (kind, name), part in figures.counts.items() if kind == GROUPS})
+    return [_told_of(check) for check in would_be(told)[1]]
+
+
+def _check_facts(check: Check) -> dict[str, Any]:
     """A check as a rehearsal tells it: words, and numbers that are null where there are none."""
     words = {name: getattr(check, name) for name in ("id", "severity", "state", "statistic", "group", "needs")}
     return {
@@ -117,7 +124,7 @@ def check_facts(check: Check) -> dict[str, Any]:
 
 def _told_of(check: Check) -> dict[str, Any]:
     """A check with rounded numbers; the word for what is withheld where that is why it has none."""
-    facts = check_facts(check)
+    facts = _check_facts(check)
     if check.facts.get("withheld"):
         return facts | dict.fromkeys(("value", "low", "high"), WITHHELD)
     return facts | {name: _rounded(facts[name]) for name in ("value", "low", "high")}
@@ -160,7 +167,6 @@ def _list_by_unit(
     """How many each unit would have listed of the people judged last; withheld where that is too few to be told."""
     import polars as pl
 
-    from ethics.report_figures import hidden
     from scoring.units import split_capacity, unit_of_persons, units_of
 
     city = open_city_for(home, city_folder, need, step)
@@ -171,12 +177,25 @@ def _list_by_unit(
     people = dict(served.group_by("unit_id").len().iter_rows())
     capacity = dict(units.select("unit_id", "capacity").iter_rows())
     shares = split_capacity(need.capacity.k, units["unit_id"].to_list(), people, capacity)
-    withheld = hidden(list(shares.values()), home.policy.min_persons_public)
     names = dict(units.select("unit_id", "name").iter_rows())
-    return [
-        {"unit": names[unit] or unit, "listed": WITHHELD if position in withheld else n}
-        for position, (unit, n) in enumerate(shares.items())
-    ]
+    told = told_by_unit(shares, home.policy.min_persons_public)
+    return [{"unit": names[unit] or unit, "listed": WITHHELD if n is None else n} for unit, n in told.items()]
+
+
+def told_by_unit(listed: Mapping[str, int], least: int) -> dict[str, int | None]:
+    """How many each unit would list; None where fewer than ``least``, zero too, could be read or worked out.
+
+    The total is the capacity, which everybody knows.
+
+    >>> told_by_unit({"a": 0, "b": 40, "c": 3, "d": 30}, least=5)
+    {'a': None, 'b': 40, 'c': None, 'd': None}
+    """
+    from ethics.disclosure import suppress
+    from ethics.report_tables import CountTable
+
+    people = {"listed": tuple(listed.values())}
+    (table,) = suppress([CountTable("units", "unit", tuple(listed), people, shown=("listed",))], least=least)
+    return {unit: None if table.is_hidden("listed", unit) else n for unit, n in listed.items()}
 
 
 def _still_needed(home: Home, checks: Sequence[Check], policy: Policy, now: datetime) -> list[str]:

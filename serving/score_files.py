@@ -38,6 +38,7 @@ _SHOWN = 5
 _MOST_FAULTS = 20
 _SEPARATORS = (",", ";", "\t", "|")
 _SEPARATOR_TOLD = re.compile(r'"?sep=([,;\t|])"?[ \t]*(?:\r\n|\n|\r|$)', re.IGNORECASE)
+_NOT_NO_NEED = "Give everybody 1 or 0, or leave the indicator out: not known is not the same as no need"
 _UNPACK = "Unpack it, and give the file inside"
 _NOT_TEXT = (
     (b"PK", "is a workbook, not text", "Save the sheet as CSV UTF-8"),
@@ -81,7 +82,8 @@ def read_score_files(scores: Path, groups: Path, capacity_k: int) -> ScoreFiles:
     ----------
     scores : Path
         CSV or Parquet: ``person_id``, ``score`` (higher first); optional ``label`` (1, 0 or blank), ``probability``,
-        ``rule_score`` (what a simple rule gives), ``household``, ``indicator:<name>`` (1, 0 or blank).
+        ``rule_score`` (what a simple rule gives), ``household``, ``indicator:<name>`` (1 or 0, known of everybody:
+        cells hold no third answer, and one that is not known is not "no need").
     groups : Path
         CSV or Parquet: ``person_id`` and one column per attribute.
     capacity_k : int
@@ -203,11 +205,12 @@ def _rows(frame: pl.DataFrame, where: str, capacity_k: int, faults: list[Fault])
         for name in _NUMBERS
         if name in frame.columns
     }
-    indicators = {name: _number(frame[name], f"{where}: {name}", faults, blank=True) for name in indicator_names}
+    indicators = {name: _number(frame[name], f"{where}: {name}", faults, blank=False) for name in indicator_names}
     for name, values in {"label": numbers.get("label"), **indicators}.items():
         if values is not None:
             wrong_rows = values.is_not_null() & ~values.is_in([0.0, 1.0])
-            _name_rows(faults, f"{where}: {name}", "is neither 1 nor 0", wrong_rows, "Give 1, 0 or nothing (not known)")
+            mend = "Give 1, 0 or nothing (not known)" if name == "label" else "Give 1 or 0"
+            _name_rows(faults, f"{where}: {name}", "is neither 1 nor 0", wrong_rows, mend)
     probability = numbers.get("probability")
     if probability is not None:
         _probability_faults(probability, f"{where}: probability", faults)
@@ -222,7 +225,7 @@ def _rows(frame: pl.DataFrame, where: str, capacity_k: int, faults: list[Fault])
             "label": numbers.get("label", nothing),
             **({RULE_SCORE: numbers[RULE_SCORE]} if RULE_SCORE in numbers else {}),
             **({HOUSEHOLD: frame[HOUSEHOLD].cast(pl.String)} if HOUSEHOLD in frame.columns else {}),
-            **{name: values.fill_null(0.0) == 1.0 for name, values in indicators.items()},
+            **{name: values == 1.0 for name, values in indicators.items()},
         }
     )
     ordered = {name: values for name, values in numbers.items() if name != "label" and not values.null_count()}
@@ -273,7 +276,7 @@ def _ids(frame: pl.DataFrame, where: str, faults: list[Fault]) -> pl.Series:
 
 
 def _number(column: pl.Series, where: str, faults: list[Fault], *, blank: bool) -> pl.Series:
-    """A column as finite float64; what is blank may be null where it is said that it may."""
+    """A column as finite float64; a fault where it is blank, unless it is said that it may be (then null)."""
     import polars as pl
 
     if column.dtype == pl.Boolean:
@@ -283,7 +286,8 @@ def _number(column: pl.Series, where: str, faults: list[Fault], *, blank: bool) 
     empty = text.is_null() | (text == "") if column.dtype == pl.String else text.is_null()
     empty = empty.fill_null(True)
     if not blank:
-        _name_rows(faults, where, "is missing", empty, "Give every row a number")
+        mend = "Give every row a number" if INDICATOR not in where else _NOT_NO_NEED
+        _name_rows(faults, where, "is missing", empty, mend)
     bad = ~empty & ~values.is_finite().fill_null(False)
     _name_rows(faults, where, "is no finite number", bad, "Write numbers such as 0.52, without spaces or units")
     return values

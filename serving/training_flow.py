@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from features.city import City
-    from models.evidence import GatheredEvidence
+    from models.evidence_files import GatheredEvidence
     from models.experiment import Experiment
     from models.experiment_layout import Layout
     from models.mitigation import Candidate
@@ -65,7 +65,7 @@ def train_need(
     thorough : bool
         Also what each feature is worth, and whether more persons to learn from would help, by refits.
     """
-    from models.evidence import write_evidence
+    from models.evidence_files import write_evidence
     from models.experiment_layout import lay_out
     from models.run_contents import run_contents
     from models.tracking import clear_drafts, end_dead_runs, run_under_way
@@ -231,7 +231,7 @@ def _log(
     benefit: dict[str, Any] | None,
 ) -> None:
     """Record the run in MLflow, with the digest of its evidence."""
-    from models.evidence import evidence_digest
+    from models.evidence_files import evidence_digest
     from models.tracking import log_run
 
     by_date = {str(day): estimates for day, estimates in experiment.by_date.items()}

@@ -196,7 +196,8 @@ def measure_by_other_label(home: Home, city: Path, ranked_by: str, labelled_by: 
     """Fairness of one run's ranking against another run's label, on the people that both judged."""
     from ethics.cells import Cuts
     from ethics.groups import GroupRegister
-    from models.evidence import audit_cut_of, read_evidence
+    from models.baselines import audit_cut_of
+    from models.evidence_files import read_evidence
     from models.registry import run_model
 
     ranking, truth = (read_evidence(home.runs / run).rows for run in (ranked_by, labelled_by))

@@ -1,4 +1,5 @@
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from ethics_cases import NOW, PASSING, POLICY, attestation, evidence, fair_table, key_ring, people, vouched
@@ -15,6 +16,9 @@ from ethics import (
     read_attestations,
     sign_attestation,
 )
+from ethics.attestation import THE_WHOLE
+from ethics.verdict import Check
+from serving.approval import _statement
 
 ROLES = ("service_owner", "equality_officer", "domain_professional", "auditor")
 
@@ -122,6 +126,40 @@ def test_the_at_05_for_too_few_indicators_lifts_both_its_checks(ring, tmp_path):
     table = measure(**world, replicates=300)
     assert {id for id, _ in waiting(judged([], case, table))} == {"C403", "C404"}
     statement = attestation("C404", "AT-05", "domain_professional")
+    assert judged(given(ring, tmp_path, statement), case, table).state == "PASS_ATTESTED"
+
+
+def finding(group):
+    return Check(
+        id="C406", version=1, severity="BA", state="needs_attestation", statistic="s", group=group, needs="AT-05"
+    )
+
+
+def stated(verdict, checks):
+    """What ``ennakko attest`` writes about these findings."""
+    key = SimpleNamespace(name="A", role="domain_professional", valid_to=NOW + timedelta(days=90))
+    home = SimpleNamespace(policy=POLICY)
+    return _statement(home, verdict, "AT-05", checks, "The label was read by hand.", "City", key, NOW)
+
+
+def test_a_statement_about_a_finding_without_a_group_speaks_of_no_group():
+    verdict = judged([])
+    both = stated(verdict, [finding(None), finding("language=other")])
+    assert both.group == (THE_WHOLE, "language=other")
+    assert [both.speaks_of(group) for group in (None, "language=other", "language=sv")] == [True, True, False]
+    alone = stated(verdict, [finding(None)])
+    assert [alone.speaks_of(group) for group in (None, "language=other")] == [True, False]
+    named = stated(verdict, [finding("language=other")])
+    assert [named.speaks_of(group) for group in (None, "language=other")] == [False, True]
+    # None is everything only where somebody wrote it.
+    assert [attestation(group=None).speaks_of(group) for group in (None, "language=other")] == [True, True]
+
+
+def test_the_at_05_about_no_group_for_too_few_indicators_still_lifts_each_group(ring, tmp_path):
+    world = people(small=0.0)
+    world["indicators"] = {"psychiatric care": world["indicators"]["psychiatric care"]}
+    case, table = evidence(indicator_names=("psychiatric care",)), measure(**world, seed=7, replicates=400)
+    statement = attestation("C404", "AT-05", "domain_professional", group=(THE_WHOLE,))
     assert judged(given(ring, tmp_path, statement), case, table).state == "PASS_ATTESTED"
 
 

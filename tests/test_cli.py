@@ -1,5 +1,6 @@
 """The command: whatever it is given, it answers in words."""
 
+import argparse
 import hashlib
 import json
 import os
@@ -302,3 +303,16 @@ def test_a_reader_who_stops_reading_ends_a_command_quietly(tmp_path):
         )
         assert (done.returncode, done.stderr) == (1, "")
     os.close(write)
+
+
+def test_every_command_finds_its_function():
+    def named(parser):
+        found = {parser.get_default("run")} - {None}
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                found = found.union(*(named(inner) for inner in action.choices.values()))
+        return found
+
+    names = named(cli._parser())
+    assert len(names) > 30
+    assert all(commands.function_of(name).__name__ == name for name in names)

@@ -8,15 +8,16 @@ import polars as pl
 import pytest
 from ethics_cases import NOW, PASSING, POLICY, evidence, people
 
-from ethics import BadInput, Cuts, cells_from_bytes, measure, tabulate
+from ethics import BadInput, Cuts, cells_from_bytes, judge, measure, render_report, tabulate
 from ethics.cells import LISTED
 from ethics.check_register import Context
 from ethics.checks import BUILT
-from ethics.crossing_checks import discoveries
+from ethics.crossing_checks import _need_tail, _recall_tail, discoveries
 from ethics.crossings import MIN_LISTED, POOLED
 from ethics.fairness import AT_AUDIT, AT_K, EVERYONE, NO_CUT, SHRUNK
 from ethics.group_record import group_record
-from ethics.shrinkage import CROSSING_SD, GROUP_SD, shrink
+from ethics.recomputation import statistics_faults
+from ethics.shrinkage import CROSSING_SD, GROUP_SD, shrink, to_scale
 
 
 def city(n=50_000, seed=1, *, unseen=0.0):
@@ -125,7 +126,8 @@ def test_every_pair_and_all_together_are_crossed_and_what_is_not_is_named():
     assert set(few.crossings["attribute"]) == {"sex × age"}
     assert len(few.crossings_left_out) == 6
     warned = [check for check in answers(few) if check.facts.get("case") == "left_out"]
-    assert [(check.state, check.facts["n"]) for check in warned] == [("warn", 6)]
+    assert [(check.state, check.needs) for check in warned] == [("not_testable", "AT-07")] * 6
+    assert {check.group for check in warned} == set(few.crossings_left_out)
 
 
 def test_an_attribute_of_one_known_group_is_not_crossed():
@@ -193,7 +195,10 @@ def naive_shrink(y, s, members, threshold):
     weight = np.exp(np.array(logs) - max(logs))
     weight /= weight.sum()
     cdf = [
-        [0.5 * (1 + math.erf((math.log(threshold) - m) / math.sqrt(2 * v))) for m, v in zip(ms, vs, strict=True)]
+        [
+            0.5 * (1 + math.erf((2 * (math.sqrt(threshold) - 1) - m) / math.sqrt(2 * v)))
+            for m, v in zip(ms, vs, strict=True)
+        ]
         for ms, vs in zip(means, variances, strict=True)
     ]
     return weight @ np.array(means), weight @ np.array(cdf)
@@ -205,7 +210,7 @@ def test_shrinkage_agrees_with_the_joint_normal_written_out():
     y, s = rng.normal(0, 0.15, 8), rng.uniform(0.03, 0.25, 8)
     found = shrink(y, s, members, threshold=0.9, harm_below=True)
     mean, harm = naive_shrink(y, s, members, 0.9)
-    assert np.log(found.value) == pytest.approx(mean, abs=0.004)  # a median beside a mean
+    assert to_scale(found.value) == pytest.approx(mean, abs=0.004)  # a median beside a mean
     assert found.p_harm == pytest.approx(harm, abs=0.003)
     assert (found.low < found.value).all()
     assert (found.value < found.high).all()
@@ -213,7 +218,7 @@ def test_shrinkage_agrees_with_the_joint_normal_written_out():
 
 def test_a_crossing_that_says_much_keeps_its_own_estimate_and_one_that_says_little_takes_its_groups():
     members = list(product("fm", "abc"))
-    y = np.log([0.5, 1, 1, 1, 1, 1])
+    y = to_scale(np.array([0.5, 1, 1, 1, 1, 1]))
     sure = shrink(y, np.full(6, 0.02), members, threshold=0.8, harm_below=True)
     assert sure.value[0] == pytest.approx(0.5, rel=0.05)
     assert sure.p_harm[0] > 0.99
@@ -287,8 +292,127 @@ def test_without_two_attributes_nothing_crosses_and_without_a_label_nothing_is_s
 def test_discoveries_never_grow_with_a_stricter_rate():
     table = measure(**city(60_000, seed=2, unseen=0.4), replicates=300)
     strict, loose = (discoveries(table, rate) for rate in (0.01, 0.2))
-    assert strict <= loose
-    assert all(table.get(*place, "missed_residents", AT_AUDIT).value >= 5 for place in loose)
+    assert strict.one <= loose.one and strict.both <= loose.both
+    assert loose.both <= loose.one
+    assert all(table.get(*place, "missed_residents", AT_AUDIT).value >= 5 for place in loose.one)
+
+
+def districts(drop, *, n=20_000, ages=6, probability=False, seed=1):
+    """Eight districts by ages; of people of d0 and a0 the scores are put lower by ``drop``, and nobody else's."""
+    rng = np.random.default_rng(seed)
+    a, b = rng.integers(0, 8, n), rng.integers(0, ages, n)
+    skill = rng.normal(size=n)
+    chance = 1 / (1 + np.exp(-(1.8 * skill - 1.2)))
+    return {
+        "label": (rng.random(n) < chance).astype(float),
+        "groups": {"district": np.char.add("d", a.astype(str)), "age": np.char.add("a", b.astype(str))},
+        "score": np.where((a == 0) & (b == 0), skill - drop, skill),
+        "probability": chance if probability else None,
+        "cuts": Cuts(200, 6000),
+    }
+
+
+@pytest.mark.parametrize("probability", [False, True])
+def test_a_crossing_of_which_nobody_is_found_never_passes(probability):
+    table = measure(**districts(8.0, probability=probability), replicates=300)
+    place = "district × age", "d0 × a0"
+    own, pooled = (table.get(*place, name, AT_AUDIT) for name in ("recall_ratio", "recall_ratio" + SHRUNK))
+    assert own.people == 0 and own.n > 100
+    assert pooled.value < 0.4 and pooled.p_harm > 0.99
+    (told,) = [check for check in answers(table) if check.group == "district × age=d0 × a0"]
+    assert (told.state, told.needs) == ("needs_attestation", "AT-06")
+
+
+@pytest.mark.parametrize("drop", [0.8, 1.2, 2.0])
+def test_one_harmed_crossing_among_many_is_found_alone(drop):
+    table = measure(**districts(drop), replicates=300)
+    assert table.crossings.filter(kind="tested").height == 48
+    assert discoveries(table, 0.05).one == {("district × age", "d0 × a0")}
+    (told,) = [check for check in answers(table) if "d0 × a0" in str(check.group)]
+    assert told.state == "needs_attestation"
+
+
+def test_tails_are_those_of_the_counts():
+    from scipy.stats import binom, poisson
+
+    table = measure(**districts(1.2, probability=True), replicates=100)
+    place = "district × age", "d0 × a0"
+    recall, everyone = table.get(*place, "recall", AT_AUDIT), table.get(EVERYONE, EVERYONE, "recall", AT_AUDIT)
+    assert _recall_tail(table, place) == pytest.approx(binom.cdf(recall.people, recall.n, 0.8 * everyone.value))
+    need = table.get(*place, "observed_to_expected", NO_CUT)
+    assert _need_tail(table, place) == pytest.approx(poisson.sf(need.n - 1, 1.25 * need.n / need.value))
+
+
+def test_an_alarm_of_a_crossings_own_numbers_leaves_it_open_by_name(monkeypatch):
+    from ethics.crossing_checks import Discovered
+
+    monkeypatch.setattr("ethics.crossing_checks.discoveries", lambda *_: Discovered(set(), set()))
+    found = []
+    for seed in range(3):
+        table = measure(**districts(0.4, seed=seed), replicates=300)
+        alarmed = {
+            f"{row['attribute']}={row['group']}"
+            for row in table.crossings.filter(kind="tested").iter_rows(named=True)
+            if table.get(row["attribute"], row["group"], "recall_ratio", AT_AUDIT).p_harm >= 0.95
+        }
+        told = {check.group: check for check in answers(table) if "=" in str(check.group)}
+        passed = [check.facts for check in answers(table) if check.state == "pass"]
+        for group in alarmed:
+            assert group in told or not any(group.split("=")[1] in str(facts) for facts in passed)
+            found.append(told[group].facts["case"] if group in told else "inconclusive")
+    assert "own_alarm" in found
+
+
+def test_need_at_the_same_score_blocks_by_its_own_number_and_words():
+    world = districts(0.0, n=40_000, ages=3)
+    rng = np.random.default_rng(2)
+    hidden = (world["groups"]["district"] == "d0") & (world["groups"]["age"] == "a0")
+    chance = np.where(hidden, 0.5, 0.15)
+    world["indicators"] = {name: rng.random(40_000) < chance for name in ("care", "welfare")}
+    (told,) = [check for check in answers(measure(**world, replicates=300)) if check.state == "block"]
+    assert (told.group, told.facts["case"]) == ("district × age=d0 × a0", "need_block")
+    assert told.statistic == "need_at_score_pooled"
+    assert told.value > told.low > told.threshold == 1.25
+
+
+def test_a_small_table_has_crossings_too_small_to_test_and_no_error():
+    n = 40
+    groups = {"a": [str(i % 5) for i in range(n)], "b": [str(i // 8) for i in range(n)]}
+    table = measure(
+        label=np.arange(n) % 2, groups=groups, score=-np.arange(n), cuts=Cuts(3, 10), replicates=50
+    )  # fmt: skip
+    assert [(check.state, check.facts["case"]) for check in answers(table)] == [("warn", "too_few")]
+    assert table.crossings_left_out == ()
+    again = tabulate(table.cells, table.cuts, seed=0, replicates=50, thresholds=table.thresholds)
+    assert again.crossings.equals(table.crossings)
+
+
+def test_a_pair_of_more_groups_than_are_tested_is_not_testable_by_name():
+    n, levels = 70_000, 26
+    rng = np.random.default_rng(0)
+    a, b = np.arange(n) % levels, (np.arange(n) // levels) % levels
+    label = (rng.random(n) < 0.5).astype(float)
+    groups = {"street": np.char.add("s", a.astype(str)), "year": np.char.add("y", b.astype(str))}
+    table = measure(label=label, groups=groups, score=label + rng.normal(size=n), cuts=Cuts(300, 20_000), replicates=20)
+    (told,) = answers(table)
+    assert (told.state, told.needs, told.group) == ("not_testable", "AT-07", "street × year")
+    assert told.facts["case"] == "left_out"
+
+
+def test_a_crossing_and_a_group_without_any_need_are_not_testable_and_no_error():
+    world = districts(0.0, probability=False)
+    nobody = world["groups"]["age"] == "a0"
+    world["label"][nobody] = 0.0
+    table = measure(**world, replicates=100)
+    told = {check.group: check for check in answers(table, "C401")}
+    assert (told["age=a0"].state, told["age=a0"].needs) == ("not_testable", "AT-07")
+    assert told["age=a0"].facts["case"] == "no_need"
+    assert "error" not in {check.state for id in ("C401", "C402", "C403") for check in answers(table, id)}
+    both = nobody & (world["groups"]["district"] == "d1")
+    world = districts(0.0, probability=True)
+    world["label"][both] = 0.0
+    table = measure(**world, replicates=100)
+    assert "error" not in {check.state for id in ("C401", "C402", "C403") for check in answers(table, id)}
 
 
 def test_the_pooled_group_is_measured_and_never_shrunk():
@@ -425,3 +549,56 @@ def test_periods_to_pool_say_when_a_fair_group_would_be_shown():
     found = {check.group: check for check in answers(small, "C401")}
     assert found["language=rare"].facts.get("never_testable") == "yes"
     assert all(check.facts["periods_to_pool"] > 1 for check in found.values() if check.state == "inconclusive")
+
+
+# Groups of whose people nobody's label is known
+
+
+@pytest.mark.parametrize("probability", [True, False])
+def test_a_group_of_whose_people_no_label_is_known_stays_and_is_not_testable(probability):
+    world = people(6000, seed=2, small=0.0)
+    lost = np.asarray(world["groups"]["language"]) == "other"
+    world["label"] = np.where(lost, np.nan, world["label"])
+    world["probability"] = world["probability"] if probability else None
+    table = measure(**world, replicates=100)
+    assert table.unlabelled == (("language", "other"),)
+    for id, needs in (("C401", "AT-07"), ("C403", "AT-05")):
+        (told,) = [check for check in answers(table, id) if check.group == "language=other"]
+        assert (told.state, told.needs) == ("not_testable", needs), id
+    assert not any(check.state == "error" for id in ("C401", "C402", "C403", "C405") for check in answers(table, id))
+    assert "other" not in set(table.crossings["group"])
+    cells = cells_from_bytes(table.cells_bytes)
+    again = tabulate(cells, table.cuts, seed=0, replicates=100, thresholds=table.thresholds)
+    assert again.unlabelled == table.unlabelled
+    assert again.table.equals(table.table)
+
+
+def test_a_group_of_whose_people_no_label_is_known_stands_in_the_report():
+    world = people(6000, seed=2, small=0.0)
+    lost = np.asarray(world["groups"]["language"]) == "other"
+    world["label"] = np.where(lost, np.nan, world["label"])
+    table = measure(**world, replicates=100)
+    verdict = judge(PASSING, table, POLICY, issued_at=NOW)
+    assert verdict.state != "PASS"
+    assert statistics_faults(verdict, table.cells) == []
+    html = render_report(verdict, table.cells, language="en")
+    assert "Of nobody in the group is it known whether need appeared" in html
+
+
+def test_what_may_be_shown_decides_no_crossing():
+    rng = np.random.default_rng(3)
+    n = 8000
+    small = np.arange(n) < 160
+    language = np.where(small, np.char.add("l", (np.arange(n) % 8).astype(str)), "fi")
+    label = np.where(small, rng.random(n) < 0.4, rng.random(n) < 0.2)
+    score = np.where(small, -5.0, label + rng.normal(0, 1, n))  # nobody of the small groups is found
+    groups = {"language": language, "sex": rng.choice(["f", "m"], n)}
+    table = measure(label=label.astype(float), groups=groups, score=score, cuts=Cuts(100, 1500), replicates=200)
+    pooled = [check for check in answers(table) if check.facts["case"] == "pooled"]
+    assert [(check.state, check.facts["missed"] > 0) for check in pooled] == [("warn", True)]
+    hiding = POLICY.model_copy(update={"min_persons_shown": 10**6})
+    hidden = BUILT["C402"].run(PASSING, Context(hiding, NOW, table))
+    assert [(check.state, check.facts) for check in hidden if check.facts["case"] == "pooled"] == [
+        ("warn", {"case": "pooled"})
+    ]
+    assert {check.value for check in hidden if check.facts["case"] == "pooled"} == {None}

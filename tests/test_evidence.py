@@ -21,19 +21,10 @@ from ethics.refusals import BadInput, Inconclusive, NotTrusted
 from features.cohort import as_of_dates, build_cohort
 from features.matrix import Matrix, build_matrix
 from models.baseline_orders import learn_orders
-from models.evidence import (
-    additivity_max_error,
-    audit_cut_of,
-    evaluate_rows,
-    evidence_digest,
-    gather_evidence,
-    judged_rows,
-    load_evidence,
-    own_digests,
-    read_evidence,
-    rivals_due,
-    write_evidence,
-)
+from models.baselines import audit_cut_of
+from models.evidence import additivity_max_error, evaluate_rows, gather_evidence, judged_rows, own_digests
+from models.evidence_files import evidence_digest, read_evidence, write_evidence
+from models.gate_case import load_evidence, rivals_due
 from models.need import load_need, parse_need
 from models.rule import RuleModel
 from models.splits import is_test_person, split_periods

@@ -102,6 +102,20 @@ def test_strict_services_are_blocked_by_one_alarm():
     assert judged(table=table, policy=strict).state == "BLOCK"
 
 
+@pytest.mark.parametrize("name", ["Outreach-Youth-Work", " outreach-youth-work ", "outreach youth_work"])
+def test_a_strict_service_is_strict_however_it_is_written(name):
+    text = DEFAULT_PATH.read_text("utf-8").replace("strict_services = []", f'strict_services = ["{name}"]')
+    strict = Policy.parse(text.encode(), "p")
+    verdict = judged(table=fair_table(n=60_000, shift=1.2, small=0.0), policy=strict)
+    assert verdict.scope["strict"] and verdict.state == "BLOCK"
+
+
+def test_a_strict_service_without_a_name_is_refused():
+    text = DEFAULT_PATH.read_text("utf-8").replace("strict_services = []", 'strict_services = [" "]')
+    with pytest.raises(BadInput, match="strict_services"):
+        Policy.parse(text.encode(), "p")
+
+
 def test_need_at_the_same_score_on_two_indicators_blocks_on_one_asks():
     world = people(40_000, small=0.0)
     other = world["groups"]["language"] == "other"
@@ -114,6 +128,35 @@ def test_need_at_the_same_score_on_two_indicators_blocks_on_one_asks():
         found = check_of(verdict, "C403", "language=other")
         assert (found.state, found.needs) == (state, None if state == "block" else "AT-05")
         assert verdict.state == ("BLOCK" if state == "block" else "INCONCLUSIVE")
+
+
+def test_two_alarms_block_whatever_number_of_indicators_a_policy_wants_and_one_asks():
+    world = people(40_000, small=0.0)
+    other = world["groups"]["language"] == "other"
+    indicators = {name: hit | (other & (world["probability"] > 0.05)) for name, hit in world["indicators"].items()}
+    many = POLICY.model_copy(update={"thresholds": POLICY.thresholds.model_copy(update={"min_indicators": 9})})
+    for n, state in ((2, "block"), (1, "needs_attestation")):
+        table = measure(**{**world, "indicators": dict(list(indicators.items())[:n])}, replicates=300)
+        for policy in (POLICY, many):
+            answers = BUILT["C403"].run(evidence(), Context(policy, NOW, table))
+            found = next(check for check in answers if check.group == "language=other")
+            assert (found.state, found.value > 1.25) == (state, True)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("min_indicators = 2", "min_indicators = 9"),
+        ("min_persons_shown = 5 ", "min_persons_shown = 1000000 "),
+        ("min_persons_public = 10 ", "min_persons_public = 1000000 "),
+    ],
+)
+def test_what_only_seems_stricter_is_refused_signed_or_not(old, new):
+    text = DEFAULT_PATH.read_text("utf-8")
+    assert old in text
+    for signed in (False, True):
+        with pytest.raises(BadInput, match=old.split()[0]):
+            Policy._parsed(text.replace(old, new).encode(), "p", signed=signed)
 
 
 # Every check fires for what it is about, and for nothing else

@@ -3,7 +3,7 @@ import polars as pl
 import pytest
 from ethics_cases import NOW, PASSING, POLICY, people
 
-from ethics import BadInput, Cuts, GroupRegister, judge, tabulate
+from ethics import BadInput, Cuts, GroupRegister, judge, measure, tabulate
 from ethics.digests import sha256
 from ethics.fairness import AT_AUDIT
 from ethics.households import household_design_effect
@@ -47,6 +47,29 @@ def test_persons_and_values_that_are_missing_are_the_group_unknown():
     assert table.indicators == ("psychiatric care", "child welfare")
     assert table.replicates == POLICY.replicates
     assert table.get("sex", "unknown", "recall", AT_AUDIT).n > 0
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_a_value_that_stands_for_nothing_is_unknown_in_parquet_as_in_csv(tmp_path, kind):
+    values = {"sex": ["f ", "", " ", None, "NaN", "f"], "care": [1.0, float("nan"), None, float("nan"), 1.0, 1.0]}
+    frame = pl.DataFrame({"person_id": [str(i) for i in range(6)], **values})
+    frame.write_parquet(tmp_path / "g.parquet")
+    frame.write_csv(tmp_path / "g.csv")
+    sizes = GroupRegister.open(tmp_path / f"g.{kind}").sizes([str(i) for i in range(6)])
+    assert sizes.rows() == [("sex", "f", 2), ("sex", "unknown", 4), ("care", "1.0", 3), ("care", "unknown", 3)]
+
+
+def test_an_indicator_that_is_not_known_of_everybody_is_refused_and_never_no_need():
+    frame, _ = rows()
+    name = "indicator:child welfare"
+    frame = frame.with_columns(pl.when(pl.int_range(pl.len()) > 2).then(pl.col(name)).alias(name))
+    register = GroupRegister(pl.DataFrame({"person_id": frame["person_id"], "sex": ["f", "m"] * 300}), "here")
+    for asked in (
+        lambda: register.measure(frame, Cuts(10, 100), POLICY, seed=1),
+        lambda: register.examine(frame, None, Cuts(10, 100), POLICY, seed=1),
+    ):
+        with pytest.raises(BadInput, match="indicator:child welfare: is null in some rows"):
+            asked()
 
 
 def test_the_cells_hold_no_person():
@@ -210,3 +233,52 @@ def test_a_person_without_a_household_stands_alone():
     register = GroupRegister(pl.DataFrame({"person_id": frame["person_id"], "sex": ["f", "m"] * 300}), "here")
     table = register.measure(frame, Cuts(10, 100), POLICY, seed=1)
     assert (table.design_effect, table.households) == (1.0, "known")
+
+
+@pytest.mark.parametrize(("people", "least", "most"), [(6, 4.0, 6.5), (1, 1.0, 1.2)])
+def test_a_group_of_large_households_has_a_design_effect_of_its_own(people, least, most):
+    """Fair worlds: the intervals of a group that lives in sixes must hold 1 as often as they say."""
+    covered = {"recall_ratio": 0, "observed_to_expected": 0}
+    worlds = 12
+    for seed in range(worlds):
+        table = measure(**_households_of(people, seed), replicates=100, crossings=())
+        assert least <= table.design_effect_in("lang", "so") <= most
+        assert table.design_effect_in("lang", "fi") == table.design_effect
+        assert table.design_effect < 2.0
+        for name in covered:
+            part = table.get("lang", "so", name, "k_audit" if name == "recall_ratio" else "none")
+            covered[name] += part.low <= 1.0 <= part.high
+    assert all(hits >= 9 for hits in covered.values()), covered  # of 90 %; with everyone's design effect it was 60 %
+
+
+def _households_of(people, seed, n=6000, m=600):
+    """``m`` speakers of a language who live ``people`` together and share their fate, and others who live alone."""
+    rng = np.random.default_rng(seed)
+    home = np.r_[np.repeat(np.arange(m // people), people), 10_000 + np.arange(n - m)]
+    _, home = np.unique(home, return_inverse=True)
+    skill = rng.normal(size=home.max() + 1)
+    chance = 1 / (1 + np.exp(-(1.2 * skill - 2)))
+    label = (rng.random(skill.size) < chance).astype(float)
+    order = rng.permutation(n)
+    return {
+        "label": label[home][order],
+        "groups": {"lang": np.array(["so"] * m + ["fi"] * (n - m))[order]},
+        "score": skill[home][order] + 1e-6 * rng.random(n),
+        "probability": chance[home][order],
+        "cuts": Cuts(60, 900),
+        "households": home[order].astype(str),
+    }
+
+
+def test_design_effects_of_groups_travel_with_the_cells_and_a_crossing_takes_the_largest():
+    world = _households_of(6, 1)
+    world["groups"]["half"] = np.where(np.arange(6000) % 2 == 0, "a", "b")
+    table = measure(**world, replicates=50)
+    so = table.design_effect_in("lang", "so")
+    assert table.design_effect_in("lang × half", "so × a") == so
+    assert table.design_effect_in("lang × half", "fi × a") < so
+    again = tabulate(
+        table.cells, table.cuts, seed=0, replicates=50, thresholds=table.thresholds, design_effect=table.design_effect
+    )
+    assert again.table.equals(table.table)
+    assert again.groups.equals(table.groups)

@@ -1,5 +1,7 @@
 """Drafts of FRIA and DPIA: what is known stands in them, what is not answered is named, and nothing is made up."""
 
+from dataclasses import replace
+
 import pytest
 from ethics_cases import DIGESTS, NOW, POLICY, evidence, fair_table, people, vouched
 from test_report import Page
@@ -74,10 +76,10 @@ def test_who_is_missed_and_who_could_not_be_tested_stand_in_both():
     for render in RENDER.values():
         page = Page(render(verdict, "en"))
         text = page.text()
-        assert "language=other" in text and "language=rare" in text and "cannot be tested" in text
+        assert "language: other" in text and "rare" in text and "cannot be tested" in text
         assert f"about {found.facts['missed']:,} people".replace(",", "\u00a0") in text
         rows = [row["text"] for row in page.all("tr")]
-        (rare,) = [row for row in rows if "language=rare" in row and "C401" in row]
+        (rare,) = [row for row in rows if "rare" in row and "C401" in row]
         assert "about" not in rare  # three people: that they exist, not how they fare
 
 
@@ -93,3 +95,24 @@ def test_what_the_run_knows_is_filled_in():
 def test_the_drafts_escape_what_people_write():
     verdict = verdict_of(impact={"harms": {"en": "<script>alert(1)</script>"}})
     assert "<script>" not in render_fria(verdict, "en")
+
+
+def test_the_groups_table_has_a_row_for_each_answer_and_no_empty_column():
+    verdict = verdict_of()
+    (first, *_) = (check for check in verdict.checks if check.id == "C401")
+    poor = [
+        replace(first, id="C405", state="warn", group=group, facts={"case": case})
+        for group in ("sex=f", "sex=m")
+        for case in ("slope", "error")
+    ]
+    label = [
+        replace(first, id="C403", state="not_testable", group=g, facts={"case": "too_few_indicators"})
+        for g in ("sex=f", "sex=m")
+    ]
+    checks = [check for check in verdict.checks if check.id not in ("C403", "C405")]
+    page = Page(render_fria(replace(verdict, checks=(*checks, *poor, *label)), "en"))
+    rows = [row["text"] for row in page.all("tr")]
+    (calibration,) = [row for row in rows if "C405" in row and "sex" in row]
+    assert "female, male" in calibration
+    assert not [row for row in rows if "C403" in row and "sex" in row]
+    assert "Missed" not in [head["text"] for head in page.all("th")]

@@ -25,7 +25,9 @@ from ethics.groups import GroupRegister
 from features.city import open_city
 from features.cohort import build_cohort
 from features.matrix import build_matrix
-from models.evidence import gather_evidence, load_evidence, write_evidence
+from models.evidence import gather_evidence
+from models.evidence_files import write_evidence
+from models.gate_case import load_evidence
 from models.metrics import evaluate
 from models.need import load_need
 from models.training import train

@@ -187,6 +187,15 @@ def test_too_few_indicators_or_people_are_not_testable():
         assert (check.state, check.facts, check.value) == (state, {"case": "not_testable"}, None)
 
 
+def test_an_alarm_about_the_label_is_one_however_many_indicators_a_policy_wants():
+    many = POLICY.model_copy(update={"thresholds": POLICY.thresholds.model_copy(update={"min_indicators": 9})})
+    for n, state in ((2, "block"), (1, "needs_attestation")):
+        table = {"kind": "spending", "compared": SIGNS[:n], "shifts": [shift_row(name, 0.5, 1.0) for name in SIGNS[:n]]}
+        checks = BUILT["C414"].run(replace(PASSING, label_choice=table), Context(many, NOW))
+        assert of_group(checks, "language=other").state == state
+        assert of_group(checks, None).state == "not_testable"
+
+
 def test_lists_of_a_handful_are_not_told():
     rows, register = world(2000, barrier=3.0)
     choice = examine(rows, register, k=60)["label_choice"]

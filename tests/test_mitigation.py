@@ -4,31 +4,37 @@ import io
 import json
 import tomllib
 from contextlib import redirect_stderr, redirect_stdout
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 from conftest import write_city
+from ethics_cases import NOW, PASSING, POLICY, attestation, evidence, vouching
 from sealed_world import HEAD, RULE_NEED, known_from
 from sealed_world import write_city as write_rule_city
 
+from ethics.attestation import sign_attestation
+from ethics.check_register import Context
+from ethics.checks import BUILT
 from ethics.fairness import AT_AUDIT, Cuts, measure
 from ethics.groups import GroupRegister
-from ethics.mitigation_choices import worst_group
+from ethics.keys import trust_bytes
+from ethics.mitigation_choices import features_to_drop, worst_group
 from ethics.refusals import BadInput
 from ethics.verdict import Check
 from features.city import open_city
 from models.bounded_refits import parameters_of
-from models.evidence import read_evidence
+from models.evidence_files import read_evidence
 from models.experiment_layout import lay_out
 from models.metrics import found_at_k
 from models.mitigation import feature_variants, kept_features, label_variants, laid_out_again, learnt
 from models.need import parse_need
-from models.registry import run_model
+from models.registry import logged_digests, run_model
 from models.training import train
 from serving.cli import main
+from serving.gate_question import put_before_gate, running_digests, subject_of
 from serving.home import Home
 from serving.progress import silent
 from serving.settings import Settings
@@ -383,6 +389,42 @@ def test_a_written_rule_has_nothing_to_learn_otherwise(tmp_path):
     assert code == 2 and "written rule" in error["wrong"] and "Change the order" in error["mend"]
 
 
+def test_what_was_vouched_for_the_model_lifts_nothing_of_an_order_put_after_it(home, run_id, model, place):
+    """AT-02 and AT-04 were given about the scores of the run; nobody has vouched for another order of the people."""
+    now = datetime.now(UTC)
+    ring, folder = vouching(), home.attestation_folder(model.need.id, model.digest)
+    trusted = home.key_ring.folder / "trust.json"
+    before = trusted.read_bytes() if trusted.exists() else None
+    folder.mkdir(parents=True, exist_ok=True)
+    trusted.parent.mkdir(parents=True, exist_ok=True)
+    trusted.write_bytes(trust_bytes({**home.key_ring.trust(), **ring.trust()}))
+    names = {"need_id": model.need.id, "model_digest": model.digest, "policy_digest": home.policy.digest}
+    names |= {"given_at": now - timedelta(hours=1), "expires_at": now + timedelta(days=1)}
+    for id in home.policy.required_attestations:
+        roles = home.policy.attestations[id].roles
+        signed = sign_attestation(attestation("C502", id, roles[0], **names), *map(ring.signer, roles))
+        (folder / f"{id}.json").write_bytes(signed)
+    try:
+        lifted = []
+        for changed in (None, lambda evidence: evidence):
+            answer = put_before_gate(
+                home,
+                model,
+                read_evidence(home.runs / run_id),
+                GroupRegister.open(place / "city" / "groups.parquet"),
+                subject={**subject_of(model, logged_digests(home.registry, run_id)), **running_digests(home)},
+                record=home.run_record(run_id),
+                now=now,
+                changed=changed,
+            )
+            lifted.append([check.facts["names"] for check in answer.verdict.checks if check.attested_by])
+    finally:
+        for id in home.policy.required_attestations:
+            (folder / f"{id}.json").unlink()
+        trusted.unlink() if before is None else trusted.write_bytes(before)
+    assert lifted == [list(home.policy.required_attestations), []]
+
+
 # -- choices -----------------------------------------------------------------------------------------------------------
 
 
@@ -403,6 +445,16 @@ def test_the_gravest_finding_names_the_group():
     assert worst_group(checks, ["age"]) is None
     further = [*checks, check("C401", "needs_attestation", "sex=m", 0.3, 0.8)]
     assert worst_group(further, ["sex"]) == ("sex", "m")
+
+
+def test_a_proxy_that_gains_and_is_worth_nothing_is_dropped_as_c604_warns():
+    """Trees gain from noise too: C604 asks what people are lost without the feature, and so does mitigation."""
+    row = {**PASSING.column_proxies[0], "auc": 0.9, "auc_low": 0.85, "auc_high": 0.95, "gain": 0.05}
+    worth = {**PASSING.feature_value[0], "worth": 0.01, "low": -0.01, "high": 0.03}
+    case = evidence(column_proxies=(row,), feature_value=(worth,))
+    checks = BUILT["C604"].run(case, Context(POLICY, NOW))
+    assert [check.state for check in checks] == ["warn"]
+    assert features_to_drop(checks, case, POLICY) == [("absence", "named by C604")]
 
 
 def test_what_the_units_order_reads_stays_and_a_last_feature_too(laid):

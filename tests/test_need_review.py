@@ -10,7 +10,7 @@ from models.need import NEEDS, load_need, parse_need
 from models.need_review import review_in_city, review_need
 
 TODAY = date(2026, 6, 30)
-LABEL = 'codes = ["status.neet"]\nmeasure'
+LABEL = 'codes = ["status.neet"]\ncontact_codes'
 TEXT = (NEEDS / "youth_exclusion.toml").read_text("utf-8")
 
 

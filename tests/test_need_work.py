@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ethics.policy import DEFAULT_PATH
 from features.synthetic import synthetic_city
 from serving.cli import main
 
@@ -98,3 +99,17 @@ def test_what_is_left_out_is_asked_at_a_terminal(tmp_path):
     assert asked.count("Between which ages?") == 2 and "How many workers call?" in asked
     assert b"a draft that can be read" in out
     assert "age = [16, 28]" in file.read_text()
+
+
+def test_a_service_that_the_policy_nearly_names_is_told(tmp_path, capsys):
+    file = tmp_path / "losing_touch.toml"
+    assert main(["needs", "new", str(file), *options(ANSWERS)]) == 0
+    policy = tmp_path / "policy.toml"
+    text = DEFAULT_PATH.read_text("utf-8")
+    for name, told in (("outraech", 1), (" OUTREACH", 0), ("schools", 0)):
+        policy.write_text(text.replace("strict_services = []", f'strict_services = ["{name}"]'))
+        capsys.readouterr()
+        words = ["needs", "check", str(file), "--home", str(tmp_path / "home"), "--policy", str(policy), "--json"]
+        assert main(words) == 0
+        remarks = json.loads(capsys.readouterr().out)["remarks"]
+        assert [name in remark["missing"] for remark in remarks if remark["where"] == "service"] == [True] * told

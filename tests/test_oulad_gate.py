@@ -10,6 +10,8 @@ import pytest
 from ethics.cells import Cuts, cells_from_bytes
 from ethics.fairness import AT_AUDIT, AT_K, NO_CUT, tabulate
 from ethics.policy import Policy
+from ethics.report import render_all
+from ethics.verdict import Verdict
 from serving import flows
 from serving.demo import ensure_demonstration_keys
 from serving.home import CELLS, Home
@@ -96,3 +98,33 @@ def test_the_record_tells_what_the_report_shows_of_them(judged):
         assert {row["attribute"] for row in record[name]} == set(ATTRIBUTES), name
     assert any(row["kind"] == "tested" for row in record["crossings"])
     assert 0 <= float(record["fair_worlds_pass"]) <= 1
+
+
+def test_the_report_shows_every_group_of_a_hundred_with_its_word_interval_people_and_power(judged):
+    # one group of 27 is withheld; what is withheld for its sake costs no group of many what it is judged by
+    content, table = judged
+    report = json.loads(render_all(Verdict.from_json(content), table.cells)["report.json"])
+    told = {}
+    for row in rows_of(report):
+        told.setdefault((row.get("attribute"), row.get("group")), {}).update(row["cells"])
+    large = [row for row in table.groups.iter_rows(named=True) if row["n"] >= 100]
+    assert len(large) == 17
+    for row in large:
+        cells = told[row["attribute"], row["group"]]
+        assert cells["verdict"]["state"] in WORDS
+        assert int(cells["n"]["value"]) == row["n"]
+        ratio = cells["recall_ratio@k_audit"]
+        assert float(ratio["low"]) < float(ratio["value"]) < float(ratio["high"])
+        assert 0 <= float(cells["fair_pass_share"]["value"]) <= 1
+    small = told["age_band", "55<="]
+    assert small["recall_ratio@k_audit"] == {"withheld": True} and small["verdict"]["state"] in WORDS
+
+
+def rows_of(content):
+    if isinstance(content, list):
+        for part in content:
+            yield from rows_of(part)
+    elif isinstance(content, dict):
+        yield from content.get("rows", ())
+        for part in content.values():
+            yield from rows_of(part)

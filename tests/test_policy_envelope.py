@@ -82,6 +82,7 @@ def test_the_template_is_looser_nowhere_and_signed_by_nobody():
         ('uses = ["outreach_ranking"]', 'uses = ["outreach_ranking", "sanction"]', "uses"),
         ('  "C102",\n', "", "required"),  # severity B
         ('  "C401",\n', "", "required"),  # core
+        ('  "C605",\n', "", "required"),  # core: a feature of health that is worth nothing asks for AT-03
         ('  "C502",\n', "", "required"),  # asks for the statements that every need must have
         ("max_additivity_error = 1e-6", "max_additivity_error = 1e-3", "thresholds.max_additivity_error"),
         ("stop_switch_days = 30", "stop_switch_days = 90", "thresholds.stop_switch_days"),

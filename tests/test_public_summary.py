@@ -7,7 +7,7 @@ from string import Formatter
 
 import polars as pl
 import pytest
-from ethics_cases import NOW, PASSING, POLICY, evidence, fair_table, people, texts
+from ethics_cases import NOW, PASSING, POLICY, evidence, fair_table, people, register, texts
 from test_report import Page, contrast, luminance
 
 from ethics import BadInput, NotTrusted, judge, measure
@@ -20,6 +20,7 @@ from ethics.public_summary import (
     render_public_summary,
 )
 from ethics.public_tables import REACHED, published_tables
+from ethics.report_text import Language
 from ethics.verdict import CHECK_STATES, VERDICT_STATES
 
 
@@ -118,7 +119,7 @@ def test_figures_are_those_that_may_be_published():
     }
     rows = {tuple(name.split(": ")) for name in re.findall(r'<th scope="row">([^<]*)</th>', html)}
     assert hidden
-    assert rows == shown - hidden
+    assert rows == {tuple(Language("en").group_of("=".join(pair)).split(": ")) for pair in shown - hidden}
 
 
 def test_few_rows_of_many_groups():
@@ -180,3 +181,14 @@ def test_no_text_speaks_of_more_than_the_verdict_knows():
 def test_a_signer_or_trainer_is_not_named():
     html, _ = summary(case=replace(PASSING, trained_by="Somebody Who Trains"))
     assert "Somebody Who Trains" not in html
+
+
+@pytest.mark.parametrize("language", ["fi", "sv"])
+def test_registers_attributes_and_groups_are_named_in_the_language_of_the_page(language):
+    names = dict.fromkeys(LANGUAGES, "school register") | {"fi": "koulurekisteri", "sv": "skolregistret"}
+    case = evidence(register=register(sources={"school register": names}))
+    html, _ = summary(language, case, fair_table(small=0.0003, drop_label=0.45))
+    text, t = Page(html).text(), Language(language)
+    assert names[language] in text and "school register" not in text
+    assert t.group_of("language=other") in html and t.attribute("language") in text
+    assert "language" not in re.sub(r"<style>.*?</style>", "", text, flags=re.DOTALL)

@@ -14,6 +14,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 from ethics import judge
 from ethics.public_summary import render_public_summaries
+from ethics.rate_counts import FAIR_PASS, POWER, counts_behind, rates_on
 from ethics.report import render_all
 
 WORLDS = (
@@ -33,14 +34,10 @@ INSIDE = (
 )
 TELLS = {
     **{name: (name,) for name in COLUMNS[:4]},
-    "recall@k_audit": ("need", "found_k_audit"),
-    "recall@k": ("need", "found_k"),
-    "precision@k": ("selected_k", "found_k"),
-    "selection_rate@k_audit": ("selected_k_audit", "n"),
-    "mean_rank@k": ("selected_k",),
-    "exposure_ratio@k": ("selected_k",),
-    "detectable_recall_gap": ("need",),
-    "fair_pass_share": ("need",),
+    **rates_on(("recall@k_audit", "recall@k", "precision@k", "selection_rate@k_audit", FAIR_PASS)),
+    **rates_on(("mean_rank@k", "exposure_ratio@k")),
+    "detectable_recall_gap": counts_behind(POWER),
+    "detectable_oe": counts_behind(POWER),
 }
 
 

@@ -12,8 +12,19 @@ from test_report import Page
 from ethics import BadInput, judge
 from ethics.document_texts import LANGUAGES, Words, _texts, check_title
 from ethics.readability import lix
-from ethics.register_page import BLOCKS, ats_of, page_blocks, page_json, page_text, write_register_files
+from ethics.register_page import (
+    BLOCKS,
+    ats_of,
+    group_words,
+    groups_text,
+    page_blocks,
+    page_json,
+    page_text,
+    performance_text,
+    write_register_files,
+)
 from ethics.register_record import ATS, NAMED_DIGESTS, ats_entry, ats_faults, language_faults, record_faults
+from ethics.report_text import Language
 from ethics.verdict import Verdict
 from models.need import NEEDS, load_need, parse_need
 from models.register_facts import impact_answers, register_of, responsible_of
@@ -274,3 +285,45 @@ def test_lix_is_words_per_sentence_and_long_words():
     assert lix("Anna ringer. Hon föreslår ett möte.") == pytest.approx(6 / 2 + 100 / 6)
     assert lix("a b c d e f g h i j") == 10
     assert lix("") != lix("")
+
+
+# What was measured, in words
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_check_of_the_label_says_nothing_of_groups_that_passed(language):
+    table = fair_table(small=0.0)
+    verdict = judge(evidence(register=register(), indicator_names=[]), table, POLICY, issued_at=NOW)
+    groups = [check.group for check in verdict.checks if check.id == "C401"]
+    checks = [replace(check, state="pass") if check.id == "C401" else check for check in verdict.checks]
+    checks += [
+        replace(next(check for check in checks if check.id == "C401"), id="C403", state="not_testable", group=group)
+        for group in groups
+    ]
+    checks = [replace(check, state="needs_attestation") if check.id == "C404" else check for check in checks]
+    verdict = replace(verdict, checks=tuple(checks))
+    assert set(group_words(verdict).values()) == {"shown"}
+    words, said = Words("register", language), groups_text(verdict, language)
+    assert words("groups_found", shown=len(groups), alarm=0, unknown=0) in said
+    assert said.count(words("label_not_tested")) == 1
+    alarm = [replace(check, state="block") if check.id == "C403" else check for check in checks]
+    assert set(group_words(replace(verdict, checks=tuple(alarm))).values()) == {"alarm"}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_performance_names_its_cut_the_hardest_rival_and_what_is_not_shown(language):
+    verdict = verdict_of()
+    duel = [
+        {"rival": name, "cut": "1067", "ours": "850", "theirs": "800", "difference": value, "low": low, "high": high}
+        for name, value, low, high in (
+            ("unit_rule", "58.113", "38.5889", "80.9401"),
+            ("best_column", "-9.2027", "-21.114", "7.19992"),
+        )
+    ]
+    verdict = replace(verdict, record={**verdict.record, "duel": duel})
+    said, t, words = performance_text(verdict, language), Language(language), Words("register", language)
+    assert t.count(1067) in said and t.number(58.113) in said
+    assert t("model.rivals.best_column") in said and t.number(-9.2027) in said
+    assert words("performance_not_shown") not in said
+    checks = [replace(c, state="needs_attestation") if c.id == "C105" else c for c in verdict.checks]
+    assert words("performance_not_shown") in performance_text(replace(verdict, checks=tuple(checks)), language)

@@ -9,7 +9,19 @@ from itertools import pairwise
 
 import polars as pl
 import pytest
-from ethics_cases import NOW, PASSING, POLICY, attestation, evidence, fair_table, key_ring, people, texts, vouched
+from ethics_cases import (
+    NOW,
+    PASSING,
+    POLICY,
+    attestation,
+    evidence,
+    fair_table,
+    feature,
+    key_ring,
+    people,
+    texts,
+    vouched,
+)
 
 from ethics import BadInput, NotTrusted, judge, measure, read_attestations, render_report, sign_attestation
 from ethics.checks import BUILT
@@ -448,6 +460,8 @@ def test_every_text_is_used_and_every_text_used_is_there(tmp_path):
     (tmp_path / "a.json").write_bytes(envelope)
     given = read_attestations(tmp_path, ring.trust(), NOW)
     used |= rendered_keys(*verdict_of(table=fair_table(small=0.002), attestations=given))
+    reads_sex = evidence(features=(feature(attribute="sex", of="self", codes=[]),))
+    used |= rendered_keys(*verdict_of(reads_sex, fair_table(small=0.002)))
     written = set(keys_of(written_in("en")))
     # Looked up by value, so that not every one is met here; the tests of who writes the values cover them.
     by_value = ("states", "meaning", "statistics", "who", "attributes", "groups", "roles", "uses", "subjects")
@@ -455,7 +469,7 @@ def test_every_text_is_used_and_every_text_used_is_there(tmp_path):
     by_value += ("policy_names", "missed", "verdict")
     looked_up = {key for key in written if key.startswith(tuple(f"{name}." for name in by_value))}
     looked_up |= {"purpose.capacity_of_scores", "page.more", "page.yes", "page.no", "page.what", "checks_table.other"}
-    looked_up |= {"fairness.chart_rest", "trace.unconfirmed"}
+    looked_up |= {"fairness.chart_rest", "trace.unconfirmed", "todo.together"}
     assert written - used - looked_up == set()
     assert {f"meaning.{state}" for state in VERDICT_STATES} == {key for key in written if key.startswith("meaning.")}
     assert {f"who.{id}" for id in POLICY.attestations} == {key for key in written if key.startswith("who.")}

@@ -16,7 +16,7 @@ from ethics.policy_floor import FLOOR
 from ethics.report import figures_of
 from ethics.report_changes import changed_in_words
 from ethics.report_document import Cell, Column, Row, Section, Table, without_blank_tables, words
-from ethics.report_findings import worst_answers
+from ethics.report_findings import checks_chapter, to_do, warned, worst_answers
 from ethics.report_missed import missed
 from ethics.report_page import Signature
 from ethics.report_text import LANGUAGES, Language
@@ -258,3 +258,49 @@ def test_what_has_changed_is_told_in_the_language_of_the_page():
 def test_decimal_thresholds_of_checks_lose_no_digit():
     for value in (0.005, 0.002, 1e-6, 0.8, 30):
         assert float(EN.exact(value)) == float(decimal(value))
+
+
+def test_many_groups_of_one_cause_are_one_line_and_one_row():
+    verdict, _ = blocked()
+    first = next(check for check in verdict.checks if check.id == "C401")
+    names = ["sex=F", "sex=M", "age_band=55<=", "disability=Y", "deprivation_band=90-100%"]
+    slope = [
+        replace(first, id="C405", group=g, state="warn", statistic="calibration_slope", value=0.5 - 0.01 * i)
+        for i, g in enumerate(names)
+    ]
+    slope = [replace(check, low=0.4, high=0.6, threshold=0.8, facts={"case": "slope"}) for check in slope]
+    label = [
+        replace(first, id="C403", group=g, state="not_testable", value=None, facts={"case": "too_few_indicators"})
+        for g in names
+    ]
+    others = tuple(check for check in verdict.checks if check.id not in ("C403", "C405"))
+    verdict = replace(verdict, checks=(*others, *slope, *label))
+    for language, said_as in (("en", "55 or over"), ("fi", "vähintään 55"), ("sv", "minst 55")):
+        t = Language(language)
+        (item,) = [item for item in to_do(verdict, t, "owner") if item.id == "C405"]
+        (line,) = item.lines
+        assert said_as in line and t.exact(0.8) in line and "Y" not in line and "_" not in line
+        core = checks_chapter(verdict, t).tables[0]
+        (row,) = [row for row in core.rows if row.cells[0].text == "C403"]
+        assert said_as in row.cells[2].text
+        said = warned(verdict, to_do(verdict, t, "owner"), t)
+        assert said and "{" not in said
+
+
+@pytest.mark.parametrize(
+    ("attribute", "group", "said"),
+    [
+        ("sex", "F", "female"),
+        ("Sex", "m", "male"),
+        ("disability", "Y", "yes"),
+        ("married", "No", "no"),
+        ("age_band", "<18", "under 18"),
+        ("age_band", "65+", "65 or over"),
+        ("age_band", "≤5", "up to 5"),
+        ("age_band", ">64", "over 64"),
+        ("deprivation_band", "90-100%", "90–100\u00a0%"),
+        ("district", "d-12", "d-12"),
+    ],
+)
+def test_values_are_told_in_words_however_a_register_writes_them(attribute, group, said):
+    assert Language("en").group(attribute, group) == said

@@ -182,6 +182,7 @@ def test_every_fault_is_named_at_once_by_row_and_never_by_id(tmp_path):
         ("scores.csv: score", "is missing in row 3"),
         ("scores.csv: score", "is no finite number in row 2, 4, 5"),
         ("scores.csv: label", "is no finite number in row 4"),
+        ("scores.csv: indicator:x", "is missing in row 3, 5"),
         ("scores.csv: label", "is neither 1 nor 0 in row 2"),
         ("scores.csv: indicator:x", "is neither 1 nor 0 in row 4"),
         ("scores.csv: probability", "is outside 0 to 1 in row 2"),

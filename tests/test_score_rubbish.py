@@ -168,7 +168,12 @@ REFUSED = {
         f"{IND}: follows from the rule_score alone",
     ),
     "an indicator of everybody": (with_indicator([1] * N), G, f"{IND}: is the same for everybody"),
-    "an indicator of nobody": (with_indicator([None] * N), G, f"{IND}: is the same for everybody"),
+    "an indicator of nobody": (with_indicator([0] * N), G, f"{IND}: is the same for everybody"),
+    "an indicator not known of some": (
+        with_indicator([1, 0, None, 0] * (N // 4)),
+        G,
+        f"{IND}: is missing in row 3, 7, 11, 15, 19 and 45 more. Give everybody 1 or 0",
+    ),
 }
 
 

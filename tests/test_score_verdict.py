@@ -108,7 +108,7 @@ def test_its_report_is_rendered_again_in_every_language_with_the_same_bytes(fold
     assert not list((tmp_path / "again").glob("public.*"))  # no list is made by it
     assert not (tmp_path / "home").exists()
     page = (folder / "report.html").read_text("utf-8")
-    assert "– (scores alone are never signed)" in page
+    assert "None: scores alone are never signed into use." in page
     assert "Periods that the answer is to hold for: 3." in page
     assert "lifts this. It may be given by" not in page
     assert "Ask: " not in page

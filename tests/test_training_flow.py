@@ -271,7 +271,7 @@ def test_a_train_that_fails_in_the_middle_leaves_a_run_that_says_so_and_no_files
         raise OSError(28, "No space left on device")
 
     home = tmp_path / "home"
-    monkeypatch.setattr("models.evidence.write_evidence", full)
+    monkeypatch.setattr("models.evidence_files.write_evidence", full)
     asked = ("--city", folder / "city", "--need", folder / "youth_exclusion.toml", "--home", home)
     code, said = run("train", *asked)
     assert code == 2, said

@@ -30,7 +30,10 @@ from ethics.groups import GroupRegister
 from ethics.objections import ObjectionRegister
 from ethics.population_stability import counts_like
 from features.matrix import Matrix
-from models.evidence import audit_cut_of, gather_evidence, load_evidence, read_evidence, write_evidence
+from models.baselines import audit_cut_of
+from models.evidence import gather_evidence
+from models.evidence_files import read_evidence, write_evidence
+from models.gate_case import load_evidence
 from models.need import Need
 from models.training import NeedModel, train
 from models.tree_fitting import binned, grow

@@ -147,7 +147,9 @@ def alarm(train_rows: Rows, judged_rows: Rows, world: World, seed: int) -> tuple
     from ethics.checks import BUILT
     from ethics.objections import ObjectionRegister
     from ethics.policy import Policy
-    from models.evidence import gather_evidence, load_evidence, own_digests, write_evidence
+    from models.evidence import gather_evidence, own_digests
+    from models.evidence_files import write_evidence
+    from models.gate_case import load_evidence
     from models.training import train
 
     need = world_need(world, len(judged_rows.person))
