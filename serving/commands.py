@@ -28,13 +28,23 @@ def run(options: argparse.Namespace) -> int:
 
 def function_of(name: str) -> Callable[[argparse.Namespace], int]:
     """The function of a command, from the module that holds it."""
-    rooms = (looking, judging, vouching, answering, list_words, outcome_words, happened_words, *_APART)
-    stories = {key: value for room in rooms for key, value in vars(room).items()} | globals()
+    stories = {key: value for room in _ROOMS for key, value in vars(room).items()} | globals()
     story: Callable[[argparse.Namespace], int] = stories[name]
     return story
 
 
-_APART = (assignment_words, simulation_words)
+_ROOMS = (
+    looking,
+    judging,
+    vouching,
+    answering,
+    list_words,
+    outcome_words,
+    happened_words,
+    assignment_words,
+    simulation_words,
+)
+"""Modules that hold the functions of commands."""
 
 
 def not_built(options: argparse.Namespace) -> int:

@@ -196,7 +196,7 @@ def value_of_capacity(home: Home, need: Need, verdict_id: str) -> dict[str, Any]
     import json
 
     from ethics.whole_file import write_whole
-    from models.evidence import read_evidence
+    from models.evidence_files import read_evidence
     from models.registry import approved_model, logged_digests
     from scoring.capacity_value import value_of_places
     from serving.gate_question import refuse_other_evidence

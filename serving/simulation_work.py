@@ -16,7 +16,7 @@ from serving.progress import Step
 if TYPE_CHECKING:
     import polars as pl
 
-    from models.evidence import GatheredEvidence
+    from models.evidence_files import GatheredEvidence
     from models.need import Need
     from scoring.simulation import History, Outcome, Scenario, Worth
 
@@ -124,7 +124,7 @@ def _written(result: dict[str, Any], folder: Path) -> str:
 
 def _run(home: Home, run_id: str) -> tuple[Need, GatheredEvidence]:
     """The need of a run, and the people it was judged on, as they were when it was trained."""
-    from models.evidence import read_evidence
+    from models.evidence_files import read_evidence
     from models.registry import logged_digests, run_model
     from serving.gate_question import refuse_other_evidence
 
