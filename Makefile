@@ -61,6 +61,12 @@ bench-gate: $(READY) ## the gate's statistics on a million persons, beside row-w
 	$(BIN)/python tests/benchmarks/bench_gate.py
 	$(BIN)/python tests/benchmarks/bench_evidence.py
 
+bench-scoring: $(READY) ## scores, contributions and lists beside LightGBM's own prediction
+	$(BIN)/python tests/benchmarks/bench_scoring.py
+
+bench-assignment: $(READY) ## pre-school places: 10 000 children, 300 units
+	$(BIN)/python tests/benchmarks/bench_assignment.py
+
 $(AEQUITAS)/.ready: tests/oracles/aequitas.lock
 	$(PYTHON) -m venv $(AEQUITAS)
 	$(AEQUITAS)/bin/pip install --quiet --require-hashes -r tests/oracles/aequitas.lock
@@ -75,6 +81,7 @@ trials: $(READY) ## invented worlds with known truth: gate, intervals, leaks, ce
 	$(BIN)/python tests/benchmarks/kills.py
 	$(BIN)/python tests/benchmarks/uplift_trials.py
 	$(BIN)/python tests/benchmarks/model_trials.py
+	$(BIN)/python tests/benchmarks/outreach_trials.py
 
 lock: ## pin the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile pyproject.toml --extra dev --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --upgrade -o requirements.lock
@@ -82,4 +89,4 @@ lock: ## pin the newest versions that pyproject.toml allows (needs uv)
 clean: ## remove the virtual environment, the state and the caches
 	rm -rf $(VENV) $(AEQUITAS) var .hypothesis .mypy_cache .ruff_cache
 
-.PHONY: help setup demo test setup-full test-full lint bench bench-features bench-city-features bench-training bench-gate oracle-aequitas trials lock clean
+.PHONY: help setup demo test setup-full test-full lint bench bench-features bench-city-features bench-training bench-gate bench-scoring bench-assignment oracle-aequitas trials lock clean
