@@ -26,6 +26,7 @@ def test_the_demonstration_takes_every_need_to_a_verdict_and_says_what_it_is(sho
     assert story.split("Try next:")[1].count(".venv/bin/ennakko") == 3
 
 
+@pytest.mark.full
 def test_it_can_be_run_again_in_the_same_home(shown):
     home, first = shown
     again = run_demo(home, 4_000, 0, silent)
