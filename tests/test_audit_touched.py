@@ -178,7 +178,6 @@ def test_an_edit_of_a_leaf_of_the_verdict_is_named(handed):
 
 
 @pytest.mark.full
-@pytest.mark.skipif("ENNAKKO_TEST_FULL" not in os.environ, reason="a minute: every kind of leaf, not each fifth")
 def test_an_edit_of_every_kind_of_leaf_of_the_verdict_is_named(handed):
     assert each_edit_is_named(handed, kinds_of) > 250
 
