@@ -23,7 +23,7 @@ _NAMED = 12
 _CASES = (
     "pass",
     "block",
-    "need_block",
+    "block_by_need",
     "recall",
     "calibration",
     "need",
@@ -192,7 +192,7 @@ def decide_crossing(table: FairnessTable, attribute: str, group: str, *, strict:
         return group_finding("block", "block", "observed_to_expected_pooled", worst, limits.oe, None, missed)
     alarm = max(alarms, key=lambda part: (part.p_harm, part.value), default=None)
     if len(alarms) >= 2:
-        return group_finding("block", "need_block", "need_at_score_pooled", alarm, limits.need, None, {})
+        return group_finding("block", "block_by_need", "need_at_score_pooled", alarm, limits.need, None, {})
     if by_recall:
         return group_finding("needs_attestation", "recall", *shown, "AT-06", missed)
     if by_need:

@@ -44,24 +44,6 @@ class Column(NamedTuple):
         return f"{self.measure}@{self.cut}" if self.cut else self.measure
 
 
-def hidden(counts: Sequence[int], least: int) -> set[int]:
-    """Which counts of one column must be withheld, so that none of 1 … least-1 can be read or worked out.
-
-    A single hidden count follows from the total, so the next smallest is hidden with it, until the hidden ones
-    together say no more than ``least``.
-
-    >>> sorted(hidden([3, 40, 900], least=5)), hidden([40, 900], least=5)
-    ([0, 1], set())
-    """
-    chosen = {position for position, count in enumerate(counts) if 0 < count < least}
-    if not chosen:
-        return chosen
-    others = sorted((count, position) for position, count in enumerate(counts) if count and position not in chosen)
-    while others and (len(chosen) < 2 or sum(counts[position] for position in chosen) < least):
-        chosen.add(others.pop(0)[1])
-    return chosen
-
-
 class Figures:
     """A fairness table as the report shows it.
 

@@ -153,13 +153,8 @@ def _say_states(variants: Sequence[Result]) -> None:
                 ", ".join(row["blocks"]) or "nothing",
                 ", ".join(row["asks"]) or "nothing",
                 str(len(row["need_at_score_alarms"])) if row["need_at_score_tested"] else "not testable",
-                "–"
-                if worst is None
-                else f"{worst['group']}: {number(worst['recall_ratio'])} "
-                f"({number(worst['low'])} to {number(worst['high'])})",
-                "–"
-                if worst is None
-                else f"{count(worst['missed'])} ({count(worst['missed_low'])} to {count(worst['missed_high'])})",
+                "–" if worst is None else f"{worst['group']}: {_with_bounds(worst, 'recall_ratio', number)}",
+                "–" if worst is None else _with_bounds(worst, "missed", count),
             )
         )
     heads = (

@@ -8,15 +8,16 @@ and a judging of its own.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ethics.mitigation_choices import VOUCHED_BY, NamedGroup, features_to_drop, worst_group
 from ethics.refusals import BadInput, Fault
+from ethics.rounding import rounded
 from ethics.whole_file import write_whole
 from serving.gate_question import (
     Answer,
@@ -37,8 +38,9 @@ if TYPE_CHECKING:
     import polars as pl
 
     from ethics.case import Evidence
-    from ethics.fairness import FairnessTable
+    from ethics.fairness import Estimate
     from ethics.groups import GroupRegister
+    from ethics.report_figures import Figures
     from features.city import City
     from features.matrix import Matrix
     from models.evidence_files import GatheredEvidence
@@ -188,13 +190,15 @@ def _lay_bench(
 
 def _worst(answer: Answer, least: int, attribute: str | None) -> NamedGroup:
     """The group of the gravest finding, of one attribute if that is asked for; else the one with the lowest recall."""
+    from ethics.report_figures import Figures
+
     fairness = answer.fairness
     allowed = fairness.attributes if attribute is None else (attribute,)
     found = worst_group(would_be(answer.verdict)[1], allowed)
     if found is not None:
         return found
     chosen = allowed[0]
-    lowest = _worst_off(fairness, chosen, least)
+    lowest = _worst_off(Figures(fairness, least), chosen)
     return NamedGroup(
         chosen, fairness.groups.filter(attribute=chosen)["group"][0] if lowest is None else lowest["group"]
     )
@@ -300,40 +304,33 @@ def _told(bench: _Bench, kind: str, name: str, change: str, answer: Answer) -> d
         "need_at_score_alarms": alarms,
         "need_at_score_tested": any(check.id == "C403" and check.state != "not_testable" for check in checks),
         "found": found,
-        "worst_off": _worst_off(answer.fairness, attribute, policy.min_persons_public),
+        "worst_off": _worst_off(figures, attribute),
         "group": bench.yardsticks.in_groups(order, bench.groups.only(attribute), bench.worst.group, policy),
     }
 
 
-def _worst_off(fairness: FairnessTable, attribute: str, least: int) -> dict[str, Any] | None:
-    """The testable group with the lowest recall ratio at the variant's own k*, by its own label; or None."""
+def _worst_off(figures: Figures, attribute: str) -> dict[str, Any] | None:
+    """The testable group with the lowest recall ratio at the variant's own k*, by its own label; or None.
+
+    Withheld and rounded as a report of the same people would: ``missed`` is null where it is withheld.
+    """
     from ethics.fairness import AT_AUDIT
+    from ethics.report_figures import Column
 
     rows: list[dict[str, Any]] = []
-    for group in _shown(fairness, attribute, least):
-        ratio = fairness.get(attribute, group, "recall_ratio", AT_AUDIT)
-        missed = fairness.get(attribute, group, "missed_residents", AT_AUDIT)
-        if ratio.value == ratio.value:
-            rows.append(
-                {
-                    "group": group,
-                    "recall_ratio": ratio.value,
-                    "low": ratio.low,
-                    "high": ratio.high,
-                    "missed": missed.value,
-                    "missed_low": missed.low,
-                    "missed_high": missed.high,
-                }
-            )
+    for group in (str(row["group"]) for row in figures.groups[attribute] if row["testable"]):
+        ratio = figures.estimate(attribute, group, Column("recall_ratio", AT_AUDIT))
+        missed = figures.estimate(attribute, group, Column("missed_residents", AT_AUDIT))
+        if ratio is not None and ratio.value == ratio.value:
+            told = _as_told("recall_ratio", ratio, "ratio") | _as_told("missed", missed, "people")
+            rows.append({"group": group, **told})
     return min(rows, key=lambda row: row["recall_ratio"], default=None)
 
 
-def _shown(fairness: FairnessTable, attribute: str, least: int) -> Iterator[str]:
-    """Groups that can be tested, and of which enough people are counted to tell of them."""
-    from ethics.report_figures import hidden
-
-    part = fairness.groups.filter(attribute=attribute)
-    withheld = hidden(part["n"].to_list(), least)
-    for position, row in enumerate(part.iter_rows(named=True)):
-        if row["testable"] and position not in withheld:
-            yield str(row["group"])
+def _as_told(name: str, estimate: Estimate | None, kind: str) -> dict[str, float | None]:
+    """An estimate with its bounds, as precise as a report; null where it is withheld or not determined."""
+    ends = {name: "value", f"{name}_low": "low", f"{name}_high": "high"}
+    if estimate is None:
+        return dict.fromkeys(ends)
+    values = {key: float(getattr(estimate, end)) for key, end in ends.items()}
+    return {key: float(rounded(value, kind)) if isfinite(value) else None for key, value in values.items()}

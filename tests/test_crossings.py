@@ -370,7 +370,7 @@ def test_need_at_the_same_score_blocks_by_its_own_number_and_words():
     chance = np.where(hidden, 0.5, 0.15)
     world["indicators"] = {name: rng.random(40_000) < chance for name in ("care", "welfare")}
     (told,) = [check for check in answers(measure(**world, replicates=300)) if check.state == "block"]
-    assert (told.group, told.facts["case"]) == ("district × age=d0 × a0", "need_block")
+    assert (told.group, told.facts["case"]) == ("district × age=d0 × a0", "block_by_need")
     assert told.statistic == "need_at_score_pooled"
     assert told.value > told.low > told.threshold == 1.25
 

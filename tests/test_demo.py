@@ -16,6 +16,7 @@ def shown(tmp_path_factory):
     return home, run_demo(home, 4_000, 0, silent)
 
 
+@pytest.mark.full
 def test_the_demonstration_takes_every_need_to_a_verdict_and_says_what_it_is(shown):
     _, result = shown
     assert [row["need"] for row in result["needs"]] == list(NEEDS)
@@ -26,12 +27,14 @@ def test_the_demonstration_takes_every_need_to_a_verdict_and_says_what_it_is(sho
     assert story.split("Try next:")[1].count(".venv/bin/ennakko") == 3
 
 
+@pytest.mark.full
 def test_it_can_be_run_again_in_the_same_home(shown):
     home, first = shown
     again = run_demo(home, 4_000, 0, silent)
     assert [row["state"] for row in again["needs"]] == [row["state"] for row in first["needs"]]
 
 
+@pytest.mark.full
 def test_a_city_too_small_for_the_proof_is_said_to_be(shown):
     home, result = shown
     (cost,) = [row for row in result["needs"] if row["need"] == "health_by_cost"]
@@ -39,12 +42,14 @@ def test_a_city_too_small_for_the_proof_is_said_to_be(shown):
     assert f"--persons {ENOUGH_PERSONS}" in _story(home, home.root / "city", {}, missed="")
 
 
+@pytest.mark.full
 def test_a_blocked_need_has_a_report_and_no_list(shown):
     _, result = shown
     for row in result["needs"]:
         assert bool(row["list"]) == (row["state"] != "BLOCK")
 
 
+@pytest.mark.full
 def test_everything_it_touched_says_demonstration_and_invented_people(shown):
     home, _ = shown
     pages = [*home.verdicts.rglob("*.html"), *home.lists.rglob("*.html")]

@@ -92,7 +92,8 @@ def test_the_gate_can_answer_from_what_is_gathered(model, judged, tmp_path):
     assert (evidence.plausible_auc_max, evidence.seed, evidence.trained_by) == (0.90, 1, "Analyst")
     assert evidence.model_columns == list(model.columns)
     assert [row["column"] for row in evidence.features] == list(model.columns)
-    assert set(evidence.features[0]) == {"column", "feature", "source", "purpose", "basis", "plain", "changeable"}
+    told = {"column", "feature", "source", "purpose", "basis", "plain", "changeable", "attribute", "of", "codes"}
+    assert set(evidence.features[0]) == told
     assert set(evidence.recorded) == set(SUBJECTS)
 
 

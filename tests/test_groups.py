@@ -87,6 +87,7 @@ def test_the_cells_hold_no_person():
         "sum_probability",
         "sum_rank",
         "sum_discount",
+        "design_effect",
     ]
     assert cells["n"].sum() == 600
 

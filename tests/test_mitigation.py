@@ -518,3 +518,11 @@ def test_an_order_of_equal_recall_keeps_the_overall_need_found():
     table = measure(label=label, groups={"of": member}, score=order, cuts=Cuts(1000, 6000), tie_key=ids)
     ratio = table.get("of", "b", "recall_ratio", AT_AUDIT)
     assert ratio.low <= 1 <= ratio.high
+
+
+def test_the_worst_off_are_told_as_a_rehearsal_tells_them(said, place, run_id):
+    _, told = command("judge", "--rehearse", "--run", run_id, "--home", place / "home", "--json")
+    told = {row["group"]: row for row in json.loads(told)["groups"] if row["attribute"] == said["attribute"]}
+    worst = variant(said, "as it is")["worst_off"]
+    assert worst is None or worst["recall_ratio"] == pytest.approx(told[worst["group"]]["recall_ratio"], abs=0.0051)
+    assert worst is None or round(worst["recall_ratio"], 2) == worst["recall_ratio"]

@@ -15,7 +15,8 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from ethics import judge
 from ethics.public_summary import render_public_summaries
 from ethics.rate_counts import FAIR_PASS, POWER, counts_behind, rates_on
-from ethics.report import render_all
+from ethics.report import figures_of, render_all
+from ethics.report_figures import GROUPS
 
 WORLDS = (
     {"small": 0.0004, "seed": 3},
@@ -175,12 +176,11 @@ def test_the_outsider_is_able(published):
 
 
 def test_what_is_withheld_in_a_table_is_in_no_other(published):
-    _, table, files = published
+    verdict, table, files = published
     report = json.loads(files["report.json"])
-    withheld = set()
-    for row in rows_of(report):
-        if row.get("attribute") in table.attributes and row["cells"].get("selected_k") == {"withheld": True}:
-            withheld.add((row["attribute"], row["group"]))
+    counts = figures_of(verdict, table.cells).counts
+    places = table.groups.select("attribute", "group").iter_rows()
+    withheld = {place for place in places if counts[GROUPS, place[0]].is_hidden("selected_k", place[1])}
     assert withheld
     for row in rows_of(report):
         if (row.get("attribute"), row.get("group")) in withheld:
@@ -199,14 +199,19 @@ def test_what_is_withheld_in_a_table_is_in_no_other(published):
 def test_an_attribute_that_is_read_is_not_said_to_be_unread():
     table = fair_table(small=0.0)
     read = evidence(features=({**PASSING.features[0], "feature": "sex"},))
-    for language, text in (
-        ("en", "Read to put people in order, and checked for fairness as well: sex."),
-        ("sv", "Läses för ordningen, och jämlikheten har också prövats efter detta: sex."),
-        ("fi", "Luetaan järjestystä varten, ja myös yhdenvertaisuus on tarkistettu niiden mukaan: sex."),
+    for language, sex, other, text in (
+        ("en", "sex", "language", "Read to put people in order, and checked for fairness as well: sex."),
+        ("sv", "kön", "språk", "Läses för ordningen, och jämlikheten har också prövats efter detta: kön."),
+        (
+            "fi",
+            "sukupuoli",
+            "kieli",
+            "Luetaan järjestystä varten, ja myös yhdenvertaisuus on tarkistettu niiden mukaan: sukupuoli.",
+        ),
     ):
         verdict = judge(read, table, POLICY, issued_at=NOW)
         page = render_public_summaries(verdict, table.cells)[f"public.{language}.html"]
         assert text in page
         only = {"en": "never to rank anybody", "sv": "aldrig för att", "fi": "ei koskaan"}[language]
         sentence = next(part for part in re.split(r"(?<=\.)\s", page) if only in part)
-        assert "language" in sentence and "sex" not in sentence
+        assert other in sentence and sex not in sentence

@@ -26,7 +26,6 @@ from ethics_cases import (
 from ethics import BadInput, NotTrusted, judge, measure, read_attestations, render_report, sign_attestation
 from ethics.checks import BUILT
 from ethics.report import SHAPE, TONE, figures_of, render, render_all
-from ethics.report_figures import hidden
 from ethics.report_page import Page as Page_
 from ethics.report_records import CHAPTERS
 from ethics.report_text import LANGUAGES, MESSAGES, Language, record_layouts
@@ -183,21 +182,6 @@ def test_small_cells_are_withheld_with_what_would_give_them_away(blocked):
     by_name = {name.group(1): row for name, row in reversed(list(zip(names, rows, strict=True))) if name}
     assert by_name["rare"][1] == "withheld"  # in need
     assert sum(by_name[name][1] == "withheld" for name in ("Finnish", "Swedish", "other")) >= 1
-
-
-@pytest.mark.parametrize(
-    ("counts", "chosen"),
-    [
-        ([40, 900], set()),
-        ([0, 40, 900], set()),
-        ([3, 40, 900], {0, 1}),
-        ([3, 4, 900], {0, 1}),
-        ([1, 1, 40, 900], {0, 1, 2}),  # two ones would say that each is one
-        ([2, 0], {0}),  # nothing to hide it behind
-    ],
-)
-def test_no_hidden_count_follows_from_the_total(counts, chosen):
-    assert hidden(counts, 5) == chosen
 
 
 def test_attested_checks_are_shown_as_attested(tmp_path):

@@ -27,13 +27,14 @@ def report(request):
 
 
 def group_tables(html, figures):
-    """(attribute, group) → texts of its number cells, of the two tables by group, in the page's own order."""
-    found = re.findall(r"<table.*?</table>", html, re.DOTALL)
-    first = [text for text in found if "people, need and error by group" in text]
-    second = [text for text in found if "at one period&#39;s capacity k, and need at the same score" in text]
-    assert len(first) == len(second) == len(figures.groups)
-    for attribute, one, two in zip(figures.groups, first, second, strict=True):
-        for columns, text in ((figures.columns()[0], one), (figures.columns()[1], two)):
+    """(attribute, group) → texts of its number cells, of the two tables by group; one left out tells nothing."""
+    found = dict(re.findall(r'<table>\s*<caption id="t-([\w-]+)"(.*?)</table>', html, re.DOTALL))
+    assert any(id.endswith("-audit") for id in found)
+    for number, attribute in enumerate(figures.groups, 1):
+        for columns, ending in zip(figures.columns()[:2], ("audit", "k"), strict=True):
+            text = found.get(f"groups-{number}-{ending}")
+            if text is None:
+                continue
             rows = re.findall(r"<tr>(.*?)</tr>", text.split("<tbody>")[1], re.DOTALL)
             for row, part in zip(figures.groups[attribute], rows, strict=True):
                 cells = re.findall(r'<td class="number"[^>]*>(.*?)</td>', part, re.DOTALL)

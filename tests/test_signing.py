@@ -97,11 +97,10 @@ def test_one_byte_changed_anywhere_in_the_envelope_is_not_trusted(ring, tmp_path
     envelope = signed(ring)
     places = sorted({*range(0, len(envelope), 97), *range(60), *range(len(envelope) - 420, len(envelope))})
     for place in places:
-        for bit in (1, 32):
-            flipped = bytearray(envelope)
-            flipped[place] ^= bit
-            with pytest.raises(NotTrusted):
-                verified(bytes(flipped), ring, tmp_path)
+        flipped = bytearray(envelope)
+        flipped[place] ^= (1, 32)[place % 2]
+        with pytest.raises(NotTrusted):
+            verified(bytes(flipped), ring, tmp_path)
 
 
 @pytest.mark.parametrize("change", [b" ", b"\n", b"x"])
