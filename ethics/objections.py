@@ -124,6 +124,17 @@ class ObjectionRegister:
             masked = np.fromiter(found, dtype=bool, count=len(person_ids))
         return masked if self._erased is None else masked | self._erased(person_ids)
 
+    def erased(self, person_ids: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Which of these persons were erased: of them not even a cache may keep anything.
+
+        Returns
+        -------
+        bool (len(person_ids),)
+        """
+        import numpy as np
+
+        return np.zeros(len(person_ids), dtype=bool) if self._erased is None else self._erased(person_ids)
+
     def count(self) -> int:
         """Number of objections on record (one person may have several)."""
         with self._engine.connect() as connection:

@@ -163,6 +163,10 @@ class People:
             insert_new(connection, TOMBSTONES, [{"mark": mark, "at": at}])
         return Erasure(at, None if ref is None else ref.hex(), counts, exports, self.wipe())
 
+    def tombstone_of(self, person_id: str) -> str:
+        """The mark that erasing a person leaves: 64 hexadecimal digits, which only the home's key can make."""
+        return self._mark(person_id)
+
     def wipe(self) -> bool:
         """Clear the database's free space of what was erased, where that is still to do; True when nothing is left.
 

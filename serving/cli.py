@@ -27,7 +27,6 @@ OWN = ("ethics", "features", "models", "scoring", "serving")
 NOT_BUILT = {
     "week": "the weekly run",
     "person": "the person view",
-    "erase": "erasure",
     "token": "access tokens",
 }
 
@@ -375,6 +374,20 @@ def _add_gate(commands: Any) -> None:
     objection.add_argument("person_id")
     objection.add_argument("--need", default="*", help="the id of one need (default: all)")
     objection.add_argument("--withdraw", action="store_true", help="the resident takes the objection back")
+
+    _add_erase(commands)
+
+
+def _add_erase(commands: Any) -> None:
+    what = "forget a person for good: database, files and cache; a statutory duty to keep answers with its reason"
+    erase = _command(commands, "erase", what, "erase")
+    erase.add_argument("person_id", nargs="?", default="", help="a person_id, which is a pseudonym")
+    erase.add_argument("--by", default="", help="who erases, by role")
+    erase.add_argument("--reason", default="", help="why, without naming anybody; kept in the audit log")
+    erase.add_argument("--city", type=Path, help="a city folder, to find whose guardian the person is on lists")
+    what = "after files or database came back from a backup: everybody who was ever erased goes again"
+    erase.add_argument("--restored", action="store_true", help=what)
+    erase.add_argument("--lang", choices=_LANGUAGES, default="en", help="the language of a duty's reason (default en)")
 
 
 def _add_use(commands: Any) -> None:

@@ -243,6 +243,23 @@ class Home:
             raise NotTrusted(Fault(str(path), damage, "Restore it from the backup, or train again"))
         return record
 
+    @contextmanager
+    def in_use(self, *, alone: bool = False) -> Iterator[None]:
+        """Commands that write work side by side; ``alone`` waits until they have ended, and keeps others waiting.
+
+        Erasing works alone: what another command had read before would otherwise be written after.
+        """
+        try:
+            file = (self.root / ".in_use.lock").open("ab")
+        except OSError:  # a home that may only be read: nothing can be written there either
+            if alone:
+                raise
+            yield
+            return
+        with file:
+            fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+            yield
+
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:

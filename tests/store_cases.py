@@ -20,7 +20,13 @@ from scoring.store_opening import is_begun
 
 ROOT = Path(__file__).parent.parent
 KEYS = StoreKeys(b"a key of people, for tests", b"a key of tombstones, for tests")
-NEED = SimpleNamespace(id="youth", service="youth-work", digest="d" * 64, capacity=SimpleNamespace(period_days=7, k=10))
+NEED = SimpleNamespace(
+    id="youth",
+    service="youth-work",
+    digest="d" * 64,
+    capacity=SimpleNamespace(period_days=7, k=10),
+    list=SimpleNamespace(keep=None),
+)
 FIRST = "01HZZZZZZZZZZZZZZZZZZZZZZ1"
 SECOND = "01HZZZZZZZZZZZZZZZZZZZZZZ2"
 
