@@ -75,7 +75,7 @@ def open_nothing():
     "words",
     [
         ["week", "--city", "x", "--as-of", "2026-06-01"],
-        ["erase", "000123"],
+        ["token"],
     ],
 )
 def test_what_is_not_built_yet_says_so_whatever_follows(words, capsys):

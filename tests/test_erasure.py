@@ -1,6 +1,7 @@
 """Erasure: nobody who was erased is named by any file or row of a home, and none comes back."""
 
 import contextlib
+import fcntl
 import io
 import json
 import os
@@ -292,6 +293,29 @@ def test_whoever_is_somebodys_guardian_goes_from_the_childs_files(world, used, h
     assert {Path(one["file"]).name for one in result["recall"]} >= {"north.html", "north.xlsx"}
     assert not list((home.lists / "youth" / list_id).glob("north.*"))
     assert list((home.lists / "youth" / list_id).glob("east.*"))
+
+
+def test_erasing_waits_for_other_commands_and_keeps_them_waiting(home, monkeypatch, capsys):
+    def would_wait(kind):
+        folder = os.open(home.root, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(folder)
+        return False
+
+    seen = []
+    erase = home.store.erase
+    monkeypatch.setattr(home.store, "erase", lambda person: seen.append(would_wait(fcntl.LOCK_SH)) or erase(person))
+    erase_person(home, "000001", **ASKED)
+    monkeypatch.setattr(
+        "serving.commands.function_of",
+        lambda _: lambda _: seen.extend([would_wait(fcntl.LOCK_SH), would_wait(fcntl.LOCK_EX)]) or 0,
+    )
+    assert main(["lists", "show", "--list", "x", "--home", str(home.root)]) == 0
+    assert seen == [True, False, True]
 
 
 KILLED = """
