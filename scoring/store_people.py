@@ -24,7 +24,7 @@ from scoring.store_opening import (
     reading,
     writing,
 )
-from scoring.store_tables import FORGOTTEN_COLUMNS, METADATA, PEOPLE, TOMBSTONES
+from scoring.store_tables import FORGOTTEN_COLUMNS, METADATA, PEOPLE, TOMBSTONES, VIEWS
 from scoring.tombstone_file import TombstoneFile
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class People:
             marks = list(connection.scalars(select(TOMBSTONES.c.mark).where(pending)))
         if not marks:
             return True
-        if not clear_free_space(self._engine, [PEOPLE, *FORGOTTEN_COLUMNS]):
+        if not clear_free_space(self._engine, [PEOPLE, *FORGOTTEN_COLUMNS, VIEWS]):
             return False
         with writing(self._engine) as connection:
             for part in in_chunks(marks):

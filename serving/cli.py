@@ -387,6 +387,8 @@ def _add_erase(commands: Any) -> None:
     erase.add_argument("--city", type=Path, help="a city folder, to find whose guardian the person is on lists")
     what = "after files or database came back from a backup: everybody who was ever erased goes again"
     erase.add_argument("--restored", action="store_true", help=what)
+    what = "scores and lists that lie longer than the policy's retention lets them, in files and database"
+    erase.add_argument("--overdue", action="store_true", help=what)
     erase.add_argument("--lang", choices=_LANGUAGES, default="en", help="the language of a duty's reason (default en)")
 
 

@@ -1,10 +1,12 @@
-"""The command ``ennakko erase``, and what it says."""
+"""The command ``ennakko erase``: one person, everybody of a restored backup, or what lies too long."""
 
 from __future__ import annotations
 
 import argparse
+from datetime import UTC, datetime
 
 from ethics.refusals import BadInput, Fault
+from serving.home import Home
 from serving.saying import Result, counted, home_of, say, steps
 
 
@@ -12,10 +14,13 @@ def erase(options: argparse.Namespace) -> int:
     """Forget a person for good; or, after a restore, everybody who was ever erased."""
     from serving.erasure_work import erase_again, erase_person
 
-    if options.restored == bool(options.person_id):
-        mend = "Give a person_id to erase, or --restored alone after files or database came back from a backup"
-        raise BadInput(Fault("person", "is given with --restored" if options.restored else "is missing", mend))
+    if [bool(options.person_id), options.restored, options.overdue].count(True) != 1:
+        mend = "Give one: a person_id to erase; --restored after a backup came back; --overdue for what lies too long"
+        wrong = "is given with --restored or --overdue" if options.person_id else "is missing"
+        raise BadInput(Fault("person", wrong, mend))
     home, said = home_of(options), {"by": options.by, "reason": options.reason}
+    if options.overdue:
+        return _erase_overdue(options, home)
     with steps(options) as step:
         if options.restored:
             result = erase_again(home, **said, step=step)
@@ -23,6 +28,24 @@ def erase(options: argparse.Namespace) -> int:
             more = {"city": options.city, "language": options.lang}
             result = erase_person(home, options.person_id, **said, **more, step=step)
     return say(options, result, lambda: _say_again(result) if options.restored else _say_erased(result))
+
+
+def _erase_overdue(options: argparse.Namespace, home: Home) -> int:
+    from serving.retention import forget_overdue
+
+    if not options.by.strip():
+        raise BadInput(Fault("--by", "is missing", "Say who erases, by role"))
+    result = forget_overdue(home, options.by.strip(), datetime.now(UTC))
+    return say(options, result, lambda: _say_overdue(result))
+
+
+def _say_overdue(result: Result) -> None:
+    if not result["removed"] and not result["rows"]:
+        print("Nothing lies longer than the policy's schedule lets it.")
+    for path in result["removed"]:
+        print(f"removed: {path}")
+    for table, n in result["rows"].items():
+        print(f"rows deleted: {table.replace('_', ' ')} {n:,}")
 
 
 def _say_erased(result: Result) -> None:

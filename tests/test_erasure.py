@@ -220,7 +220,7 @@ def test_erasing_twice_or_somebody_unknown_does_no_harm(used, home):
         (["000001", "--by", "dpo", "--reason", " "], "--reason: is missing"),
         (["000001", "--by", "dpo", "--reason", "000001 asked"], "--reason: names the person"),
         (["--by", "dpo", "--reason", "asked"], "person: is missing"),
-        (["000001", "--restored", "--by", "dpo", "--reason", "asked"], "person: is given with --restored"),
+        (["000001", "--restored", "--by", "dpo", "--reason", "asked"], "person: is given with --restored or --overdue"),
         (["000001", "--by", "dpo", "--reason", "x" * 501], "--reason: has 501 characters"),
     ],
 )
