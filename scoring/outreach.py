@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from ethics.digests import canonical_json, sha256
-from ethics.refusals import BadInput, Fault, NotTrusted
+from ethics.refusals import BadInput, Fault
 from features.cohort import build_cohort, had_events
 from features.spec import EventRule
 from models.rescoring import rescoring
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     from scoring.scorer import Scorer, Scores
 
 __all__ = ["ROWS", "DrawnUp", "ListRow", "OutreachList", "Standing", "UnitPart", "draw_up", "outreach_list"]
-
-EXPLORATION = "AT-08"
-"""Who answers for it has vouched that a share given by lot is right here."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,7 +208,6 @@ def outreach_list(
     """
     Words.of(language)
     need, as_of = scorer.need, scores.as_of_date
-    _refuse_unvouched_margin(scorer, policy)
     drawn = draw_up(
         scores,
         scorer,
@@ -225,6 +221,7 @@ def outreach_list(
     listed = drawn.listed
     typical = Typical.of(scores.matrix)
     reasons, max_error = _reasons(listed, scores, scorer, city, typical, language)
+    rows = _rows(drawn, scorer, city, as_of, reasons, language)
     checks = ask_gate(
         scorer,
         policy,
@@ -242,6 +239,7 @@ def outreach_list(
             surroundings,
             covered=drawn.covered,
             people=drawn.people,
+            rows=[row for told in rows.values() for part in told for row in part],
             reasons=(
                 (str(unit), reasons[person]) for unit, person in listed.select("unit_id", "person_id").iter_rows()
             ),
@@ -255,7 +253,7 @@ def outreach_list(
         as_of_date=as_of,
         capacity_k=need.capacity.k,
         cohort_n=scores.cohort_n,
-        parts=_parts(drawn, scorer, city, as_of, reasons, row_keys, language),
+        parts=_parts(drawn, rows, row_keys),
         excluded=drawn.excluded,
         model_digest=scores.model_digest,
         verdict_id=scores.verdict_id,
@@ -273,33 +271,24 @@ def outreach_list(
     return replace(frozen, list_digest=sha256(canonical_json(frozen.said())))
 
 
-def _refuse_unvouched_margin(scorer: Scorer, policy: Policy) -> None:
-    """A share by lot above the policy's stands only where those who answer for it have vouched for it."""
-    share, most = scorer.need.list.margin, policy.thresholds.min_exploration
-    vouched = {row["id"] for row in scorer.verified.verdict.attestations}
-    if share > most and EXPLORATION not in vouched:
-        wrong = f"gives {share:g} of the places by lot, above the policy's {most:g}, and nobody vouched for it"
-        raise NotTrusted(
-            Fault("list.margin", wrong, f"Have {EXPLORATION} attested and judge again, or give at most that")
-        )
-
-
 def _banners(scorer: Scorer) -> tuple[str, ...]:
     verdict = scorer.verified.verdict
     banners = {"demonstration": verdict.demonstration, "invented": bool(verdict.scope.get("invented"))}
     return tuple(banner for banner, is_shown in banners.items() if is_shown)
 
 
-def _parts(
+def _rows(
     drawn: DrawnUp,
     scorer: Scorer,
     city: City,
     as_of_date: date,
     reasons: Mapping[str, tuple[Reason, ...]],
-    row_keys: RowKeys,
     language: str,
-) -> tuple[UnitPart, ...]:
-    """Every unit's rows: those to contact, carried over first; the sample; and, apart, those held out at the cut."""
+) -> dict[str, tuple[list[ListRow], list[ListRow]]]:
+    """Every unit's rows: those to contact, carried over first, with the sample; and, apart, those held out at the cut.
+
+    They have no hashes yet: the gate looks at them before the store makes a key for anybody.
+    """
     cautions = _cautions(drawn.listed, city, scorer.need, as_of_date, language)
     sample, probability = _sampled(drawn, scorer, as_of_date)
     rows: dict[str, list[ListRow]] = {unit: [] for unit in drawn.units["unit_id"]}
@@ -316,16 +305,21 @@ def _parts(
         place = len(rows[unit]) + len(aside[unit]) + 1
         lot = {"kind": MARGIN, "chance": row["chance"], "is_held_out": True}
         aside[unit].append(ListRow(place, person, row["rank_band"], (), **lot))
-    keys = row_keys([row.person_id for told in (*rows.values(), *aside.values()) for row in told])
+    return {unit: (rows[unit], aside[unit]) for unit in rows}
+
+
+def _parts(
+    drawn: DrawnUp, rows: Mapping[str, tuple[list[ListRow], list[ListRow]]], row_keys: RowKeys
+) -> tuple[UnitPart, ...]:
+    """The units' parts, each row with its hash."""
+    keys = row_keys([row.person_id for told in rows.values() for part in told for row in part])
     eligible = dict(drawn.people.filter(pl.col("reason").is_null()).group_by("unit_id").len().iter_rows())
 
     def hashed(unit: str, told: Sequence[ListRow]) -> tuple[ListRow, ...]:
         return tuple(row.hashed(unit, keys[row.person_id]) for row in told)
 
     return tuple(
-        UnitPart(
-            unit, name, drawn.shares[unit], eligible.get(unit, 0), hashed(unit, rows[unit]), hashed(unit, aside[unit])
-        )
+        UnitPart(unit, name, drawn.shares[unit], eligible.get(unit, 0), *(hashed(unit, part) for part in rows[unit]))
         for unit, name in drawn.units.sort("unit_id").select("unit_id", "name").iter_rows()
     )
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import hmac
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import Connection, Engine, MetaData, Table, func, select, text, update
 
@@ -76,7 +77,7 @@ class People:
     def __init__(self, engine: Engine, keys: StoreKeys, tombstones: Path | None = None) -> None:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-        self._engine = engine
+        self._engine: Engine | Connection = engine
         self._people_key = keys.people
         self._tombstone_key = keys.tombstones
         self._seal: AESGCM = AESGCM(hmac.digest(keys.people, b"ennakko: seal of person ids", "sha256"))
@@ -84,6 +85,12 @@ class People:
         migrate(engine)
         check_keys(engine, vars(keys))
         self.reapply_tombstones()
+
+    def within(self, connection: Connection) -> Self:
+        """The same store inside somebody's transaction: what it writes is kept or taken back with the rest."""
+        inside = copy.copy(self)
+        inside._engine = connection
+        return inside
 
     # -- references
 
@@ -173,7 +180,7 @@ class People:
             marks = list(connection.scalars(select(TOMBSTONES.c.mark).where(pending)))
         if not marks:
             return True
-        if not clear_free_space(self._engine, [PEOPLE, *FORGOTTEN_COLUMNS]):
+        if isinstance(self._engine, Connection) or not clear_free_space(self._engine, [PEOPLE, *FORGOTTEN_COLUMNS]):
             return False
         with writing(self._engine) as connection:
             for part in in_chunks(marks):

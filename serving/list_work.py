@@ -315,9 +315,11 @@ def _surroundings(home: Home, scorer: Scorer, city_folder: Path, now: datetime) 
     """What the gate compares a list with; the groups are opened for it alone."""
     from ethics.groups import GroupRegister
     from scoring.list_evidence import Surroundings
+    from scoring.override_rehearsal import rehearsed_overrides
     from serving.retention import stored_ages
 
     verdict = scorer.verified.verdict
     cells = bytes_of(verdict_place(home, verdict.need_id, verdict.verdict_id).with_name(CELLS))
     path = groups_file(city_folder)
-    return Surroundings(GroupRegister.open(path), cells, stored_ages(home, path, now))
+    overrides = rehearsed_overrides(home.store)
+    return Surroundings(GroupRegister.open(path), cells, stored_ages(home, path, now), overrides)
