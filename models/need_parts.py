@@ -125,16 +125,21 @@ class Capacity(Spec):
 
     @property
     def expected_reached(self) -> float:
-        """People that the attempts of one period are expected to reach: k × ``contact_success``."""
+        """People that the attempts of one period are expected to reach, one for each: k × ``contact_success``."""
         return self.reached_in(self.k)
 
-    def reached_in(self, attempts: int) -> float:
-        """People that so many attempts are expected to reach.
+    def reached_in(self, people: int, attempts_each: int = 1) -> float:
+        """People expected to be reached of so many: n × (1 − (1 − ``contact_success``)^attempts).
 
-        >>> Capacity(workers=1, attempts_per_worker_per_period=9, contact_success=0.1, period_days=7).reached_in(3)
-        0.3
+        With several attempts each that is the most there can be on average: some people are harder to reach than
+        others, and whoever was not reached the first time is likelier to be one of them (Jensen's inequality).
+
+        >>> capacity = Capacity(workers=1, attempts_per_worker_per_period=9, contact_success=0.1, period_days=7)
+        >>> capacity.reached_in(3), capacity.reached_in(10, attempts_each=2)
+        (0.3, 1.9)
         """
-        return float(attempts * Fraction(str(self.contact_success)))
+        missed = (1 - Fraction(str(self.contact_success))) ** attempts_each
+        return float(people * (1 - missed))
 
     def periods(self, days: int) -> int:
         """Periods begun in so many days."""
@@ -174,6 +179,15 @@ class Contraindication(Spec):
     plain: Texts
 
 
+class Helper(Spec):
+    """Events that say somebody else already helps a person; ``plain`` says who in three languages."""
+
+    where_in_file = "list.helpers"
+    codes: Codes
+    window: AnyWindow = Field(default=180, validate_default=True)
+    plain: Texts
+
+
 class ListSettings(Spec):
     """What the unit's list shows, whom it leaves in peace, and how its places are shared.
 
@@ -194,6 +208,7 @@ class ListSettings(Spec):
     sample: Annotated[StrictInt, Field(ge=0, le=100_000)] = 0
     margin: Annotated[float, Field(strict=True, ge=0, le=MOST_MARGIN, allow_inf_nan=False)] = 0.0
     contraindications: tuple[Contraindication, ...] = ()
+    helpers: tuple[Helper, ...] = ()
 
     @field_validator("columns")
     @classmethod

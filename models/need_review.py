@@ -257,9 +257,9 @@ def _dates(need: Need, n_days: int, n_mature: int, city: City) -> Iterator[Remar
 
 
 def _sizes(need: Need, eligible: int) -> Iterator[Remark]:
-    if eligible <= need.capacity.k:
+    if eligible <= need.listed_k:
         mend = "Contact everybody; no order is needed"
-        yield Remark("weak", "capacity", f"{need.capacity.k} attempts for {eligible:,} eligible people", mend)
+        yield Remark("weak", "capacity", f"a list of {need.listed_k} for {eligible:,} eligible people", mend)
     if eligible < _FEWEST_PEOPLE:
         mend = "Widen the cohort, pool dates, or use a rule"
         wrong = f"has {eligible:,} people on the latest mature day: differences between groups can hardly be shown"

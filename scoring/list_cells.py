@@ -103,6 +103,7 @@ def _shown(listed: OutreachList, row: ListRow, reach: ContactRow | None) -> Show
     words, payload = Words.of(listed.language), row.payload
     attempts: int | None = payload.get("attempts")
     helps, against = (tuple(payload.get(key, ())) for key in ("who_helps", "cautions"))
+    nobody = words("list.none_known" if "who_helps" in payload else "list.not_recorded")
     told = () if row.kind in _WITHOUT_REASONS else row.reasons
     reasons = tuple((reason.text, source_of(reason, listed.language)) for reason in told)
     cells = {
@@ -113,7 +114,7 @@ def _shown(listed: OutreachList, row: ListRow, reach: ContactRow | None) -> Show
         "reasons": "\n".join(f"{text}\u00a0· {origin}" if origin else text for text, origin in reasons)
         or words(_WITHOUT_REASONS.get(row.kind, "list.no_reasons")),
         "action": payload.get("action") or getattr(listed.need.action, listed.language),
-        "who_helps": "; ".join(helps) or words("list.not_recorded"),
+        "who_helps": "; ".join(helps) or nobody,
         "contraindications": "; ".join(against) or words("list.none_known"),
         "attempts": _attempts_text(attempts, words),
         **contact_texts(reach, words),

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ethics.objections import ObjectionRegister
     from ethics.stop_switch import StopSwitch
     from features.city import City
-    from models.need import Need
+    from models.need_parts import Contraindication, Helper
     from scoring.scorer import Scorer, Scores
 
 __all__ = ["ROWS", "DrawnUp", "ListRow", "OutreachList", "Standing", "UnitPart", "draw_up", "outreach_list"]
@@ -221,7 +221,7 @@ def outreach_list(
     listed = drawn.listed
     typical = Typical.of(scores.matrix)
     reasons, max_error = _reasons(listed, scores, scorer, city, typical, language)
-    rows = _rows(drawn, scorer, city, as_of, reasons, language)
+    rows = _rows(drawn, scorer, city, as_of, past, reasons, language)
     checks = ask_gate(
         scorer,
         policy,
@@ -282,6 +282,7 @@ def _rows(
     scorer: Scorer,
     city: City,
     as_of_date: date,
+    past: Past,
     reasons: Mapping[str, tuple[Reason, ...]],
     language: str,
 ) -> dict[str, tuple[list[ListRow], list[ListRow]]]:
@@ -289,13 +290,19 @@ def _rows(
 
     They have no hashes yet: the gate looks at them before the store makes a key for anybody.
     """
-    cautions = _cautions(drawn.listed, city, scorer.need, as_of_date, language)
+    need = scorer.need
+    cautions = _told_by_events(drawn.listed, city, need.list.contraindications, as_of_date, language)
+    helpers = _told_by_events(drawn.listed, city, need.list.helpers, as_of_date, language)
     sample, probability = _sampled(drawn, scorer, as_of_date)
     rows: dict[str, list[ListRow]] = {unit: [] for unit in drawn.units["unit_id"]}
     in_order = drawn.listed.sort(pl.col("kind") != "carried", maintain_order=True)
     for row in in_order.iter_rows(named=True):
         person, told = row["person_id"], rows[row["unit_id"]]
         more = {"kind": row["kind"], "chance": row["chance"], "cautions": cautions.get(person, ())}
+        if "attempts" in need.list.columns:
+            more["attempts"] = past.attempts.get(person, 0)
+        if need.list.helpers:
+            more["who_helps"] = helpers.get(person, ())
         told.append(ListRow(len(told) + 1, person, row["rank_band"], reasons[person], **more))
     for unit, person in sample:
         rows[unit].append(ListRow(len(rows[unit]) + 1, person, None, (), kind=SAMPLE, chance=probability))
@@ -334,13 +341,17 @@ def _sampled(drawn: DrawnUp, scorer: Scorer, as_of_date: date) -> tuple[list[tup
     return list(frame[at].iter_rows()), chance(n, frame.height)
 
 
-def _cautions(
-    listed: pl.DataFrame, city: City, need: Need, as_of_date: date, language: str
+def _told_by_events(
+    listed: pl.DataFrame,
+    city: City,
+    declared: Sequence[Contraindication | Helper],
+    as_of_date: date,
+    language: str,
 ) -> dict[str, tuple[str, ...]]:
-    """What whoever contacts a person should know first, as the need words it."""
+    """What events say of a person beside the reasons, as the need words it: what to know first, or who helps."""
     found: dict[str, tuple[str, ...]] = {}
     keys = listed.select("person_id", as_of_date=pl.lit(as_of_date))
-    for one in need.list.contraindications:
+    for one in declared:
         has = had_events(city, keys, EventRule(codes=one.codes, window=one.window))
         for person in listed.filter(pl.Series(has))["person_id"]:
             found[person] = (*found.get(person, ()), str(getattr(one.plain, language)))

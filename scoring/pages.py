@@ -142,9 +142,12 @@ def _reached(listed: OutreachList, part: UnitPart) -> str:
     """How many of those listed a unit may expect to reach; empty when nobody is listed."""
     if not part.listed_n:
         return ""
-    words, attempts = Words.of(listed.language), part.listed_n
-    n = words.number(round(listed.need.capacity.reached_in(attempts)))
-    return words("list.reached", n=n, attempts=words.number(attempts))
+    words, people, each = Words.of(listed.language), part.listed_n, listed.attempts_per_person
+    n = words.number(round(listed.need.capacity.reached_in(people, each)))
+    several = {"people": words.number(people), "each": words.number(each)} if each > 1 else {}
+    return words(
+        "list.reached_several" if several else "list.reached", n=n, attempts=words.number(people * each), **several
+    )
 
 
 def _facts(listed: OutreachList, part: UnitPart) -> dict[str, str]:

@@ -475,6 +475,8 @@ def _add_outcomes(commands: Any) -> None:
     read.add_argument("--dry-run", action="store_true", help="read and check everything, and keep nothing")
     for command in (add, read):
         command.add_argument("--by", default="caseworker", help="who brings it in, by role (default caseworker)")
+        what = "the language of what is said (default: a workbook's own, otherwise en)"
+        command.add_argument("--lang", choices=_LANGUAGES, help=what)
 
     what = "what came of a need's lists: reach, yield, uptake, need missed below the line, the effect of a place"
     happened = _command(commands, "outcomes", what, "outcomes")

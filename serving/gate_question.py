@@ -87,7 +87,7 @@ def put_before_gate(
     )
     if changed is not None:
         evidence = changed(evidence)
-    cuts = Cuts(need.capacity.k, audit_cut_of(evidence.rows, need, policy.verdict_days, policy.audit_recall))
+    cuts = Cuts(need.listed_k, audit_cut_of(evidence.rows, need, policy.verdict_days, policy.audit_recall))
     fairness = groups.measure(evidence.rows, cuts, policy, seed=evidence.seed)
     examined = groups.examine(
         evidence.rows,

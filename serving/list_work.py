@@ -95,7 +95,7 @@ def list_scored(
             language=language,
         )
         files = publish(home, listed, unit, contacts_of(city_folder, need))
-    expected = need.capacity.reached_in(listed.listed)
+    expected = need.capacity.reached_in(listed.listed, listed.attempts_per_person)
     value = value_of_capacity(home, need, listed.verdict_id)
     return {
         **listed.facts(),

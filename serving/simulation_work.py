@@ -76,7 +76,7 @@ def simulate_run(
     step("reading the run")
     need, gathered = _run(home, run_id)
     least = home.policy.min_persons_public
-    k, places = int(gathered.facts["capacity_k"]), sorted(set(capacities))
+    k, places = int(gathered.facts["capacity_k"]), sorted({need.list.places(attempts) for attempts in capacities})
     # Of a split of persons only a share of the people is judged, in the same share of the places.
     worker = max(1, round(need.capacity.attempts_per_worker_per_period * k / need.capacity.k))
     n_workers = math.ceil(least / worker)
@@ -100,6 +100,7 @@ def simulate_run(
         "people": history.rows.height,
         "known": int(gathered.rows["label"].is_not_null().sum()),
         "k": k,
+        "attempts_per_person": need.list.attempts_per_person,
         "workers_added": n_workers,
         "scenarios": [_outcome(one) for one in outcomes],
         "worth": _worth_of(history, others),
@@ -196,7 +197,8 @@ def _units(
     unit = rows.select("person_id", "as_of_date").join(
         known, on=["person_id", "as_of_date"], how="left", maintain_order="left"
     )
-    return unit["unit_id"], dict(units.select("unit_id", "capacity").iter_rows())
+    capacity = units.select("unit_id", "capacity").iter_rows()
+    return unit["unit_id"], {one: None if most is None else need.list.places(most) for one, most in capacity}
 
 
 def _history(
@@ -223,11 +225,11 @@ def _history(
         orders=orders | others,
         k=k,
         attempts_of_a_worker=worker,
-        contact_success=need.capacity.contact_success,
+        contact_success=need.reach,
         expected=expected,
         units=units,
         capacity=capacity,
-        attempt_cost=attempt_cost,
+        attempt_cost=None if attempt_cost is None else attempt_cost * need.list.attempts_per_person,
         seed=SEED,
     )
 
