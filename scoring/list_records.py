@@ -38,7 +38,8 @@ class ListRow:
     ``kind`` tells why the row is there: ranked, carried (not reached before), margin (by lot around the cut), sample
     (a random check of those below the line: no band, no reasons) or added. ``chance`` is the probability with which the
     lot would have drawn the person, as text; ``is_held_out`` says that the lot at the cut left the person below the
-    line, so that effects can be measured. ``cautions`` are what to know before taking up contact.
+    line, so that effects can be measured. ``cautions`` are what to know before taking up contact; ``not_by`` are the
+    channels by which the person does not want to be contacted.
     """
 
     rank: int
@@ -50,6 +51,7 @@ class ListRow:
     chance: str = ""
     is_held_out: bool = False
     cautions: tuple[str, ...] = ()
+    not_by: tuple[str, ...] = ()
 
     @property
     def payload(self) -> dict[str, Any]:
@@ -57,6 +59,8 @@ class ListRow:
         said: dict[str, Any] = {"reasons": [why.facts() for why in self.reasons]}
         if self.cautions:
             said["cautions"] = list(self.cautions)
+        if self.not_by:
+            said["not_by"] = list(self.not_by)
         if self.kind == "margin":
             said["margin"] = {"listed": not self.is_held_out, "probability": self.chance}
         if self.kind == "sample":

@@ -16,6 +16,7 @@ from features.cohort import build_cohort, had_events
 from features.spec import EventRule
 from models.rescoring import rescoring
 from scoring.below_the_line import MARGIN, SAMPLE, chance, first_by_lot
+from scoring.contacts import Refusals
 from scoring.hygiene import ERASED, OBJECTED, Circumstances, Erased, Past, counted, nobody_erased, screened
 from scoring.list_cut import Rules, cut
 from scoring.list_evidence import Surroundings, list_facts
@@ -255,7 +256,9 @@ def outreach_list(
         as_of_date=as_of,
         capacity_k=need.capacity.k,
         cohort_n=scores.cohort_n,
-        parts=_parts(drawn, scorer, city, as_of, reasons, row_keys, language),
+        parts=_parts(
+            drawn, scorer, city, as_of, reasons, row_keys, language, lambda who: objections.refused_channels(who, need.id)
+        ),
         excluded=drawn.excluded,
         model_digest=scores.model_digest,
         verdict_id=scores.verdict_id,
@@ -298,18 +301,22 @@ def _parts(
     reasons: Mapping[str, tuple[Reason, ...]],
     row_keys: RowKeys,
     language: str,
+    refusals: Refusals,
 ) -> tuple[UnitPart, ...]:
     """Every unit's rows: those to contact, carried over first; the sample; and, apart, those held out at the cut."""
     cautions = _cautions(drawn.listed, city, scorer.need, as_of_date, language)
     sample, probability = _sampled(drawn, scorer, as_of_date)
+    not_by = refusals([*drawn.listed["person_id"], *(person for _, person in sample)])
     rows: dict[str, list[ListRow]] = {unit: [] for unit in drawn.units["unit_id"]}
     in_order = drawn.listed.sort(pl.col("kind") != "carried", maintain_order=True)
     for row in in_order.iter_rows(named=True):
         person, told = row["person_id"], rows[row["unit_id"]]
         more = {"kind": row["kind"], "chance": row["chance"], "cautions": cautions.get(person, ())}
+        more["not_by"] = tuple(not_by.get(person, ()))
         told.append(ListRow(len(told) + 1, person, row["rank_band"], reasons[person], **more))
     for unit, person in sample:
-        rows[unit].append(ListRow(len(rows[unit]) + 1, person, None, (), kind=SAMPLE, chance=probability))
+        lot = {"kind": SAMPLE, "chance": probability, "not_by": tuple(not_by.get(person, ()))}
+        rows[unit].append(ListRow(len(rows[unit]) + 1, person, None, (), **lot))
     aside: dict[str, list[ListRow]] = {unit: [] for unit in rows}
     for row in drawn.people.filter("is_held_out").iter_rows(named=True):
         unit, person = row["unit_id"], row["person_id"]

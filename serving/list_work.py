@@ -19,7 +19,7 @@ from serving.progress import Step, silent
 if TYPE_CHECKING:
     from features.city import City
     from models.need import Need
-    from scoring.contacts import ContactBook
+    from scoring.contacts import ContactBook, Refusals
     from scoring.hygiene import Past
     from scoring.list_evidence import Surroundings
     from scoring.list_records import OutreachList
@@ -94,7 +94,8 @@ def list_scored(
             issued_at=now,
             language=language,
         )
-        files = publish(home, listed, unit, contacts_of(city_folder, need))
+        book = contacts_of(city_folder, need, lambda who: home.objections.refused_channels(who, need.id))
+        files = publish(home, listed, unit, book)
     expected = need.capacity.reached_in(listed.listed)
     value = value_of_capacity(home, need, listed.verdict_id)
     return {
@@ -105,13 +106,18 @@ def list_scored(
     }
 
 
-def contacts_of(city_folder: Path, need: Need) -> ContactBook | None:
-    """The contact book, where the need's columns show anything of it and the city has one; open it after ranking."""
+def contacts_of(city_folder: Path, need: Need, refusals: Refusals | None = None) -> ContactBook | None:
+    """The contact book, where the need's columns show anything of it and the city has one; open it after ranking.
+
+    ``refusals`` says who objects to which channel, of guardians too.
+    """
     from scoring.contacts import ContactBook, contacts_file
     from scoring.list_cells import needs_contacts
 
     path = contacts_file(city_folder) if needs_contacts(need.list.columns) else None
-    return None if path is None else ContactBook.open(path)
+    if path is None:
+        return None
+    return ContactBook.open(path) if refusals is None else ContactBook.open(path, refusals)
 
 
 def publish(
