@@ -13,6 +13,7 @@ from ethics.refusals import BadInput, Fault
 from serving.approval import bytes_of, open_champion, verdict_place
 from serving.gate_question import groups_file
 from serving.home import CELLS, Home, locked
+from serving.objection_work import recall_late_objectors
 from serving.opening import folder_of, need_path, open_city_for
 from serving.progress import Step, silent
 
@@ -96,12 +97,14 @@ def list_scored(
         )
         book = contacts_of(city_folder, need, lambda who: home.objections.refused_channels(who, need.id))
         files = publish(home, listed, unit, book)
+        n_late = recall_late_objectors(home, need.id, listed.list_id)
     expected = need.capacity.reached_in(listed.listed)
     value = value_of_capacity(home, need, listed.verdict_id)
     return {
         **listed.facts(),
         "expected_reached": expected,
         "capacity_value": value,
+        "objected_meanwhile": n_late,
         "files": [str(path) for path in files],
     }
 
@@ -155,6 +158,7 @@ def finish_interrupted(home: Home, need_id: str) -> None:
             if list_id not in {act.get("list") for act in home.audit_log.facts_of("list")}:
                 _record(home, need_id, list_id, facts["verdict_id"], facts["listed"])
             written.rename(target)
+            recall_late_objectors(home, need_id, list_id)
         shutil.rmtree(draft)
 
 
