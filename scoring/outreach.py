@@ -257,7 +257,14 @@ def outreach_list(
         capacity_k=need.capacity.k,
         cohort_n=scores.cohort_n,
         parts=_parts(
-            drawn, scorer, city, as_of, reasons, row_keys, language, lambda who: objections.refused_channels(who, need.id)
+            drawn,
+            scorer,
+            city,
+            as_of,
+            reasons,
+            row_keys,
+            language,
+            lambda who: objections.refused_channels(who, need.id),
         ),
         excluded=drawn.excluded,
         model_digest=scores.model_digest,

@@ -390,6 +390,7 @@ def _add_residents(commands: Any) -> None:
     person.add_argument("person_id", help="a pseudonym")
     person.add_argument("--lang", choices=_LANGUAGES, default="en", help="the language of the page (default en)")
     person.add_argument("--city", type=_city, help=f"{_ANY_CITY} (default: the one the model was trained on)")
+    person.add_argument("--numbers", action="store_true", help="also the estimates as numbers, not their bands alone")
     person.add_argument("--html", type=Path, metavar="FILE", help="also write an accessible page to a new file")
     person.add_argument("--actor", required=True, help="who looks, by role: the resident, or who helps them")
     person.add_argument("--purpose", required=True, help="what for, in a few words")

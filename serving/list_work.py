@@ -95,6 +95,7 @@ def list_scored(
             issued_at=now,
             language=language,
         )
+        home.store.add_scores(scores)  # so that a resident can be told; the same scores are kept once
         book = contacts_of(city_folder, need, lambda who: home.objections.refused_channels(who, need.id))
         files = publish(home, listed, unit, book)
         n_late = recall_late_objectors(home, need.id, listed.list_id)

@@ -65,9 +65,7 @@ def _without_objectors(home: Home, need_id: str, rows: list[dict[str, Any]]) -> 
     people = [row["person_id"] for row in rows if row["person_id"] is not None]
     gone = {person for person, no in zip(people, home.objections.objecting(people, need_id), strict=True) if no}
     refused = home.objections.refused_channels(people, need_id)
-    return [
-        {**row, "not_by": list(refused.get(row["person_id"], ()))} for row in rows if row["person_id"] not in gone
-    ]
+    return [{**row, "not_by": list(refused.get(row["person_id"], ()))} for row in rows if row["person_id"] not in gone]
 
 
 def rebuild_list(home: Home, list_id: str, out: Path | None = None) -> dict[str, Any]:

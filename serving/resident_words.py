@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from serving.saying import Result, counted, home_of, say
+from serving.saying import Result, counted, home_of, say, steps
 
 
 def objection(options: argparse.Namespace) -> int:
@@ -42,3 +42,30 @@ def _what_came_of_it(result: Result) -> str:
     if result["channel"] is None:
         return "recorded: masked in every matrix, score and list from this moment on"
     return "recorded: not contacted in this way from this moment on; the person may still be listed"
+
+
+def person(options: argparse.Namespace) -> int:
+    """Tell a person what was done with their data."""
+    from serving.person_work import look_at_person
+
+    with steps(options) as step:
+        result = look_at_person(
+            home_of(options),
+            options.person_id,
+            actor=options.actor,
+            purpose=options.purpose,
+            language=options.lang,
+            city=options.city,
+            numbers=options.numbers,
+            html=options.html,
+            step=step,
+        )
+    return say(options, result, lambda: _say_person(result))
+
+
+def _say_person(result: Result) -> None:
+    from scoring.person_page import render_text
+
+    print(render_text(result))
+    if result["html"] is not None:
+        print(f"\n{result['html']}")
