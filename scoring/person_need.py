@@ -114,10 +114,10 @@ def _lists(need: _Need, words: PersonWords) -> list[Block]:
     title = heading(words("lists.heading"))
     if not need["lists"]:
         return [title, paragraph(words("lists.none"))]
-    return [title, bullets([_list(one, words) for one in need["lists"]])]
+    return [title, bullets([_list(one, words, shows_contact=need["shows_contact"]) for one in need["lists"]])]
 
 
-def _list(one: _Need, words: PersonWords) -> Item:
+def _list(one: _Need, words: PersonWords, *, shows_contact: bool) -> Item:
     lines = [words(f"lists.kind_{one['kind']}")]
     seen = one["kind"] in ("ranked", "carried", "margin")
     if seen and one["rank_band"]:
@@ -126,6 +126,8 @@ def _list(one: _Need, words: PersonWords) -> Item:
         lines += [words("lists.saw"), *(f"“{text}”" for text in one["reasons"])]
     elif one["kind"] != "held_out":
         lines.append(words("lists.saw_nothing"))
+    if shows_contact and one["kind"] != "held_out":
+        lines.append(words("lists.contact_seen"))
     if one["cautions"]:
         lines.append(words("lists.cautions", cautions=words.joined(one["cautions"], "; ")))
     for change in one["changes"]:

@@ -54,7 +54,7 @@ def render_text(view: View) -> str:
         lines += ["", section.heading, "-" * len(section.heading)]
         for block in section.blocks:
             lines += _as_lines(block)
-    return "\n".join(lines)
+    return "\n".join(line for line, before in zip(lines, ["x", *lines[:-1]], strict=True) if line or before)
 
 
 def sections_of(view: View, words: PersonWords) -> list[Section]:
@@ -187,7 +187,7 @@ def _how_to_object(view: View, words: PersonWords) -> list[Block]:
             continue
         ways = []
         if notice := need["asking"]["notice"]:
-            ways += [words("object.phone", phone=notice["phone"]), words("object.letter", letter=notice["letter"])]
+            ways.append(words("object.phone", phone=notice["phone"]))
         for who in ("owner", "deputy", "dpo"):
             contact = words("object.contact", **need["asking"][who])
             ways.append(words(f"object.{who}", contact=contact))

@@ -142,6 +142,7 @@ def _need_view(
     is_erased: bool,
 ) -> dict[str, Any]:
     """What one need did with the person; what holds for everybody where it never did anything."""
+    from scoring.list_cells import needs_contacts
     from scoring.person_data import of_need
 
     scores = records.scores_of(need_id)
@@ -159,6 +160,7 @@ def _need_view(
         "scores": [_score(score, numbers=numbers) for score in scores],
         "lists": records.lists_of(need_id),
         "contacts": records.contacts_of(need_id),
+        "shows_contact": need is not None and needs_contacts(need.list.columns),
         "reads": [] if need is None else of_need(need, language),
         "data": None,
         "no_data": None,
