@@ -39,7 +39,8 @@ class ListRow:
     (a random check of those below the line: no band, no reasons) or added. ``chance`` is the probability with which the
     lot would have drawn the person, as text; ``is_held_out`` says that the lot at the cut left the person below the
     line, so that effects can be measured. ``cautions`` are what to know before taking up contact. ``attempts`` (to
-    reach the person before) and ``who_helps`` are None where the need does not ask for them.
+    reach the person before) and ``who_helps`` are None where the need does not ask for them. ``not_by`` are the
+    channels by which the person does not want to be contacted.
     """
 
     rank: int
@@ -53,6 +54,7 @@ class ListRow:
     cautions: tuple[str, ...] = ()
     attempts: int | None = None
     who_helps: tuple[str, ...] | None = None
+    not_by: tuple[str, ...] = ()
 
     @property
     def payload(self) -> dict[str, Any]:
@@ -64,6 +66,8 @@ class ListRow:
             said["attempts"] = self.attempts
         if self.who_helps is not None:
             said["who_helps"] = list(self.who_helps)
+        if self.not_by:
+            said["not_by"] = list(self.not_by)
         if self.kind == "margin":
             said["margin"] = {"listed": not self.is_held_out, "probability": self.chance}
         if self.kind == "sample":

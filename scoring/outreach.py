@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from features.cohort import build_cohort, had_events
 from features.spec import EventRule
 from models.rescoring import rescoring
 from scoring.below_the_line import MARGIN, SAMPLE, chance, first_by_lot
+from scoring.contacts import Refusals
 from scoring.hygiene import ERASED, OBJECTED, Circumstances, Erased, Past, counted, nobody_erased, screened
 from scoring.list_cut import Rules, cut
 from scoring.list_evidence import Surroundings, list_facts
@@ -221,7 +223,8 @@ def outreach_list(
     listed = drawn.listed
     typical = Typical.of(scores.matrix)
     reasons, max_error = _reasons(listed, scores, scorer, city, typical, language)
-    rows = _rows(drawn, scorer, city, as_of, past, reasons, language)
+    refused = partial(objections.refused_channels, need_id=need.id)
+    rows = _rows(drawn, scorer, city, as_of, past, reasons, language, refused)
     checks = ask_gate(
         scorer,
         policy,
@@ -285,6 +288,7 @@ def _rows(
     past: Past,
     reasons: Mapping[str, tuple[Reason, ...]],
     language: str,
+    refusals: Refusals,
 ) -> dict[str, tuple[list[ListRow], list[ListRow]]]:
     """Every unit's rows: those to contact, carried over first, with the sample; and, apart, those held out at the cut.
 
@@ -294,6 +298,7 @@ def _rows(
     cautions = _told_by_events(drawn.listed, city, need.list.contraindications, as_of_date, language)
     helpers = _told_by_events(drawn.listed, city, need.list.helpers, as_of_date, language)
     sample, probability = _sampled(drawn, scorer, as_of_date)
+    not_by = refusals([*drawn.listed["person_id"], *(person for _, person in sample)])
     rows: dict[str, list[ListRow]] = {unit: [] for unit in drawn.units["unit_id"]}
     in_order = drawn.listed.sort(pl.col("kind") != "carried", maintain_order=True)
     for row in in_order.iter_rows(named=True):
@@ -303,9 +308,11 @@ def _rows(
             more["attempts"] = past.attempts.get(person, 0)
         if need.list.helpers:
             more["who_helps"] = helpers.get(person, ())
+        more["not_by"] = tuple(not_by.get(person, ()))
         told.append(ListRow(len(told) + 1, person, row["rank_band"], reasons[person], **more))
     for unit, person in sample:
-        rows[unit].append(ListRow(len(rows[unit]) + 1, person, None, (), kind=SAMPLE, chance=probability))
+        lot = {"kind": SAMPLE, "chance": probability, "not_by": tuple(not_by.get(person, ()))}
+        rows[unit].append(ListRow(len(rows[unit]) + 1, person, None, (), **lot))
     aside: dict[str, list[ListRow]] = {unit: [] for unit in rows}
     for row in drawn.people.filter("is_held_out").iter_rows(named=True):
         unit, person = row["unit_id"], row["person_id"]

@@ -26,7 +26,6 @@ ROOT = Path(__file__).resolve().parent.parent
 OWN = ("ethics", "features", "models", "scoring", "serving")
 NOT_BUILT = {
     "week": "the weekly run",
-    "person": "the person view",
     "erase": "erasure",
     "token": "access tokens",
 }
@@ -42,6 +41,7 @@ _NEED_ANSWERS = (
     ("attempts", "attempts of each worker in a week"),
 )
 _LANGUAGES = ("fi", "sv", "en")
+_CHANNELS = ("digital", "phone", "letter", "visit")
 _OUTCOMES = ("reached", "declined", "already_served", "helped", "not_relevant", "wrong_person", "not_reached")
 _ANY_CITY = "a city folder, a MEDS folder, or the URL of a database"
 _LAST_SEED = 2**31 - 1
@@ -371,10 +371,29 @@ def _add_gate(commands: Any) -> None:
     stop.add_argument("action", choices=("on", "off", "test", "status"))
     stop.add_argument("--reason", default="set from the command line")
 
-    objection = _command(commands, "object", "record a resident's objection: masked from the next run on", "objection")
+    _add_residents(commands)
+
+
+def _add_residents(commands: Any) -> None:
+    what = "record a resident's objection: in force at once; files that hold the person are recalled"
+    objection = _command(commands, "object", what, "objection")
     objection.add_argument("person_id")
     objection.add_argument("--need", default="*", help="the id of one need (default: all)")
+    what = f"only to being contacted in this way: {', '.join(_CHANNELS)} (default: to being ranked and listed at all)"
+    objection.add_argument("--channel", help=what)
     objection.add_argument("--withdraw", action="store_true", help="the resident takes the objection back")
+    what = "who brings it in: resident, or service_point for the resident (default)"
+    objection.add_argument("--by", default="service_point", help=what)
+
+    what = "what was used about a person, scores, lists, contacts, who looked, and how to object; the look is recorded"
+    person = _command(commands, "person", what, "person")
+    person.add_argument("person_id", help="a pseudonym")
+    person.add_argument("--lang", choices=_LANGUAGES, default="en", help="the language of the page (default en)")
+    person.add_argument("--city", type=_city, help=f"{_ANY_CITY} (default: the one the model was trained on)")
+    person.add_argument("--numbers", action="store_true", help="also the estimates as numbers, not their bands alone")
+    person.add_argument("--html", type=Path, metavar="FILE", help="also write an accessible page to a new file")
+    person.add_argument("--actor", required=True, help="who looks, by role: the resident, or who helps them")
+    person.add_argument("--purpose", required=True, help="what for, in a few words")
 
 
 def _add_use(commands: Any) -> None:

@@ -14,6 +14,7 @@ from serving import (
     list_words,
     looking,
     outcome_words,
+    resident_words,
     simulation_words,
     vouching,
 )
@@ -43,6 +44,7 @@ _ROOMS = (
     happened_words,
     assignment_words,
     simulation_words,
+    resident_words,
 )
 """Modules that hold the functions of commands."""
 

@@ -158,6 +158,7 @@ def score_need(home: Home, city_folder: str | Path, need: Path, as_of: date, ste
     )
     name = f"{as_of}-{scores.model_digest[:12]}-{scores.matrix_digest[:12]}.parquet"
     path = scores.write(home.scores / champion.need.id / name)
+    home.store.add_scores(scores)  # so that a resident can be told
     home.audit_log.append("score", "service", need=champion.need.id, verdict=scores.verdict_id, n=len(scores))
     return {
         "path": str(path),

@@ -13,13 +13,14 @@ from ethics.refusals import BadInput, Fault
 from serving.approval import bytes_of, open_champion, verdict_place
 from serving.gate_question import groups_file
 from serving.home import CELLS, Home, locked
+from serving.objection_work import recall_late_objectors
 from serving.opening import folder_of, need_path, open_city_for
 from serving.progress import Step, silent
 
 if TYPE_CHECKING:
     from features.city import City
     from models.need import Need
-    from scoring.contacts import ContactBook
+    from scoring.contacts import ContactBook, Refusals
     from scoring.hygiene import Past
     from scoring.list_evidence import Surroundings
     from scoring.list_records import OutreachList
@@ -94,24 +95,33 @@ def list_scored(
             issued_at=now,
             language=language,
         )
-        files = publish(home, listed, unit, contacts_of(city_folder, need))
+        home.store.add_scores(scores)  # so that a resident can be told; the same scores are kept once
+        book = contacts_of(city_folder, need, lambda who: home.objections.refused_channels(who, need.id))
+        files = publish(home, listed, unit, book)
+        n_late = recall_late_objectors(home, need.id, listed.list_id)
     expected = need.capacity.reached_in(listed.listed, listed.attempts_per_person)
     value = value_of_capacity(home, need, listed.verdict_id)
     return {
         **listed.facts(),
         "expected_reached": expected,
         "capacity_value": value,
+        "objected_meanwhile": n_late,
         "files": [str(path) for path in files],
     }
 
 
-def contacts_of(city_folder: Path, need: Need) -> ContactBook | None:
-    """The contact book, where the need's columns show anything of it and the city has one; open it after ranking."""
+def contacts_of(city_folder: Path, need: Need, refusals: Refusals | None = None) -> ContactBook | None:
+    """The contact book, where the need's columns show anything of it and the city has one; open it after ranking.
+
+    ``refusals`` says who objects to which channel, of guardians too.
+    """
     from scoring.contacts import ContactBook, contacts_file
     from scoring.list_cells import needs_contacts
 
     path = contacts_file(city_folder) if needs_contacts(need.list.columns) else None
-    return None if path is None else ContactBook.open(path)
+    if path is None:
+        return None
+    return ContactBook.open(path) if refusals is None else ContactBook.open(path, refusals)
 
 
 def publish(
@@ -149,6 +159,7 @@ def finish_interrupted(home: Home, need_id: str) -> None:
             if list_id not in {act.get("list") for act in home.audit_log.facts_of("list")}:
                 _record(home, need_id, list_id, facts["verdict_id"], facts["listed"])
             written.rename(target)
+            recall_late_objectors(home, need_id, list_id)
         shutil.rmtree(draft)
 
 
