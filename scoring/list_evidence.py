@@ -65,6 +65,7 @@ def list_facts(
     covered: pl.DataFrame,
     people: pl.DataFrame,
     rows: Sequence[ListRow],
+    column_counts: Mapping[str, list[int]],
     reasons: Iterable[tuple[str, Sequence[Reason]]],
     language: str,
 ) -> dict[str, Any]:
@@ -79,6 +80,8 @@ def list_facts(
         reason, or carried over, is no part of the comparison with the ranking; whoever is missing without one is.
     rows : sequence of ListRow
         Every row that the store is to keep, those held out and the sample among them.
+    column_counts : mapping of column to counts
+        The cohort in the bins of the verdict's reference (:class:`scoring.cohort_columns.CohortColumns`).
     reasons : iterable of (unit_id, reasons of one person)
 
     Raises
@@ -120,7 +123,7 @@ def list_facts(
         "audited": audited_composition(cells_from_bytes(surroundings.cells), int(scope["measured_k_audit"])),
         "design_effect": float(verdict.subject["design_effect"]),
         "reference": reference,
-        "today": None if reference is None else _today(scores, reference),
+        "today": None if reference is None else _today(scores, reference, column_counts),
         "stored": surroundings.stored,
         "purposes": [
             {"source": source, "allowed": city.purposes.get(source)}
@@ -242,8 +245,10 @@ def _distinct(reasons: Iterable[tuple[str, Sequence[Reason]]]) -> list[dict[str,
     return [dict(zip(names, said, strict=True)) for said in seen]
 
 
-def _today(scores: Scores, reference: Mapping[str, Any]) -> dict[str, Any]:
-    raw = np.empty(len(scores.matrix.X))
-    raw.fill(np.nan)
-    raw[scores.frame["row"].to_numpy()] = scores.frame["raw"].to_numpy()
-    return counts_like(reference, raw[~np.isnan(raw)], scores.matrix.names, scores.matrix.X)
+def _today(
+    scores: Scores, reference: Mapping[str, Any], column_counts: Mapping[str, list[int]]
+) -> dict[str, Any]:
+    """Today's people in the bins of the reference, as :func:`ethics.population_stability.counts_like` gives them."""
+    nobody = np.empty((0, 0), dtype=np.float32)
+    of_score = counts_like({**reference, "columns": {}}, scores.frame["raw"].to_numpy(), scores.matrix.names, nobody)
+    return {**of_score, "columns": dict(column_counts)}

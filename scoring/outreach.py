@@ -15,8 +15,9 @@ from ethics.digests import canonical_json, sha256
 from ethics.refusals import BadInput, Fault
 from features.cohort import build_cohort, had_events
 from features.spec import EventRule
-from models.rescoring import rescoring
+from models.rescoring import rescored, rescoring
 from scoring.below_the_line import MARGIN, SAMPLE, chance, first_by_lot
+from scoring.cohort_columns import CohortColumns
 from scoring.contacts import Refusals
 from scoring.hygiene import ERASED, OBJECTED, Circumstances, Erased, Past, counted, nobody_erased, screened
 from scoring.list_cut import Rules, cut
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from ethics.objections import ObjectionRegister
     from ethics.stop_switch import StopSwitch
     from features.city import City
+    from features.matrix import Matrix
     from models.need_parts import Contraindication, Helper
     from scoring.scorer import Scorer, Scores
 
@@ -221,8 +223,9 @@ def outreach_list(
         guardians=guardians,
     )
     listed = drawn.listed
-    typical = Typical.of(scores.matrix)
-    reasons, max_error = _reasons(listed, scores, scorer, city, typical, language)
+    columns = CohortColumns.of(scores.matrix, need, scorer.verified.verdict.record.get("reference"))
+    told = scores.matrix.take(listed["row"].to_numpy())
+    reasons, max_error = _reasons(listed, told, scorer, city, columns.typical, language)
     refused = partial(objections.refused_channels, need_id=need.id)
     rows = _rows(drawn, scorer, city, as_of, past, reasons, language, refused)
     checks = ask_gate(
@@ -243,6 +246,7 @@ def outreach_list(
             covered=drawn.covered,
             people=drawn.people,
             rows=[row for told in rows.values() for part in told for row in part],
+            column_counts=columns.counts,
             reasons=(
                 (str(unit), reasons[person]) for unit, person in listed.select("unit_id", "person_id").iter_rows()
             ),
@@ -266,7 +270,7 @@ def outreach_list(
         banners=_banners(scorer),
         language=language,
         reason_stability=reason_stability(
-            scorer.model, scores.matrix, listed["row"].to_numpy(), typical, reader=need.service
+            scorer.model, told, np.arange(listed.height), columns, reader=need.service
         ),
         attempts_per_person=need.list.attempts_per_person,
         allocation=need.list.allocation,
@@ -367,21 +371,24 @@ def _told_by_events(
 
 def _scored_again(scores: Scores, scorer: Scorer) -> dict[str, int]:
     """Whether the model gives the people of a list the same scores again."""
-    frame = scores.frame.sort("row")
+    frame = scores.frame.select("row", "raw").sort("row")
+    if scorer.model.kind != "rule":  # only the rows that are scored again need be in memory
+        frame = frame[rescored(frame.height)]
+        few = scores.matrix.take(frame["row"].to_numpy())
+        return rescoring(scorer.model, few.X, frame["raw"].to_numpy())
     return rescoring(scorer.model, scores.matrix.X, frame["raw"].to_numpy(), at=frame["row"].to_numpy())
 
 
 def _reasons(
-    listed: pl.DataFrame, scores: Scores, scorer: Scorer, city: City, typical: Typical, language: str
+    listed: pl.DataFrame, told: Matrix, scorer: Scorer, city: City, typical: Typical, language: str
 ) -> tuple[dict[str, tuple[Reason, ...]], float]:
-    """Reasons of the listed as their own unit may see them, and the largest gap to their scores."""
+    """Reasons of the listed (whose rows are ``told``) as their own unit may see them, and the largest gap to their
+    scores."""
     reasons: dict[str, tuple[Reason, ...]] = {}
     errors = [0.0]
-    for (unit_id,), people in listed.group_by("unit_id", maintain_order=True):
-        rows = people["row"].to_numpy()
-        told, error = explain(
-            scorer.model, scores.matrix, rows, typical, reader=str(unit_id), language=language, city=city
-        )
-        reasons |= {person: tuple(why) for person, why in zip(people["person_id"], told, strict=True)}
+    for (unit_id,), people in listed.with_columns(at=pl.int_range(pl.len())).group_by("unit_id", maintain_order=True):
+        rows = people["at"].to_numpy()
+        why, error = explain(scorer.model, told, rows, typical, reader=str(unit_id), language=language, city=city)
+        reasons |= {person: tuple(one) for person, one in zip(people["person_id"], why, strict=True)}
         errors.append(error)
     return reasons, max(errors)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.reason_stability import group_sums
+from models.rescoring import rescored
 from scoring.forest import contributions, raw_scores
 from scoring.reason_events import Behind, EventDays
 from scoring.reason_sentences import Column, columns_of
@@ -20,6 +21,7 @@ from scoring.reason_words import Words, placeholders
 if TYPE_CHECKING:
     from features.city import City
     from features.matrix import Matrix
+    from features.matrix_file import MatrixOnFile
     from features.spec import FeatureSpec
     from models.need import Need
 
@@ -101,9 +103,14 @@ class Typical:
         medians = {}
         for j, name in enumerate(matrix.names):
             values = matrix.X[:, j]
-            known = values[~np.isnan(values)]
-            medians[name] = float(np.median(known)) if known.size >= FEWEST_FOR_TYPICAL else float("nan")
+            medians[name] = median_of(np.sort(values[~np.isnan(values)]))
         return cls(medians)
+
+
+def median_of(ordered: NDArray[np.float32]) -> float:
+    """The median of a column's known values, given in order; NaN where too few people stand behind it."""
+    middle = ordered[(ordered.size - 1) // 2 : ordered.size // 2 + 1]
+    return float(np.mean(middle)) if ordered.size >= FEWEST_FOR_TYPICAL else float("nan")
 
 
 class _Group(NamedTuple):
@@ -261,7 +268,7 @@ class Explainer:
 
 def explain(
     model: Any,
-    matrix: Matrix,
+    matrix: Matrix | MatrixOnFile,
     rows: Sequence[int] | np.ndarray,
     typical: Typical,
     *,
@@ -292,11 +299,11 @@ def explain(
         Largest |expected value + Σ contributions − raw score| of the rows; 0 for a rule (check C301).
     """
     explainer = Explainer(model.need, typical, reader, language)
-    at = np.asarray(rows, dtype=np.int64)
-    X = matrix.X[at]
+    few = matrix.take(rows)
+    X = few.X
     if not len(X):
         return [], 0.0
-    days = None if city is None else EventDays(city, matrix.keys[at], explainer.columns)
+    days = None if city is None else EventDays(city, few.keys, explainer.columns)
     behind = [None if days is None else partial(days.behind, i) for i in range(len(X))]
     if model.need.kind == "rule":
         return [explainer.of_order(values, find) for values, find in zip(X, behind, strict=True)], 0.0
@@ -309,6 +316,14 @@ def explain(
         for v, c, s, find in zip(X, of_columns, sums, behind, strict=True)
     ]
     return told, max_error
+
+
+def additivity_gap(model: Any, matrix: Matrix | MatrixOnFile) -> float:
+    """How far contributions are from adding up to raw scores, at most, among rows spread evenly (check C301)."""
+    if model.need.kind == "rule":
+        return 0.0
+    X = matrix.take(rescored(matrix.keys.height)).X
+    return float(np.max(np.abs(contributions(model, X).sum(axis=1) - raw_scores(model, X)), initial=0.0))
 
 
 def source_of(reason: Reason, language: str = "en") -> str:

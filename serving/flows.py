@@ -140,8 +140,8 @@ def train_and_judge(
 def score_need(home: Home, city_folder: str | Path, need: Path, as_of: date, step: Step = silent) -> dict[str, Any]:
     """Score the cohort of a day with the approved model; written whole, recorded in the audit log."""
     from ethics.gate import ONLINE_CHECKS
-    from models.evidence import additivity_max_error
     from scoring.list_gate import ask_gate
+    from scoring.reasons import additivity_gap
     from scoring.scorer import sort_key_of
 
     champion, scorer, _, scores = scored(home, city_folder, need, as_of, step)
@@ -152,7 +152,7 @@ def score_need(home: Home, city_folder: str | Path, need: Path, as_of: date, ste
         n_objectors=int(home.objections.objecting(scores.frame["person_id"].to_list(), champion.need.id).sum()),
         columns=scores.matrix.names,
         sort_key=sort_key_of(scores.frame),
-        max_error=additivity_max_error(champion.model, scores.matrix.X, seed=0) or 0.0,
+        max_error=additivity_gap(champion.model, scores.matrix),
         moment=datetime.now(UTC),
         checks=ONLINE_CHECKS,
     )

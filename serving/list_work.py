@@ -313,7 +313,7 @@ def scored(home: Home, city_folder: str | Path, need: Path, as_of: date, step: S
     _refuse_later_than(city, as_of)
     step(f"{champion.need.id}: scoring")
     scorer = Scorer(champion.verified, champion.model, champion.tie_secret)
-    return champion, scorer, city, scorer.score(city, as_of, home.objections)
+    return champion, scorer, city, scorer.score(city, as_of, home.objections, scratch=home.root)
 
 
 def _refuse_later_than(city: City, as_of: date) -> None:
