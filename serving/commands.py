@@ -16,6 +16,7 @@ from serving import (
     outcome_words,
     simulation_words,
     vouching,
+    week_words,
 )
 from serving.home import Home
 from serving.saying import home_of, say, settings_of, steps
@@ -43,6 +44,7 @@ _ROOMS = (
     happened_words,
     assignment_words,
     simulation_words,
+    week_words,
 )
 """Modules that hold the functions of commands."""
 
