@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -269,9 +269,7 @@ def outreach_list(
         checks=checks,
         banners=_banners(scorer),
         language=language,
-        reason_stability=reason_stability(
-            scorer.model, told, np.arange(listed.height), columns, reader=need.service
-        ),
+        reason_stability=reason_stability(scorer.model, told, np.arange(listed.height), columns, reader=need.service),
         attempts_per_person=need.list.attempts_per_person,
         allocation=need.list.allocation,
     )
@@ -307,7 +305,7 @@ def _rows(
     in_order = drawn.listed.sort(pl.col("kind") != "carried", maintain_order=True)
     for row in in_order.iter_rows(named=True):
         person, told = row["person_id"], rows[row["unit_id"]]
-        more = {"kind": row["kind"], "chance": row["chance"], "cautions": cautions.get(person, ())}
+        more: dict[str, Any] = {"kind": row["kind"], "chance": row["chance"], "cautions": cautions.get(person, ())}
         if "attempts" in need.list.columns:
             more["attempts"] = past.attempts.get(person, 0)
         if need.list.helpers:
@@ -315,7 +313,7 @@ def _rows(
         more["not_by"] = tuple(not_by.get(person, ()))
         told.append(ListRow(len(told) + 1, person, row["rank_band"], reasons[person], **more))
     for unit, person in sample:
-        lot = {"kind": SAMPLE, "chance": probability, "not_by": tuple(not_by.get(person, ()))}
+        lot: dict[str, Any] = {"kind": SAMPLE, "chance": probability, "not_by": tuple(not_by.get(person, ()))}
         rows[unit].append(ListRow(len(rows[unit]) + 1, person, None, (), **lot))
     aside: dict[str, list[ListRow]] = {unit: [] for unit in rows}
     for row in drawn.people.filter("is_held_out").iter_rows(named=True):

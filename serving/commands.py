@@ -17,6 +17,7 @@ from serving import (
     resident_words,
     simulation_words,
     vouching,
+    week_words,
 )
 from serving.home import Home
 from serving.saying import home_of, say, settings_of, steps
@@ -45,6 +46,7 @@ _ROOMS = (
     assignment_words,
     simulation_words,
     resident_words,
+    week_words,
 )
 """Modules that hold the functions of commands."""
 

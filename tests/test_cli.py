@@ -74,7 +74,7 @@ def open_nothing():
 @pytest.mark.parametrize(
     "words",
     [
-        ["week", "--city", "x", "--as-of", "2026-06-01"],
+        ["token", "x"],
         ["erase", "000123"],
     ],
 )
