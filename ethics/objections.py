@@ -254,6 +254,17 @@ class ObjectionRegister:
         older = [one for one in self.standing(person_id) if (one.need_id, one.channel) not in told]
         return (*(ObjectionAct(one.since, "object", one.need_id, one.channel, "") for one in older), *acts)
 
+    def erased(self, person_ids: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Which of these persons were erased: of them not even a cache may keep anything.
+
+        Returns
+        -------
+        bool (len(person_ids),)
+        """
+        import numpy as np
+
+        return np.zeros(len(person_ids), dtype=bool) if self._erased is None else self._erased(person_ids)
+
     def count(self) -> int:
         """Number of objections to a use on record (one person may have several)."""
         with self._reading() as connection:

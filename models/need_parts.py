@@ -188,6 +188,17 @@ class Helper(Spec):
     plain: Texts
 
 
+class Keep(Spec):
+    """A statutory duty to keep what is recorded of a list's people, for so many days from the list's day.
+
+    Until then nobody who was on the list is erased; ``law`` says why in three languages.
+    """
+
+    where_in_file = "list.keep"
+    days: Positive
+    law: Texts
+
+
 class ListSettings(Spec):
     """What the unit's list shows, whom it leaves in peace, and how its places are shared.
 
@@ -209,6 +220,7 @@ class ListSettings(Spec):
     margin: Annotated[float, Field(strict=True, ge=0, le=MOST_MARGIN, allow_inf_nan=False)] = 0.0
     contraindications: tuple[Contraindication, ...] = ()
     helpers: tuple[Helper, ...] = ()
+    keep: Keep | None = None
 
     @field_validator("columns")
     @classmethod

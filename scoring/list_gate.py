@@ -126,7 +126,7 @@ _MEND = {
     "C204": "Say in the need's [notice] how people are told, then judge and approve again",
     "C408": "Find who is missing from the data or was taken off the ranking; judge again if the city has changed",
     "C411": "Complete the missing districts, and reach those left out as the need's alternative describes",
-    "C610": "Delete what is named; where judged rows are overdue, train and judge again",
+    "C610": "Delete what is named (ennakko erase --overdue); where judged rows are overdue, train and judge again",
     "C611": "Take the features out of the need, or record the basis in city.toml [purposes]",
     "C703": "Find what happened to the data; if the change is real, train and judge again",
     "C701": "Use what was judged, or judge and approve what is used now",

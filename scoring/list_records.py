@@ -7,7 +7,7 @@ import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,8 +123,7 @@ class UnitPart:
     @property
     def file_name(self) -> str:
         """A name for its files that every file system takes; two units never share one."""
-        plain = re.sub(r"[^A-Za-z0-9_-]+", "_", self.unit_id)
-        return plain if plain == self.unit_id else f"{plain}-{sha256(self.unit_id.encode())[:8]}"
+        return file_name_of(self.unit_id)
 
 
 @dataclass(frozen=True)
@@ -250,7 +249,16 @@ class OutreachList:
             "checks": {check.id: check.state for check in self.checks},
             "language": self.language,
             "reason_stability": None if self.reason_stability is None else dict(self.reason_stability),
+            **self._duty(),
         }
+
+    def _duty(self) -> dict[str, Any]:
+        """The duty to keep, as it stood when the list was made; nothing where there is none."""
+        keep = self.need.list.keep
+        if keep is None:
+            return {}
+        until = self.as_of_date + timedelta(days=keep.days)
+        return {"keep": {"until": until.isoformat(), "law": keep.law.model_dump()}}
 
     def write(self, folder: Path, unit: str | None = None, contacts: ContactBook | None = None) -> tuple[Path, ...]:
         """Write ``folder/<list_id>/``: the files of each unit (or of one) and ``list.json``; whole, or nothing.
@@ -263,6 +271,16 @@ class OutreachList:
         from scoring.list_files import write_files
 
         return write_files(self, folder, unit, contacts)
+
+
+def file_name_of(unit_id: str) -> str:
+    """The name that a unit's files begin with.
+
+    >>> file_name_of("north"), file_name_of("north/1")
+    ('north', 'north_1-aa05b6db')
+    """
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "_", unit_id)
+    return plain if plain == unit_id else f"{plain}-{sha256(unit_id.encode())[:8]}"
 
 
 def new_list_id(now: datetime) -> str:

@@ -18,7 +18,7 @@ from scoring.store_forgetting import EXPORT_SCHEMA, exports_frame, exports_query
 from scoring.store_frames import MOMENT, day_text, frame_of, now_text
 from scoring.store_opening import insert_new, reading, writing
 from scoring.store_people import People, key_of_rows, refuse_erased
-from scoring.store_tables import EXPORTS, LISTS, RECALLS, ROWS
+from scoring.store_tables import CHANGES, EXPORTS, LISTS, RECALLS, ROWS
 
 if TYPE_CHECKING:
     from scoring.list_records import OutreachList
@@ -239,6 +239,17 @@ class StoredLists(People):
                     return frame_of([], EXPORT_SCHEMA)
                 conditions.append(of_person(found[person_id][1]))
             return exports_frame(connection.execute(exports_query(and_(True, *conditions))).mappings())
+
+    def lists_of(self, person_id: str) -> list[str]:
+        """Lists on which a person stands, or was put by hand, in order of their ids; none once erased."""
+        with reading(self._engine) as connection:
+            found = self._found(connection, [person_id])
+            if not found:
+                return []
+            chosen = (
+                select(table.c.list_id).where(table.c.person_ref == found[person_id][1]) for table in (ROWS, CHANGES)
+            )
+            return sorted({list_id for query in chosen for list_id in connection.scalars(query)})
 
     def recall(self, person_id: str, why: str, *, need_id: str | None = None) -> pl.DataFrame:
         """Mark the files in which a person stands as recalled, and return them as ``exports`` does.

@@ -25,7 +25,7 @@ from scoring.store_opening import (
     reading,
     writing,
 )
-from scoring.store_tables import FORGOTTEN_COLUMNS, METADATA, PEOPLE, TOMBSTONES
+from scoring.store_tables import FORGOTTEN_COLUMNS, METADATA, PEOPLE, TOMBSTONES, VIEWS
 from scoring.tombstone_file import TombstoneFile
 
 if TYPE_CHECKING:
@@ -170,6 +170,10 @@ class People:
             insert_new(connection, TOMBSTONES, [{"mark": mark, "at": at}])
         return Erasure(at, None if ref is None else ref.hex(), counts, exports, self.wipe())
 
+    def tombstone_of(self, person_id: str) -> str:
+        """The mark that erasing a person leaves: 64 hexadecimal digits, which only the home's key can make."""
+        return self._mark(person_id)
+
     def wipe(self) -> bool:
         """Clear the database's free space of what was erased, where that is still to do; True when nothing is left.
 
@@ -180,7 +184,8 @@ class People:
             marks = list(connection.scalars(select(TOMBSTONES.c.mark).where(pending)))
         if not marks:
             return True
-        if isinstance(self._engine, Connection) or not clear_free_space(self._engine, [PEOPLE, *FORGOTTEN_COLUMNS]):
+        kept = [PEOPLE, *FORGOTTEN_COLUMNS, VIEWS]
+        if isinstance(self._engine, Connection) or not clear_free_space(self._engine, kept):
             return False
         with writing(self._engine) as connection:
             for part in in_chunks(marks):

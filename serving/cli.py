@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ethics.refusals import Fault
 
 NOT_BUILT = {
-    "erase": "erasure",
     "token": "access tokens",
 }
 
@@ -361,6 +360,22 @@ def _add_residents(commands: Any) -> None:
     person.add_argument("--html", type=Path, metavar="FILE", help="also write an accessible page to a new file")
     person.add_argument("--actor", required=True, help="who looks, by role: the resident, or who helps them")
     person.add_argument("--purpose", required=True, help="what for, in a few words")
+
+    _add_erase(commands)
+
+
+def _add_erase(commands: Any) -> None:
+    what = "forget a person for good: database, files and cache; a statutory duty to keep answers with its reason"
+    erase = _command(commands, "erase", what, "erase")
+    erase.add_argument("person_id", nargs="?", default="", help="a person_id, which is a pseudonym")
+    erase.add_argument("--by", default="", help="who erases, by role")
+    erase.add_argument("--reason", default="", help="why, without naming anybody; kept in the audit log")
+    erase.add_argument("--city", type=Path, help="a city folder, to find whose guardian the person is on lists")
+    what = "after files or database came back from a backup: everybody who was ever erased goes again"
+    erase.add_argument("--restored", action="store_true", help=what)
+    what = "scores and lists that lie longer than the policy's retention lets them, in files and database"
+    erase.add_argument("--overdue", action="store_true", help=what)
+    erase.add_argument("--lang", choices=_LANGUAGES, default="en", help="the language of a duty's reason (default en)")
 
 
 def _add_use(commands: Any) -> None:

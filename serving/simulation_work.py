@@ -127,6 +127,8 @@ def _written(result: dict[str, Any], folder: Path) -> str:
 
 def _run(home: Home, run_id: str) -> tuple[Need, GatheredEvidence]:
     """The need of a run, and the people it was judged on, as they were when it was trained."""
+    import polars as pl
+
     from models.evidence_files import read_evidence
     from models.registry import logged_digests, run_model
     from serving.gate_question import refuse_other_evidence
@@ -134,7 +136,10 @@ def _run(home: Home, run_id: str) -> tuple[Need, GatheredEvidence]:
     home.run_record(run_id)
     model = run_model(home.registry, run_id)
     refuse_other_evidence(home.runs / run_id, logged_digests(home.registry, run_id))
-    return model.need, read_evidence(home.runs / run_id)
+    gathered = read_evidence(home.runs / run_id)
+    # Taken out of the rows at erasure already; a backup of the run's folder may have brought somebody back.
+    gone = home.objections.erased(gathered.rows["person_id"].to_list())
+    return model.need, replace(gathered, rows=gathered.rows.filter(~pl.Series(gone, dtype=pl.Boolean)))
 
 
 def _without_objectors(home: Home, need: Need, gathered: GatheredEvidence) -> GatheredEvidence:

@@ -30,7 +30,7 @@ def need_with(cooldown, period=7, columns=()):
         service="youth-work",
         digest="d" * 64,
         capacity=SimpleNamespace(period_days=period, k=10),
-        list=SimpleNamespace(cooldown_days=cooldown, columns=columns),
+        list=SimpleNamespace(cooldown_days=cooldown, columns=columns, keep=None),
     )
 
 

@@ -1,6 +1,7 @@
 """What only a list can answer: every case fires for its own fault, honest weeks are not refused, planted faults are."""
 
 import math
+import os
 import tomllib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ import polars as pl
 import pytest
 from ethics_cases import DRAWN, LIST, NOW, OVERRIDDEN, POLICY, audited_of, week_of
 from sealed_world import World
+from store_cases import small_list, small_scores
 
 from ethics import Blocked, Cuts, GroupRegister, NotTrusted, judge_list, measure
 from ethics.checks import BUILT
@@ -19,6 +21,7 @@ from ethics.population_stability import MOST_COLUMNS, counts_like, drift_between
 from ethics.report import HERE
 from features.city import open_city
 from scoring.list_evidence import reason_words
+from serving.cli import main
 from serving.retention import stored_ages
 
 OWN = ("C204", "C305", "C408", "C411", "C609", "C610", "C611", "C703")
@@ -430,6 +433,29 @@ def test_ages_of_what_a_home_stores(tmp_path):
     assert set(ages) == {"scores", "groups", "log"}
     assert all(199 < row["oldest_days"] < 201 for row in ages.values())
     assert ages["scores"]["n"] == 1
+
+
+def test_rows_of_the_database_grow_old_too_and_what_is_overdue_goes(tmp_path, capsys):
+    world = World(tmp_path)
+    home, groups, now = world.home, tmp_path / "groups.parquet", datetime.now(UTC)
+    groups.write_bytes(b"x")
+    listed = small_list(home.store, {"west": ["anna"]})
+    home.store.publish(listed, [], now - timedelta(days=731))
+    home.store.add_scores(small_scores(["anna"]))
+    ages = {row["kind"]: row for row in stored_ages(home, groups, now) if row["where"] == "the database"}
+    assert ages["lists"]["oldest_days"] == pytest.approx(731) and ages["scores"]["oldest_days"] < 1
+    old, new = (home.scores / "youth" / f"{name}.parquet" for name in "ab")
+    old.parent.mkdir(parents=True)
+    for path, days in ((old, 184), (new, 182)):
+        path.write_bytes(b"x")
+        os.utime(path, ((now - timedelta(days=days)).timestamp(),) * 2)
+    assert main(["erase", "--overdue", "--by", "records officer", "--home", str(home.root)]) == 0
+    told = capsys.readouterr().out
+    assert "removed: scores/youth/a.parquet" in told and "rows deleted: lists 1" in told
+    assert not old.exists() and new.exists() and home.store.lists().is_empty()
+    assert home.store.scores_of("anna").height == 1
+    assert main(["erase", "--overdue", "--by", "records officer", "--home", str(home.root)]) == 0
+    assert "Nothing lies longer" in capsys.readouterr().out
 
 
 def test_a_register_gives_sums_and_no_person(world):
