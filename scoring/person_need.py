@@ -149,15 +149,15 @@ def _list(one: _Need, words: PersonWords, *, shows_contact: bool) -> Item:
 
 
 def _contacts(need: _Need, words: PersonWords) -> list[Block]:
-    title, contacts = heading(words("contacts.heading")), need["contacts"]
+    title, contacts = heading(words("attempts.heading")), need["contacts"]
     if not contacts:
-        return [title, paragraph(words("contacts.none"))]
-    return [title, sheet(words("contacts.caption"), contact_heads(words), contact_rows(contacts, words))]
+        return [title, paragraph(words("attempts.none"))]
+    return [title, sheet(words("attempts.caption"), contact_heads(words), contact_rows(contacts, words))]
 
 
 def contact_heads(words: PersonWords) -> list[str]:
     """Heads of a table of attempts."""
-    return [words(f"contacts.{name}") for name in ("day", "channel", "result")]
+    return [words(f"attempts.{name}") for name in ("day", "channel", "result")]
 
 
 def contact_rows(contacts: Sequence[_Need], words: PersonWords) -> list[list[str]]:
