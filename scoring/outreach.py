@@ -300,7 +300,8 @@ def _rows(
     cautions = _told_by_events(drawn.listed, city, need.list.contraindications, as_of_date, language)
     helpers = _told_by_events(drawn.listed, city, need.list.helpers, as_of_date, language)
     sample, probability = _sampled(drawn, scorer, as_of_date)
-    not_by = refusals([*drawn.listed["person_id"], *(person for _, person in sample)])
+    refused = refusals([*drawn.listed["person_id"], *(person for _, person in sample)])
+    not_by = {person: tuple(channels) for person, channels in refused.items()}
     rows: dict[str, list[ListRow]] = {unit: [] for unit in drawn.units["unit_id"]}
     in_order = drawn.listed.sort(pl.col("kind") != "carried", maintain_order=True)
     for row in in_order.iter_rows(named=True):
@@ -310,11 +311,11 @@ def _rows(
             more["attempts"] = past.attempts.get(person, 0)
         if need.list.helpers:
             more["who_helps"] = helpers.get(person, ())
-        more["not_by"] = tuple(not_by.get(person, ()))
+        more["not_by"] = not_by.get(person, ())
         told.append(ListRow(len(told) + 1, person, row["rank_band"], reasons[person], **more))
     for unit, person in sample:
-        lot: dict[str, Any] = {"kind": SAMPLE, "chance": probability, "not_by": tuple(not_by.get(person, ()))}
-        rows[unit].append(ListRow(len(rows[unit]) + 1, person, None, (), **lot))
+        place, said_no = len(rows[unit]) + 1, not_by.get(person, ())
+        rows[unit].append(ListRow(place, person, None, (), kind=SAMPLE, chance=probability, not_by=said_no))
     aside: dict[str, list[ListRow]] = {unit: [] for unit in rows}
     for row in drawn.people.filter("is_held_out").iter_rows(named=True):
         unit, person = row["unit_id"], row["person_id"]

@@ -13,6 +13,11 @@ MOST_ENTRIES = 6
 _Need = Mapping[str, Any]
 
 
+def capital(text: str) -> str:
+    """A text that begins a line."""
+    return text[:1].upper() + text[1:]
+
+
 def need_blocks(need: _Need, words: PersonWords) -> list[Block]:
     """Everything that is told of one need, in its order."""
     blocks = [paragraph(words("need.gone" if need["action"] is None else "need.offers", action=need["action"]))]
@@ -22,7 +27,8 @@ def need_blocks(need: _Need, words: PersonWords) -> list[Block]:
         channels = words.joined(map(words.channel, need["not_by"]))
         blocks.append(paragraph(words("need.not_by", channels=channels)))
     if not need["scores"] and not need["lists"]:
-        return [*blocks, paragraph(words("need.never")), *_reads(need, words), *_contacts(need, words)]
+        contacts = _contacts(need, words) if need["contacts"] else []
+        return [*blocks, paragraph(words("need.never")), *_reads(need, words), *contacts]
     blocks += [*_order(need, words), *_why(need, words), *_data(need, words)]
     return [*blocks, *_lists(need, words), *_contacts(need, words)]
 
@@ -55,7 +61,7 @@ def _why(need: _Need, words: PersonWords) -> list[Block]:
     data = need["data"]
     if data is None:
         return []
-    told = [Item(one["text"], (one["origin"],) if one["origin"] else ()) for one in data["reasons"]]
+    told = [Item(capital(one["text"]), (one["origin"],) if one["origin"] else ()) for one in data["reasons"]]
     blocks = [heading(words("why.heading")), paragraph(words("why.day", day=words.day(data["as_of_date"])))]
     blocks.append(bullets(told) if told else paragraph(words("why.none")))
     if not data["as_scored"]:
@@ -70,8 +76,7 @@ def _data(need: _Need, words: PersonWords) -> list[Block]:
     blocks = [title, paragraph(words("data.intro", day=words.day(data["as_of_date"])))]
     for source in dict.fromkeys(one["source"] for one in data["read"]):
         items = [_feature(one, words) for one in data["read"] if one["source"] == source]
-        name = _source(source, words)
-        blocks += [paragraph(f"{name[:1].upper()}{name[1:]}:"), bullets(items)]
+        blocks += [paragraph(f"{capital(_source(source, words))}:"), bullets(items)]
     return blocks
 
 
@@ -79,19 +84,21 @@ def _feature(one: _Need, words: PersonWords) -> Item:
     """A feature with what it said, and the person's own entries behind it."""
     if one["of"] == "household":
         return Item(one["plain"], (words("data.household"),))
-    lines = list(one["statements"]) or [words("data.nothing")]
+    named = f"{one['plain']}: ".casefold()
+    lines = [text[len(named) :] if text.casefold().startswith(named) else text for text in one["statements"]]
+    lines = lines or [words("data.nothing")]
     if one["since"] is not None:
         lines[-1] = f"{lines[-1]}, {words('data.since', day=words.day(one['since']))}"
     if one["of"] == "district":
         lines.append(words("data.district"))
     elif one["events"]:
-        lines.append(_behind(one["events"], words))
+        lines.append(_behind(one["events"], one["plain"], words))
     return Item(one["plain"], tuple(lines))
 
 
-def _behind(events: Sequence[_Need], words: PersonWords) -> str:
+def _behind(events: Sequence[_Need], plain: str, words: PersonWords) -> str:
     n, latest = len(events), events[-MOST_ENTRIES:]
-    entries = words.joined((_entry(event, words) for event in reversed(latest)), "; ")
+    entries = words.joined((_entry(event, plain, words) for event in reversed(latest)), "; ")
     if n == 1:
         return words("data.event", latest=words("data.one", entries=entries))
     named = words("data.latest" if n > len(latest) else "data.all", entries=entries)
@@ -99,11 +106,13 @@ def _behind(events: Sequence[_Need], words: PersonWords) -> str:
     return words("data.events", n=words.number(n), first=first, last=last, latest=named)
 
 
-def _entry(event: _Need, words: PersonWords) -> str:
+def _entry(event: _Need, plain: str, words: PersonWords) -> str:
+    """One entry: its day, what it is unless the heading says so already, and its value."""
+    what = "" if event["what"].casefold() == plain.casefold() else event["what"]
+    value = "" if event["value"] is None else words.number(event["value"])
+    said = " ".join(part for part in (what, value) if part)
     day = words.day(event["day"])
-    if event["value"] is None:
-        return words("data.entry", what=event["what"], day=day)
-    return words("data.entry_value", what=event["what"], value=words.number(event["value"]), day=day)
+    return words("data.entry", day=day, said=said) if said else day
 
 
 def _source(source: str | None, words: PersonWords) -> str:
@@ -140,15 +149,15 @@ def _list(one: _Need, words: PersonWords, *, shows_contact: bool) -> Item:
 
 
 def _contacts(need: _Need, words: PersonWords) -> list[Block]:
-    title, contacts = heading(words("contacts.heading")), need["contacts"]
+    title, contacts = heading(words("attempts.heading")), need["contacts"]
     if not contacts:
-        return [title, paragraph(words("contacts.none"))]
-    return [title, sheet(words("contacts.caption"), contact_heads(words), contact_rows(contacts, words))]
+        return [title, paragraph(words("attempts.none"))]
+    return [title, sheet(words("attempts.caption"), contact_heads(words), contact_rows(contacts, words))]
 
 
 def contact_heads(words: PersonWords) -> list[str]:
     """Heads of a table of attempts."""
-    return [words(f"contacts.{name}") for name in ("day", "channel", "result")]
+    return [words(f"attempts.{name}") for name in ("day", "channel", "result")]
 
 
 def contact_rows(contacts: Sequence[_Need], words: PersonWords) -> list[list[str]]:

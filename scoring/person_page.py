@@ -124,8 +124,8 @@ def _of_person(view: View, words: PersonWords, titles: Mapping[str, str]) -> lis
     sections = []
     if view["contacts_outside"]:
         rows = contact_rows(view["contacts_outside"], words)
-        blocks = (sheet(words("contacts.caption"), contact_heads(words), rows),)
-        sections.append(Section("contacts", words("contacts.heading"), blocks))
+        blocks = (sheet(words("attempts.caption"), contact_heads(words), rows),)
+        sections.append(Section("contacts", words("attempts.heading"), blocks))
     heads = [words(f"looks.{name}") for name in ("when", "who", "what", "why")]
     rows = [
         [words.moment(look["at"]), look["actor"], _looked_at(look, words, titles), look["purpose"]]

@@ -90,7 +90,7 @@ def look_at_person(
         "told_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "state": "erased" if is_erased else "known" if records.has_any else cities.state_of(person_id),
         "invented": cities.invented,
-        "needs": needs,
+        "needs": sorted(needs, key=lambda need: not (need["scores"] or need["lists"] or need["contacts"])),
         "looks": [] if is_erased else _looks(home, person_id, records),
         "standing": [] if is_erased else [one._asdict() for one in home.objections.standing(person_id)],
         "history": [] if is_erased else [act._asdict() for act in home.objections.history(person_id)],
