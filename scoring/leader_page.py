@@ -46,6 +46,7 @@ class _Chart(NamedTuple):
 def render_page(facts: Facts, language: str) -> str:
     """The page of one language, from what :func:`serving.week_pages.leader_facts` gathered."""
     words = LeaderWords(language)
+    facts = {**facts, "needs": _told_apart(facts["needs"], language)}
     expected = [(_title(need, language), need["expected"]) for need in facts["needs"] if need.get("expected")]
     return _template().render(
         language=language,
@@ -56,6 +57,17 @@ def render_page(facts: Facts, language: str) -> str:
         chart=_chart(words("page.chart_title"), expected, words) if len(expected) > 1 else None,
         sections=[_section(number, need, words) for number, need in enumerate(facts["needs"], 1)],
     )
+
+
+def _told_apart(needs: Sequence[Facts], language: str) -> list[Facts]:
+    """The needs; where two are called alike, each with its id behind its title."""
+    titles = [need["title"][language] for need in needs]
+    return [
+        need
+        if titles.count(title) == 1
+        else {**need, "title": {**need["title"], language: f"{title} ({need['need']})"}}
+        for need, title in zip(needs, titles, strict=True)
+    ]
 
 
 def _title(need: Facts, language: str) -> str:
