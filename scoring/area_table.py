@@ -87,8 +87,9 @@ def area_rows(need_id: str, districts: Sequence[District], least: int) -> list[A
         return []
     named = sorted(districts, key=lambda one: (one.district is None, one.district or ""))
     table = _counted(need_id, named, least)
-    n, listed, expected = (sum(one[at] or 0 for one in named) for at in (1, 2, 3))
-    total = District(None, int(n), int(listed), float(expected))
+    total = District(
+        None, sum(one.n for one in named), sum(one.listed for one in named), sum(one.expected or 0 for one in named)
+    )
     has_expected = "expected" in table.shown
     rows = [_row(need_id, EVERYWHERE, total, least, has_expected, _withheld_of_all(total, least))]
     for one, group in zip(named, table.groups, strict=True):

@@ -15,6 +15,7 @@ import polars as pl
 from ethics.disclosure import suppress
 from ethics.report_tables import CountTable
 from scoring.drawn_shares import drawn_share
+from scoring.hygiene import REASONS
 
 _PAST = ("listed", "reached", "found", "taken_up")
 _RESTS = (("listed", "reached", "unreached"), ("reached", "found", "not_found"), ("found", "taken_up", "not_taken_up"))
@@ -37,7 +38,8 @@ def left_out(excluded: Mapping[str, int], least: int) -> list[dict[str, Any]]:
     """
     if not excluded:
         return []
-    reasons, counts = tuple(excluded), {"left_out": tuple(excluded.values())}
+    reasons = tuple(reason for reason in REASONS if reason in excluded)
+    counts = {"left_out": tuple(excluded[reason] for reason in reasons)}
     # How many were left out in all is not told, so a reason that is withheld does not follow from the others.
     (table,) = suppress([CountTable("groups", "reason", reasons, counts, shown=("left_out",))], least=least)
     return [
@@ -59,35 +61,29 @@ def unit_rows(units: Sequence[Mapping[str, Any]], worked: pl.DataFrame, least: i
     Returns
     -------
     list of dict
-        ``unit_id``, ``name``, ``k``, ``listed``, ``share_used``, ``expected``, and ``past``: ``listed``, ``reached``,
-        ``found``, ``taken_up``, ``reach``, ``uptake``; None where withheld or not known.
+        ``unit_id``, ``name``, ``k``, ``listed``, ``share_used``, ``expected`` (None where not known, or withheld as
+        ``is_withheld`` says), and ``past``: ``listed``, ``reached``, ``found``, ``taken_up``, ``reach``, ``uptake``,
+        None where withheld.
     """
     ids = tuple(str(unit["unit_id"]) for unit in units)
     if not ids:
         return []
-    now = {"listed": tuple(int(unit["listed"]) for unit in units)}
-    tables = [CountTable("week", "unit", ids, now, totals={"week: listed": sum(now["listed"])}, shown=("listed",))]
-    past = _past_table(ids, worked)
-    tables += [past] if any(past.counts["listed"]) else []
-    shown = suppress(tables, least=least)
-    return [_unit_row(at, unit, shown, least) for at, unit in enumerate(units)]
+    (past,) = suppress([_past_table(ids, worked)], least=least)
+    return [_unit_row(at, unit, past, least) for at, unit in enumerate(units)]
 
 
-def _unit_row(at: int, unit: Mapping[str, Any], tables: Sequence[CountTable], least: int) -> dict[str, Any]:
-    unit_id, k = str(unit["unit_id"]), int(unit["k"])
-    is_hidden = tables[0].is_hidden("listed", unit_id)
-    listed = None if is_hidden else int(unit["listed"])
-    past = dict.fromkeys((*_PAST, "reach", "uptake"))
-    if len(tables) > 1:
-        past |= _told(tables[1], at)
+def _unit_row(at: int, unit: Mapping[str, Any], past: CountTable, least: int) -> dict[str, Any]:
+    """Places are the service's own, and that they are used says nothing of anybody; what is found in them does."""
+    k, listed = int(unit["k"]), int(unit["listed"])
     return {
-        "unit_id": unit_id,
+        "unit_id": unit["unit_id"],
         "name": unit["name"],
-        "k": k if k >= least else None,
+        "k": k,
         "listed": listed,
-        "share_used": None if listed is None or not k else listed / k,
-        "expected": None if is_hidden else unit["expected"],
-        "past": past,
+        "share_used": listed / k if k else None,
+        "is_withheld": listed < least,
+        "expected": unit["expected"] if listed >= least else None,
+        "past": _told(past, at),
     }
 
 

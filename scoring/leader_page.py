@@ -20,7 +20,7 @@ __all__ = ["LANGUAGES", "render_page"]
 
 Facts = Mapping[str, Any]
 _HERE = Path(__file__).parent
-_LEFT, _RIGHT, _ROW, _LABEL = 14, 332, 44, 26
+_LEFT, _RIGHT, _ROW, _LABEL = 14, 346, 44, 26
 _MOST_DOTS = 12
 """Rows of a picture that can be read on paper; all of them stand in the table."""
 SOON_DAYS = 14
@@ -46,6 +46,7 @@ class _Chart(NamedTuple):
 def render_page(facts: Facts, language: str) -> str:
     """The page of one language, from what :func:`serving.week_pages.leader_facts` gathered."""
     words = LeaderWords(language)
+    facts = {**facts, "needs": _told_apart(facts["needs"], language)}
     expected = [(_title(need, language), need["expected"]) for need in facts["needs"] if need.get("expected")]
     return _template().render(
         language=language,
@@ -56,6 +57,17 @@ def render_page(facts: Facts, language: str) -> str:
         chart=_chart(words("page.chart_title"), expected, words) if len(expected) > 1 else None,
         sections=[_section(number, need, words) for number, need in enumerate(facts["needs"], 1)],
     )
+
+
+def _told_apart(needs: Sequence[Facts], language: str) -> list[Facts]:
+    """The needs; where two are called alike, each with its id behind its title."""
+    titles = [need["title"][language] for need in needs]
+    return [
+        need
+        if titles.count(title) == 1
+        else {**need, "title": {**need["title"], language: f"{title} ({need['need']})"}}
+        for need, title in zip(needs, titles, strict=True)
+    ]
 
 
 def _title(need: Facts, language: str) -> str:
@@ -70,14 +82,14 @@ def _overview(facts: Facts, words: LeaderWords) -> Sheet:
         if need["list_id"] is None:
             rows.append([*row, *[words("unknown")] * (len(columns) - 2)])
             continue
-        past, missed = need["happened"], need["happened"].get("missed")
+        past, missed, tried = need["happened"], need["happened"].get("missed"), need["happened"].get("tried")
         rows.append(
             [
                 *row,
                 words.number(need["listed"]),
                 f"{words.number(need['listed'])} / {words.number(need['places'])}",
                 words.estimate(need["expected"], 1),
-                words.number(past["found"]) if past["lists"] else words("not_known"),
+                f"{words.number(past['found'])} / {words.number(past['reached'])}" if tried else words("not_known"),
                 words.percent(missed["share"]) if missed else words("not_known"),
                 words.estimate(need["cost"]["expected"]),
                 words.estimate((need["worth"] or {}).get("one_more_worker"), 1),
@@ -126,18 +138,15 @@ def _units(number: int, need: Facts, words: LeaderWords) -> Sheet:
     columns = ("unit", "places", "people", "share_used", "in_need")
     rows = []
     for unit in need["units"]:
-        hidden = unit["listed"] is None
-        used = words("withheld") if hidden else words("unknown")
-        if unit["share_used"] is not None:
-            used = words.number(100 * unit["share_used"])
-        in_need = words("withheld") if hidden else words.estimate(unit["expected"], 1)
-        rows.append([unit["name"], words.people(unit["k"]), words.people(unit["listed"]), used, in_need])
+        used = words("unknown") if unit["share_used"] is None else words.number(100 * unit["share_used"])
+        in_need = words("withheld") if unit["is_withheld"] else words.estimate(unit["expected"], 1)
+        rows.append([unit["name"], words.number(unit["k"]), words.number(unit["listed"]), used, in_need])
     heads = [words(f"section.{column}") for column in columns]
     return Sheet(f"units-{number}", f"{_title(need, words.language)}. {words('section.units')}", heads, rows)
 
 
 def _past_units(number: int, need: Facts, words: LeaderWords) -> Sheet | None:
-    if not need["happened"]["lists"] or len(need["units"]) < 2:
+    if not need["happened"].get("tried") or len(need["units"]) < 2:
         return None
     columns = ("unit", "people", "reached", "found", "taken_up", "reach", "uptake")
     rows = []
@@ -154,14 +163,19 @@ def _happened(need: Facts, words: LeaderWords) -> list[str]:
     past = need["happened"]
     if not past["lists"]:
         return [words("section.happened_none", days=past["days"]), words("section.missed_none")]
-    span = {name: words.day(past[name]) for name in ("first", "last")}
+    first, last = (words.day(past[name]) for name in ("first", "last"))
+    span = first if first == last else words("section.span", first=first, last=last)
+    n = past["lists"]
+    lists = words("section.list_one") if n == 1 else words("section.list_many", n=words.number(n))
     counts = {name: words.number(past[name]) for name in ("listed", "tried", "reached", "found", "taken_up")}
     shares = {"reach": words.percent(past["reach"]), "share": words.percent(past["found_share"])}
     said = [
-        words("section.happened_from", n=words.number(past["lists"]), **span),
+        words("section.happened_from", lists=lists, span=span),
         words("section.happened_counts", **counts, **shares),
         words("section.happened_found", **counts, **shares, uptake=words.percent(past["uptake"])),
     ]
+    if not past["tried"]:
+        said[1:] = [words("section.happened_unreported")]
     missed = past["missed"]
     if missed is None:
         return [*said, words("section.missed_none")]

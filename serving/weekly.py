@@ -290,12 +290,21 @@ class _Run:
     def _settled(self, needs: Sequence[NeedOfWeek]) -> Mapping[str, frozenset[str]]:
         """Whom each need leaves to another."""
         prepared = [need.prepared for need in needs if need.prepared is not None]
-        listed = {need.need_id: people_listed(self.home, need.list_id) for need in needs if need.list_id is not None}
-        taken = {need.need_id: frozenset().union(*listed.values()) for need in needs if need.is_pending and listed}
+        listed = self._listed_that_day(needs)
+        pending = [need.need_id for need in needs if need.is_pending]
+        taken = {need_id: frozenset().union(*listed.values()) for need_id in pending if listed}
         if len(prepared) < 2 and not taken:
             return {}
         self.step("settling who contacts whom")
         return wanted_elsewhere(self.home, prepared, self.folder, taken)
+
+    def _listed_that_day(self, needs: Iterable[NeedOfWeek]) -> dict[str, frozenset[str]]:
+        """Need → people on its list of that day, of needs outside this run too; not of lists to be made again."""
+        lists = self.home.store.lists(since=self.as_of)
+        lists = lists.filter(lists["as_of_date"] == self.as_of).sort("list_id")
+        newest = dict(lists.select("need_id", "list_id").iter_rows())
+        newest |= {need.need_id: need.list_id for need in needs}
+        return {need: people_listed(self.home, list_id) for need, list_id in newest.items() if list_id is not None}
 
     def _draw_up(self, need: NeedOfWeek) -> None:
         if need.prepared is not None:
