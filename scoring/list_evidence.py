@@ -216,9 +216,7 @@ def _distinct(reasons: Iterable[tuple[str, Sequence[Reason]]]) -> list[dict[str,
     return [dict(zip(names, said, strict=True)) for said in seen]
 
 
-def _today(
-    scores: Scores, reference: Mapping[str, Any], column_counts: Mapping[str, list[int]]
-) -> dict[str, Any]:
+def _today(scores: Scores, reference: Mapping[str, Any], column_counts: Mapping[str, list[int]]) -> dict[str, Any]:
     """Today's people in the bins of the reference, as :func:`ethics.population_stability.counts_like` gives them."""
     nobody = np.empty((0, 0), dtype=np.float32)
     of_score = counts_like({**reference, "columns": {}}, scores.frame["raw"].to_numpy(), scores.matrix.names, nobody)

@@ -268,9 +268,7 @@ def outreach_list(
         checks=checks,
         banners=_banners(scorer),
         language=language,
-        reason_stability=reason_stability(
-            scorer.model, told, np.arange(listed.height), columns, reader=need.service
-        ),
+        reason_stability=reason_stability(scorer.model, told, np.arange(listed.height), columns, reader=need.service),
         attempts_per_person=need.list.attempts_per_person,
         allocation=need.list.allocation,
     )

@@ -16,8 +16,8 @@ from ethics.case import SORT_KEY
 from ethics.refusals import Fault, NotTrusted
 from ethics.signing import VerifiedVerdict
 from ethics.whole_file import write_whole
-from features.city import DataError
 from features.blocks import matrix_blocks
+from features.city import DataError
 from features.cohort import build_cohort
 from features.matrix import build_matrix
 from features.matrix_file import MatrixOnFile
