@@ -86,6 +86,13 @@ def shown_rows(listed: OutreachList, part: UnitPart, contacts: ContactBook | Non
     return [_shown(listed, row, reach) for row, reach in zip(part.rows, how, strict=True)]
 
 
+def rows_or_shown(
+    listed: OutreachList, part: UnitPart, contacts: ContactBook | None, rows: Sequence[ShownRow] | None
+) -> Sequence[ShownRow]:
+    """The rows that were joined already, for several files of one unit; else those of :func:`shown_rows`."""
+    return shown_rows(listed, part, contacts) if rows is None else rows
+
+
 def contact_texts(row: ContactRow | None, words: Words) -> dict[str, str]:
     """Name, phone, language and suggested channel in words; of the hidden, whom to ask, and nothing else.
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,9 +77,15 @@ class ListRow:
 
     def hashed(self, unit_id: str, key: bytes) -> ListRow:
         """The same row with its hash under the person's key."""
-        said: dict[str, Any] = {"person_id": self.person_id, "rank_band": self.rank_band}
-        said["payload"] = payload_text(self.payload)
-        return replace(self, row_hash=row_hash(key, unit_id=unit_id, position=self.rank, kind=self.kind, **said))
+        said: dict[str, Any] = {"person_id": self.person_id, "rank_band": self.rank_band, "payload": self.payload_text}
+        found = replace(self, row_hash=row_hash(key, unit_id=unit_id, position=self.rank, kind=self.kind, **said))
+        vars(found)["payload_text"] = self.payload_text  # of the same payload: a row is never changed
+        return found
+
+    @cached_property
+    def payload_text(self) -> str:
+        """The payload as the store keeps it (:func:`scoring.row_hashes.payload_text`)."""
+        return payload_text(self.payload)
 
 
 @dataclass(frozen=True)

@@ -219,7 +219,7 @@ class Explainer:
         sign = 1.0 if (sums > 0).any() else -1.0
         # The need file's order decides between equals, so that the same person has the same reasons everywhere.
         ordered = [int(g) for g in np.argsort(-sign * sums, kind="stable") if sign * sums[g] > 0]
-        strength = sign * contributions
+        strength = (sign * contributions).tolist()
         shown = {g: self._column_to_show(g, values, strength) for g in ordered}
         # What is as it is with most people explains nothing to the reader, unless nothing else is there to say.
         telling = [g for g in ordered if shown[g][1]] or ordered
@@ -228,11 +228,15 @@ class Explainer:
         told = [*open_[: MOST_REASONS - len(hidden)], *hidden]  # last, so that its place does not tell its size
         return Choice(tuple(told), tuple(shown[g][0] for g in told), sign < 0)
 
-    def _column_to_show(self, g: int, values: np.ndarray, strength: np.ndarray) -> tuple[int, bool]:
+    def _column_to_show(self, g: int, values: np.ndarray, strength: Sequence[float]) -> tuple[int, bool]:
         """The strongest column of a group that differs from what is typical; whether there is one."""
         own = self.groups[g].columns
-        differing = [j for j in own if self.columns[j].differs(float(values[j]), self._rounded_medians[j])]
-        return max(differing or own, key=strength.__getitem__), bool(differing)
+        # Of equals the first in the need file; as a rule one of the first few differs, and no more are looked at.
+        strongest = sorted(own, key=strength.__getitem__, reverse=True)
+        for j in strongest:
+            if self.columns[j].differs(float(values[j]), self._rounded_medians[j]):
+                return j, True
+        return strongest[0], False
 
     def of_order(self, values: np.ndarray, behind: _Finder | None = None) -> list[Reason]:
         """Up to four reasons of one person under a written rule: the columns of the order, in their order.

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, and_, insert, select
 
 from ethics.digests import canonical_json, sha256
 from ethics.refusals import BadInput, Fault, NotTrusted, did_you_mean
-from scoring.row_hashes import payload_text, row_hash
+from scoring.row_hashes import row_hash
 from scoring.store_forgetting import EXPORT_SCHEMA, exports_frame, exports_query, of_person, recalled
 from scoring.store_frames import MOMENT, day_text, frame_of, now_text
 from scoring.store_opening import insert_new, reading, writing
@@ -302,7 +302,7 @@ def _row_values(list_id: str, unit_id: str, row: Any, salt: bytes, ref: bytes) -
         "kind": row.kind,
         "person_ref": ref,
         "rank_band": row.rank_band,
-        "payload": payload_text(row.payload),
+        "payload": row.payload_text,
         "row_hash": row.row_hash,
     }
 
