@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from features.cache import FeatureCache
 
 _DIGEST_ROWS = 4096
+COLUMNS_AT_ONCE = 16
+"""Columns that are read together: of a row they lie in one line of the processor's cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +111,18 @@ class Matrix:
             followed_days=None if self.followed_days is None else read_only(self.followed_days[mask]),
             censored=None if self.censored is None else read_only(self.censored[mask]),
         )
+
+    def take(self, rows: Sequence[int] | NDArray[np.integer]) -> Matrix:
+        """The rows with these numbers, in the order given: keys and cells alone."""
+        at = np.asarray(rows, dtype=np.int64)
+        return Matrix(self.keys[at], read_only(self.X[at]), self.names, n_objectors=self.n_objectors)
+
+    def columns(self, wanted: Sequence[int] | None = None) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Number and cells, float32 (n,) in one piece, of all columns or of those wanted; each is the caller's."""
+        among = list(range(len(self.names)) if wanted is None else wanted)
+        for first in range(0, len(among), COLUMNS_AT_ONCE):
+            some = among[first : first + COLUMNS_AT_ONCE]
+            yield from zip(some, np.ascontiguousarray(self.X[:, some].T), strict=True)
 
     def to_polars(self) -> pl.DataFrame:
         """Keys and features as one frame: person_id, as_of_date, then a Float32 column per name; NaN stays NaN."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from fractions import Fraction
-from math import ceil
+from math import ceil, floor
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StrictInt, StrictStr, field_validator, model_validator
@@ -151,6 +151,15 @@ Portion = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 _SHOWN_UNLESS_SAID: tuple[Column, ...] = ("rank_band", "reasons", "action", "who_helps")
 MOST_MARGIN = 0.5
 """Above it, lots would decide more of a list than the ranking does."""
+
+
+def places_by_lot(margin: float, places: int) -> int:
+    """Of so many places, those that a margin gives by lot: whole ones only.
+
+    >>> places_by_lot(0.29, 100), places_by_lot(0.02, 60)
+    (29, 1)
+    """
+    return floor(margin * places + 1e-9)
 
 
 class InService(Spec):

@@ -118,6 +118,8 @@ def _fault(check: Check) -> Fault:
 
 
 _MEND = {
+    "C407": "Draw a sample ([list] sample), give fewer places by lot, or have AT-08 attested; judge and approve again",
+    "C802": "Mend the store of lists, or restore it from the backup: until then nobody could change the list",
     "C103": "Make the scores again: somebody has objected since",
     "C202": "Write when the need is reviewed next, judge and approve again",
     "C502": "Have it attested anew by those who may, judge and approve again",

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,8 @@ class ListRow:
     (a random check of those below the line: no band, no reasons) or added. ``chance`` is the probability with which the
     lot would have drawn the person, as text; ``is_held_out`` says that the lot at the cut left the person below the
     line, so that effects can be measured. ``cautions`` are what to know before taking up contact. ``attempts`` (to
-    reach the person before) and ``who_helps`` are None where the need does not ask for them.
+    reach the person before) and ``who_helps`` are None where the need does not ask for them. ``not_by`` are the
+    channels by which the person does not want to be contacted.
     """
 
     rank: int
@@ -53,6 +55,7 @@ class ListRow:
     cautions: tuple[str, ...] = ()
     attempts: int | None = None
     who_helps: tuple[str, ...] | None = None
+    not_by: tuple[str, ...] = ()
 
     @property
     def payload(self) -> dict[str, Any]:
@@ -64,6 +67,8 @@ class ListRow:
             said["attempts"] = self.attempts
         if self.who_helps is not None:
             said["who_helps"] = list(self.who_helps)
+        if self.not_by:
+            said["not_by"] = list(self.not_by)
         if self.kind == "margin":
             said["margin"] = {"listed": not self.is_held_out, "probability": self.chance}
         if self.kind == "sample":
@@ -72,9 +77,15 @@ class ListRow:
 
     def hashed(self, unit_id: str, key: bytes) -> ListRow:
         """The same row with its hash under the person's key."""
-        said: dict[str, Any] = {"person_id": self.person_id, "rank_band": self.rank_band}
-        said["payload"] = payload_text(self.payload)
-        return replace(self, row_hash=row_hash(key, unit_id=unit_id, position=self.rank, kind=self.kind, **said))
+        said: dict[str, Any] = {"person_id": self.person_id, "rank_band": self.rank_band, "payload": self.payload_text}
+        found = replace(self, row_hash=row_hash(key, unit_id=unit_id, position=self.rank, kind=self.kind, **said))
+        vars(found)["payload_text"] = self.payload_text  # of the same payload: a row is never changed
+        return found
+
+    @cached_property
+    def payload_text(self) -> str:
+        """The payload as the store keeps it (:func:`scoring.row_hashes.payload_text`)."""
+        return payload_text(self.payload)
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ class StoredAges(People):
                     ~select(t.c.person_ref).where(t.c.person_ref == PEOPLE.c.person_ref).exists() for t in _OF_PERSONS
                 )
                 remove(connection, PEOPLE, *held)
-        if any(gone.values()):
+        if any(gone.values()) and not isinstance(self._engine, Connection):
             clear_free_space(self._engine, [PEOPLE, *_OF_PERSONS])
         return {table: n for table, n in gone.items() if n}
 

@@ -16,8 +16,10 @@ from serving import (
     list_words,
     looking,
     outcome_words,
+    resident_words,
     simulation_words,
     vouching,
+    week_words,
 )
 from serving.home import Home
 from serving.saying import home_of, say, settings_of, steps
@@ -61,6 +63,8 @@ _ROOMS = (
     happened_words,
     assignment_words,
     simulation_words,
+    resident_words,
+    week_words,
     erasure_words,
 )
 """Modules that hold the functions of commands."""

@@ -83,6 +83,7 @@ def simulate_run(
     n_workers = math.ceil(least / worker)
     places = places or [k, k + n_workers * worker, 2 * k]
     _refuse(need, places, k, least, given=bool(capacities))
+    gathered = _without_objectors(home, need, gathered)
     others = {other: _order_of(home, other, need, gathered.rows) for other in compare}
     register = GroupRegister.open(groups_of(record, city_folder))
     units, capacity = _units(home, Path(city_folder or record["city"]), need, gathered.rows, step)
@@ -141,6 +142,25 @@ def _run(home: Home, run_id: str) -> tuple[Need, GatheredEvidence]:
     return model.need, replace(gathered, rows=gathered.rows.filter(~pl.Series(gone, dtype=pl.Boolean)))
 
 
+def _without_objectors(home: Home, need: Need, gathered: GatheredEvidence) -> GatheredEvidence:
+    """The judged people without those who object by now, or were erased: they are on no list, not even a tried one.
+
+    Raises
+    ------
+    BadInput
+        Nobody is left.
+    """
+    import polars as pl
+
+    gone = pl.Series(home.objections.objecting(gathered.rows["person_id"].to_list(), need.id))
+    rows = gathered.rows.filter(~gone)
+    if rows.is_empty():
+        raise BadInput(
+            Fault("--run", "was judged on people who all object by now", "Train again, and simulate that run")
+        )
+    return replace(gathered, rows=rows)
+
+
 def _refuse(need: Need, places: Sequence[int], k: int, least: int, *, given: bool) -> None:
     faults = []
     if need.label is None:
@@ -161,6 +181,7 @@ def _order_of(home: Home, run_id: str, need: Need, rows: pl.DataFrame) -> Any:
     from models.baselines import floats
 
     other, gathered = _run(home, run_id)
+    gathered = _without_objectors(home, other, gathered)
     joined = rows.select("person_id", "as_of_date").join(
         gathered.rows.select("person_id", "as_of_date", "rank_score"),
         on=["person_id", "as_of_date"],

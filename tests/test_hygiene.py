@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import polars as pl
 import pytest
-from sealed_world import AS_OF, World
+from sealed_world import AS_OF, MODEL_NEED, World
 from sqlalchemy import create_engine
 from store_cases import FIRST, KEYS, SECOND, attempts, outcomes, small_list
 
@@ -210,9 +210,17 @@ def test_a_sample_from_below_the_line_takes_no_place_and_has_no_reasons(world):
     assert "drawn at random" in render_page(listed, part) and "drawn at random" in render_csv(listed, part)
 
 
+EXPLORES = f"{MODEL_NEED}[list]\nsample = 1\n"
+
+
 def test_a_margin_above_the_policys_needs_vouching_and_one_within_it_passes_the_gate(world, tmp_path):
-    with pytest.raises(NotTrusted, match=r"list.margin: gives 0.3 of the places by lot, above the policy's 0.02"):
-        listed_of(world, {"margin": 0.3})
+    unvouched = World(tmp_path / "unvouched", units=True, need_text=EXPLORES, lots_vouched_for=False)
+    assert listed_of(unvouched, {"sample": 1}).listed == 20
+    with pytest.raises(NotTrusted, match=r"check C407: needs_attestation: share given by lot 0.3 \(limit 0.02\)"):
+        listed_of(unvouched, {"margin": 0.3})
+    with pytest.raises(NotTrusted, match=r"check C407: needs_attestation: share drawn by lot 0 \(limit 0.02\)"):
+        listed_of(unvouched, {})
+    assert {check.state for check in listed_of(world, {"margin": 0.3}).checks} == {"pass"}, "it was vouched for there"
     text = world.policy.bytes.decode().replace("min_exploration = 0.02", "min_exploration = 0.3")
     explores = World(tmp_path, units=True, policy=Policy.parse(text.encode(), "policy.toml"))
     listed = listed_of(explores, {"margin": 0.3, "sample": 5})
