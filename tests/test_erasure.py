@@ -82,9 +82,9 @@ def used(world):
     places.mkdir(parents=True)
     pl.DataFrame({"person_id": [listed, other]}).write_parquet(places / "proposals.parquet")
     (places / "places.en.html").write_text(f"<td>{listed}</td>")
-    (home.root / "week").mkdir()
-    (home.root / "week" / "2024-06-03.json").write_text(json.dumps({"elsewhere": [listed]}))
-    (home.root / "week" / "aggregates.json").write_text(json.dumps({"n": 12, "listed": "twelve"}))
+    (home.root / "notes").mkdir()
+    (home.root / "notes" / "2024-06-03.json").write_text(json.dumps({"elsewhere": [listed]}))
+    (home.root / "notes" / "aggregates.json").write_text(json.dumps({"n": 12, "listed": "twelve"}))
     (home.scores / "youth" / f".killed.{run}").write_bytes(f"half of {listed}".encode())
     (home.root / "town").mkdir()
     world.city.persons.select("person_id").write_parquet(home.root / "town" / "persons.parquet")
@@ -132,7 +132,7 @@ def test_after_erasure_nothing_names_the_person_and_everything_still_verifies(wo
     folder = f"lists/youth/{list_id}"
     for kind in ("csv", "html", "xlsx", "rows.json", "rows.parquet"):
         assert f"{folder}/north.{kind}" in before
-    assert {"rebuilt/list.jsonl", f"runs/{run}/rows.parquet", "week/2024-06-03.json"} <= set(before)
+    assert {"rebuilt/list.jsonl", f"runs/{run}/rows.parquet", "notes/2024-06-03.json"} <= set(before)
     assert any(path.startswith("matrices/") for path in before) and len(before) >= 14
     east = {path.name: path.read_bytes() for path in (home.root / folder).glob("east.*")}
     scores = next(home.scores.glob("youth/*.parquet"))
@@ -147,7 +147,7 @@ def test_after_erasure_nothing_names_the_person_and_everything_still_verifies(wo
     assert not any(Path(one["file"]).name.startswith("east.") for one in result["recall"])
     assert east == {path.name: path.read_bytes() for path in (home.root / folder).glob("east.*")}
     assert (pl.read_parquet(scores).height, scores.stat().st_mtime_ns) == (n_scored - 1, made_at)
-    assert (home.root / "week" / "aggregates.json").exists() and (home.root / "town" / "persons.parquet").exists()
+    assert (home.root / "notes" / "aggregates.json").exists() and (home.root / "town" / "persons.parquet").exists()
     assert naming(home, other), "nobody else goes"
 
     assert result["runs"] == [run]
