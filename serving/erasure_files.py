@@ -125,7 +125,9 @@ def holds(path: Path, gone: Gone) -> bool:
 def _drafts(home: Home) -> Iterator[Path]:
     """What killed processes left under a name that begins with a point, or as unfinished; locks are none."""
     for root in (home.scores, home.lists, home.runs, home.root / "matrices", home.root / "places"):
-        found = sorted(path for path in (*root.rglob(".*"), *root.rglob("*.unfinished")) if path.suffix != ".lock")
+        found = sorted(
+            path for path in (*root.rglob(".*"), *root.rglob("*.unfinished")) if not path.name.endswith(".lock")
+        )
         for path in found:
             if path.exists():  # not within a draft folder that has just gone
                 yield path
@@ -177,14 +179,14 @@ def _ids_gone(path: Path, gone: Gone) -> list[str]:
 def _others(home: Home) -> Iterator[Path]:
     """Files that no known part of the home has written; cities are left alone."""
     for top in sorted(home.root.iterdir()):
-        if top.name in _WITHOUT_PERSONS | _TREATED or _DATABASE.fullmatch(top.name) or top.suffix == ".lock":
+        if top.name in _WITHOUT_PERSONS | _TREATED or _DATABASE.fullmatch(top.name) or top.name.endswith(".lock"):
             continue
         if top.is_file():
             yield top
             continue
         cities = {path.parent for name in _CITY for path in top.rglob(name)}
         for path in sorted(top.rglob("*")):
-            if path.is_file() and path.suffix != ".lock" and cities.isdisjoint((path.parent, *path.parents)):
+            if path.is_file() and not path.name.endswith(".lock") and cities.isdisjoint((path.parent, *path.parents)):
                 yield path
 
 
