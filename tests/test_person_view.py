@@ -400,6 +400,16 @@ def test_what_cannot_be_recorded_is_refused_with_what_stands(world, home):
     assert record_objection(home, "000001")["changed"] is False
 
 
+def test_place_proposals_that_hold_the_person_are_named(world, home):
+    for day, people in (("2026-01-08", ["000001", "000002"]), ("2026-02-08", ["000002"])):
+        folder = home.root / "places" / f"places-{day}-abc"
+        folder.mkdir(parents=True)
+        pl.DataFrame({"person_id": people, "unit_id": "a"}).write_parquet(folder / "proposals.parquet")
+    told = record_objection(home, "000001", "preschool_reach")["places"]
+    assert [Path(folder).name for folder in told] == ["places-2026-01-08-abc"]
+    assert record_objection(home, "000002", channel="phone")["places"] == []
+
+
 def test_of_the_erased_no_objection_is_kept(world, home):
     home.store.erase(world.listed)
     result = record_objection(home, world.listed)
