@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
+from zipfile import ZipFile
 
 import httpx
 import numpy as np
@@ -509,7 +510,12 @@ def test_who_objects_is_on_no_later_list(journey, tmp_path):
     code, listed = run("list", *words, "--home", home)
     assert code == 0
     assert listed["excluded"]["objected"] == 1
-    assert not any(first in Path(path).read_text("utf-8") for path in listed["files"] if not path.endswith(".parquet"))
+    for path in map(Path, listed["files"]):
+        if path.suffix == ".xlsx":
+            with ZipFile(path) as book:
+                assert not any(f">{first}<".encode() in book.read(name) for name in book.namelist())
+        elif path.suffix != ".parquet":
+            assert first not in path.read_text("utf-8")
     code, scored = run("score", *words, "--home", home)
     assert first not in pl.read_parquet(scored["path"])["person_id"].to_list()
 
