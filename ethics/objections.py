@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, delete, func, insert, inspect, select
 from sqlalchemy.exc import IntegrityError
 
+from ethics.keyed_hashing import KeyedHash
 from ethics.refusals import BadInput, Fault, NotTrusted, did_you_mean
 from ethics.tables import make_tables
 
@@ -125,6 +126,7 @@ class ObjectionRegister:
             )
         self._engine = engine
         self._key = bytes(key)
+        self._hash = KeyedHash(self._key)
         self._erased = erased
         make_tables(engine, _METADATA)
         self._check_key()
@@ -211,7 +213,8 @@ class ObjectionRegister:
         objectors |= {who for who, channels in refused.items() if channels.issuperset(CHANNELS)}
         masked = np.zeros(len(person_ids), dtype=bool)
         if objectors:
-            found = (self._hmac(person_id) in objectors for person_id in person_ids)
+            marks = self._hash.digests(person_id.encode("utf-8") for person_id in person_ids)
+            found = (mark.hex() in objectors for mark in marks)
             masked = np.fromiter(found, dtype=bool, count=len(person_ids))
         return masked if self._erased is None else masked | self._erased(person_ids)
 
@@ -254,6 +257,17 @@ class ObjectionRegister:
         older = [one for one in self.standing(person_id) if (one.need_id, one.channel) not in told]
         return (*(ObjectionAct(one.since, "object", one.need_id, one.channel, "") for one in older), *acts)
 
+    def erased(self, person_ids: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Which of these persons were erased: of them not even a cache may keep anything.
+
+        Returns
+        -------
+        bool (len(person_ids),)
+        """
+        import numpy as np
+
+        return np.zeros(len(person_ids), dtype=bool) if self._erased is None else self._erased(person_ids)
+
     def count(self) -> int:
         """Number of objections to a use on record (one person may have several)."""
         with self._reading() as connection:
@@ -293,7 +307,7 @@ class ObjectionRegister:
             return connection.scalar(select(_KEY_CHECK.c.check_value))
 
     def _hmac(self, person_id: str) -> str:
-        return hmac.digest(self._key, person_id.encode("utf-8"), "sha256").hex()
+        return self._hash.digest(person_id.encode("utf-8")).hex()
 
 
 def _refused(connection: Connection, need_id: str) -> dict[str, frozenset[str]]:

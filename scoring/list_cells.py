@@ -86,6 +86,13 @@ def shown_rows(listed: OutreachList, part: UnitPart, contacts: ContactBook | Non
     return [_shown(listed, row, reach) for row, reach in zip(part.rows, how, strict=True)]
 
 
+def rows_or_shown(
+    listed: OutreachList, part: UnitPart, contacts: ContactBook | None, rows: Sequence[ShownRow] | None
+) -> Sequence[ShownRow]:
+    """The rows that were joined already, for several files of one unit; else those of :func:`shown_rows`."""
+    return shown_rows(listed, part, contacts) if rows is None else rows
+
+
 def contact_texts(row: ContactRow | None, words: Words) -> dict[str, str]:
     """Name, phone, language and suggested channel in words; of the hidden, whom to ask, and nothing else.
 
@@ -111,6 +118,7 @@ def _shown(listed: OutreachList, row: ListRow, reach: ContactRow | None) -> Show
     words, payload = Words.of(listed.language), row.payload
     attempts: int | None = payload.get("attempts")
     helps, against = (tuple(payload.get(key, ())) for key in ("who_helps", "cautions"))
+    nobody = words("list.none_known" if "who_helps" in payload else "list.not_recorded")
     told = () if row.kind in _WITHOUT_REASONS else row.reasons
     said_no = {*row.not_by, *(() if reach is None else reach.refused)}
     not_by = [channel for channel in CHANNELS if channel in said_no]
@@ -123,7 +131,7 @@ def _shown(listed: OutreachList, row: ListRow, reach: ContactRow | None) -> Show
         "reasons": "\n".join(f"{text}\u00a0· {origin}" if origin else text for text, origin in reasons)
         or words(_WITHOUT_REASONS.get(row.kind, "list.no_reasons")),
         "action": payload.get("action") or getattr(listed.need.action, listed.language),
-        "who_helps": "; ".join(helps) or words("list.not_recorded"),
+        "who_helps": "; ".join(helps) or nobody,
         "contraindications": "; ".join(against) or words("list.none_known"),
         "attempts": _attempts_text(attempts, words),
         **contact_texts(reach, words),

@@ -77,7 +77,7 @@ def simulate_run(
     step("reading the run")
     need, gathered = _run(home, run_id)
     least = home.policy.min_persons_public
-    k, places = int(gathered.facts["capacity_k"]), sorted(set(capacities))
+    k, places = int(gathered.facts["capacity_k"]), sorted({need.list.places(attempts) for attempts in capacities})
     # Of a split of persons only a share of the people is judged, in the same share of the places.
     worker = max(1, round(need.capacity.attempts_per_worker_per_period * k / need.capacity.k))
     n_workers = math.ceil(least / worker)
@@ -102,6 +102,7 @@ def simulate_run(
         "people": history.rows.height,
         "known": int(gathered.rows["label"].is_not_null().sum()),
         "k": k,
+        "attempts_per_person": need.list.attempts_per_person,
         "workers_added": n_workers,
         "scenarios": [_outcome(one) for one in outcomes],
         "worth": _worth_of(history, others),
@@ -126,6 +127,8 @@ def _written(result: dict[str, Any], folder: Path) -> str:
 
 def _run(home: Home, run_id: str) -> tuple[Need, GatheredEvidence]:
     """The need of a run, and the people it was judged on, as they were when it was trained."""
+    import polars as pl
+
     from models.evidence_files import read_evidence
     from models.registry import logged_digests, run_model
     from serving.gate_question import refuse_other_evidence
@@ -133,7 +136,10 @@ def _run(home: Home, run_id: str) -> tuple[Need, GatheredEvidence]:
     home.run_record(run_id)
     model = run_model(home.registry, run_id)
     refuse_other_evidence(home.runs / run_id, logged_digests(home.registry, run_id))
-    return model.need, read_evidence(home.runs / run_id)
+    gathered = read_evidence(home.runs / run_id)
+    # Taken out of the rows at erasure already; a backup of the run's folder may have brought somebody back.
+    gone = home.objections.erased(gathered.rows["person_id"].to_list())
+    return model.need, replace(gathered, rows=gathered.rows.filter(~pl.Series(gone, dtype=pl.Boolean)))
 
 
 def _without_objectors(home: Home, need: Need, gathered: GatheredEvidence) -> GatheredEvidence:
@@ -218,7 +224,8 @@ def _units(
     unit = rows.select("person_id", "as_of_date").join(
         known, on=["person_id", "as_of_date"], how="left", maintain_order="left"
     )
-    return unit["unit_id"], dict(units.select("unit_id", "capacity").iter_rows())
+    capacity = units.select("unit_id", "capacity").iter_rows()
+    return unit["unit_id"], {one: None if most is None else need.list.places(most) for one, most in capacity}
 
 
 def _history(
@@ -245,11 +252,11 @@ def _history(
         orders=orders | others,
         k=k,
         attempts_of_a_worker=worker,
-        contact_success=need.capacity.contact_success,
+        contact_success=need.reach,
         expected=expected,
         units=units,
         capacity=capacity,
-        attempt_cost=attempt_cost,
+        attempt_cost=None if attempt_cost is None else attempt_cost * need.list.attempts_per_person,
         seed=SEED,
     )
 

@@ -169,4 +169,4 @@ def measure_by_other_label(home: Home, city: Path, ranked_by: str, labelled_by: 
     cut = audit_cut_of(truth, need, home.policy.verdict_days, home.policy.audit_recall)
     rows = ranking.drop("label").join(truth.select("person_id", "label"), on="person_id", maintain_order="left")
     groups = GroupRegister.open(groups_file(city))
-    return groups.measure(rows, Cuts(need.capacity.k, cut), home.policy, seed=0)
+    return groups.measure(rows, Cuts(need.listed_k, cut), home.policy, seed=0)
