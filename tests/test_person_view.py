@@ -176,7 +176,7 @@ def test_people_of_whom_nothing_is_kept_get_a_plain_answer(world, home):
     unseen = look(world, before, world.listed)
     assert unseen["state"] == "not_seen" and "Nobody has estimated your need" in render_text(unseen)
     assert need_of(unseen)["no_data"] == "never_scored" and "You were never ranked" in render_text(unseen)
-    assert not before.settings.secret_path("people").exists(), "looking begins no store"
+    assert before.store.refs([world.listed]) == {}, "looking makes nobody known"
     assert look(world, before, world.listed, city=None)["state"] == "not_seen"
 
 
