@@ -95,7 +95,7 @@ def _overview(facts: Facts, words: LeaderWords) -> Sheet:
                 words.estimate((need["worth"] or {}).get("one_more_worker"), 1),
             ]
         )
-    return Sheet("overview", words("page.overview"), [words(f"page.{column}") for column in columns], rows)
+    return Sheet("overview", words("page.overview_caption"), [words(f"page.{column}") for column in columns], rows)
 
 
 def _section(number: int, need: Facts, words: LeaderWords) -> dict[str, Any]:
