@@ -77,6 +77,17 @@ def counts_like(reference: Mapping[str, Any], score: Floats, columns: Sequence[s
     }
 
 
+def counts_in_order(binned: Mapping[str, Sequence[str]], ordered: Floats, n_missing: int) -> list[int]:
+    """The counts of :func:`counts_like` for one column, of its values in order and the number of those missing.
+
+    >>> counts_in_order({"edges": ["1", "2"]}, np.array([0.5, 1.0, 1.5, 3.0]), 2)
+    [2, 1, 1, 2]
+    """
+    edges = np.asarray(_edges(binned), dtype=ordered.dtype)
+    ends = np.searchsorted(ordered, edges, side="right").tolist()
+    return [*np.diff([0, *ends, len(ordered)]).tolist(), n_missing]
+
+
 def drift_between(column: str, before: Sequence[int], now: Sequence[int], limit: float, seed: int = 0) -> Drift:
     """The index between two counts in the same bins, and the chance of one as large where nothing changed.
 

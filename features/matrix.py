@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from features.cache import FeatureCache
 
 _DIGEST_ROWS = 4096
+COLUMNS_AT_ONCE = 16
+"""Columns that are read together: of a row they lie in one line of the processor's cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +111,18 @@ class Matrix:
             followed_days=None if self.followed_days is None else read_only(self.followed_days[mask]),
             censored=None if self.censored is None else read_only(self.censored[mask]),
         )
+
+    def take(self, rows: Sequence[int] | NDArray[np.integer]) -> Matrix:
+        """The rows with these numbers, in the order given: keys and cells alone."""
+        at = np.asarray(rows, dtype=np.int64)
+        return Matrix(self.keys[at], read_only(self.X[at]), self.names, n_objectors=self.n_objectors)
+
+    def columns(self, wanted: Sequence[int] | None = None) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Number and cells, float32 (n,) in one piece, of all columns or of those wanted; each is the caller's."""
+        among = list(range(len(self.names)) if wanted is None else wanted)
+        for first in range(0, len(among), COLUMNS_AT_ONCE):
+            some = among[first : first + COLUMNS_AT_ONCE]
+            yield from zip(some, np.ascontiguousarray(self.X[:, some].T), strict=True)
 
     def to_polars(self) -> pl.DataFrame:
         """Keys and features as one frame: person_id, as_of_date, then a Float32 column per name; NaN stays NaN."""
@@ -228,7 +242,8 @@ def build_matrix(
     if cache is None:
         X = compute_columns(city, features, place, masked=masked, threads=threads)
     else:
-        X = _with_cache(cache, city, features, everyone, keep, masked, threads)
+        kept, keep_of_kept = _without_erased(everyone, keep, objections)
+        X = _with_cache(cache, city, features, kept, keep_of_kept, masked, threads)
     matrix = Matrix(place.keys, read_only(X), names, n_objectors=n_objectors)
     if attrition is None and label is None:
         return matrix
@@ -295,6 +310,21 @@ def _with_cache(
     together = np.empty((len(place.person), is_own.size), dtype=np.float32)
     together[:, is_own], together[:, ~is_own] = X, others
     return together
+
+
+def _without_erased(
+    everyone: KeyedRows, keep: NDArray[np.bool_] | None, objections: ObjectionRegister
+) -> tuple[KeyedRows, NDArray[np.bool_] | None]:
+    """The rows that a cache may hold, and which of them to keep: of an objector it may, of the erased it may not."""
+    if keep is None:
+        return everyone, keep
+    masked = np.flatnonzero(~keep)
+    gone = np.asarray(objections.erased(everyone.keys["person_id"].gather(masked).to_list()), dtype=np.bool_)
+    if not gone.any():
+        return everyone, keep
+    stays = np.ones(keep.size, dtype=np.bool_)
+    stays[masked[gone]] = False
+    return everyone.part(np.flatnonzero(stays)), keep[stays]
 
 
 def _only_rows(X: NDArray[np.float32], keep: NDArray[np.bool_]) -> NDArray[np.float32]:

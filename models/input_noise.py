@@ -69,11 +69,24 @@ def quanta_of(model: NeedModel, X: np.ndarray) -> NDArray[np.float32]:
     still = categories_of(model.need)
     quanta = np.zeros(X.shape[1], dtype=np.float32)
     for j, name in enumerate(model.columns):
-        known = np.unique(X[np.isfinite(X[:, j]), j].astype(np.float64))
-        if name in still or len(known) < 2:
-            continue
-        quanta[j] = 1.0 if (known == np.round(known)).all() else np.median(np.diff(known))
+        if name not in still:
+            quanta[j] = quantum_of(np.sort(X[np.isfinite(X[:, j]), j]))
     return quanta
+
+
+def quantum_of(ordered: np.ndarray) -> float:
+    """The median step between neighbouring values of a column, of its values in order; 1 for whole numbers.
+
+    >>> quantum_of(np.array([1.0, 1.0, 1.5, 2.0])), quantum_of(np.array([0.0, 2.0, 7.0])), quantum_of(np.array([3.0]))
+    (0.5, 1.0, 0.0)
+    """
+    if not ordered.size:
+        return 0.0
+    known = ordered[np.append(True, ordered[1:] != ordered[:-1])]
+    known = known[np.isfinite(known)].astype(np.float64)
+    if known.size < 2:
+        return 0.0
+    return 1.0 if (known == np.round(known)).all() else float(np.median(np.diff(known)))
 
 
 def _first(raw: np.ndarray, k: int) -> NDArray[np.int64]:

@@ -40,13 +40,17 @@ def rescoring(
     rows = np.arange(len(X)) if at is None else np.asarray(at, dtype=np.int64)
     if model.kind == "rule":
         return {"rows": len(rows), "different": int(_differ(model.raw(X)[rows], given).sum())}
-    if len(rows) > ROWS:  # evenly spread, so that they are the same each time
-        some = np.linspace(0, len(rows) - 1, ROWS).astype(np.int64)
-        rows, given = rows[some], given[some]
+    some = rescored(len(rows))
+    rows, given = rows[some], given[some]
     wrong = _differ(model.raw(X[rows]), given)
     for i in range(0, len(rows), max(1, len(rows) // _ALONE)):
         wrong[i] |= _differ(model.raw(X[rows[i : i + 1]]), given[i : i + 1])[0]
     return {"rows": len(rows), "different": int(wrong.sum())}
+
+
+def rescored(n: int) -> NDArray[np.int64]:
+    """Which of ``n`` rows a model scores again: evenly spread, so that they are the same each time."""
+    return np.arange(n) if n <= ROWS else np.linspace(0, n - 1, ROWS).astype(np.int64)
 
 
 def _differ(again: np.ndarray, given: np.ndarray) -> NDArray[np.bool_]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Sequence
 from datetime import date
+
+from ethics.keyed_hashing import KeyedHash
 
 
 def tie_keys(secret: bytes, person_ids: Sequence[str], model_digest: str, as_of_date: date) -> list[str]:
@@ -22,11 +23,5 @@ def tie_keys(secret: bytes, person_ids: Sequence[str], model_digest: str, as_of_
     -------
     list of str (n,)
     """
-    start = hmac.new(secret, digestmod="sha256")
     tail = f"|{model_digest}|{as_of_date.isoformat()}".encode()
-    keys = []
-    for person_id in person_ids:
-        state = start.copy()
-        state.update(person_id.encode() + tail)
-        keys.append(state.hexdigest())
-    return keys
+    return [key.hex() for key in KeyedHash(secret).digests(person_id.encode() + tail for person_id in person_ids)]

@@ -9,9 +9,10 @@ those drawn and those not drawn differ by the lot alone, and what contact change
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Sequence
 from datetime import date
+
+from ethics.keyed_hashing import KeyedHash
 
 SAMPLE, MARGIN = "sample", "margin"
 
@@ -26,13 +27,8 @@ def lots(secret: bytes, purpose: str, person_ids: Sequence[str], as_of_date: dat
     purpose : {"sample", "margin"}
     person_ids : sequence of str (n,)
     """
-    state = hmac.new(secret, f"ennakko lots|{purpose}|{as_of_date.isoformat()}|".encode(), "sha256")
-    drawn = []
-    for person_id in person_ids:
-        own = state.copy()
-        own.update(person_id.encode())
-        drawn.append(own.hexdigest())
-    return drawn
+    keyed = KeyedHash(secret, f"ennakko lots|{purpose}|{as_of_date.isoformat()}|".encode())
+    return [lot.hex() for lot in keyed.digests(person_id.encode() for person_id in person_ids)]
 
 
 def first_by_lot(lot_of: Sequence[str], n: int) -> list[int]:

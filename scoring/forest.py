@@ -206,9 +206,14 @@ def _unchanging(table: Any) -> Any:
     return type(table)(*(frozen(part) if isinstance(part, np.ndarray) else part for part in table))
 
 
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _in_parts(n: int, threads: int | None, fewest: int, work: Callable[[slice], None]) -> None:
     """Do work on rows in as many parts as there are threads, none of them with few rows."""
-    most = threads or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    most = threads or processors()
     parts = max(1, min(most, n // fewest))
     bounds = np.linspace(0, n, parts + 1).astype(int).tolist()
     slices = [slice(start, stop) for start, stop in pairwise(bounds)]

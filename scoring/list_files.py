@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from scoring import pages
-from scoring.list_cells import shown_rows, table_columns
+from scoring.list_cells import ShownRow, rows_or_shown, shown_rows, table_columns
 from scoring.list_records import ROWS
 from scoring.xlsx_file import render_xlsx
 
@@ -27,6 +28,7 @@ _NESTED = {
     "reasons": pl.List(_REASON),
     "who_helps": pl.List(pl.String),
     "contraindications": pl.List(pl.String),
+    "not_by": pl.List(pl.String),
     "contact_language": pl.Struct({"code": pl.String, "interpreter": pl.Boolean}),
 }
 
@@ -66,17 +68,23 @@ def write_files(
 
 def _unit_files(listed: OutreachList, part: UnitPart, contacts: ContactBook | None) -> dict[str, bytes]:
     """Ending → bytes. No unit's name ends like a machine's file, so none is taken for ``list.json``."""
+    rows = shown_rows(listed, part, contacts)
     return {
-        "csv": ("\ufeff" + pages.render_csv(listed, part, contacts)).encode("utf-8"),
-        "html": pages.render_page(listed, part, contacts).encode("utf-8"),
-        "xlsx": render_xlsx(listed, part, contacts),
-        "rows.json": render_json(listed, part, contacts),
-        "rows.parquet": render_parquet(listed, part, contacts),
+        "csv": ("\ufeff" + pages.render_csv(listed, part, contacts, rows)).encode("utf-8"),
+        "html": pages.render_page(listed, part, contacts, rows).encode("utf-8"),
+        "xlsx": render_xlsx(listed, part, contacts, rows),
+        "rows.json": render_json(listed, part, contacts, rows),
+        "rows.parquet": render_parquet(listed, part, contacts, rows),
     }
 
 
-def render_json(listed: OutreachList, part: UnitPart, contacts: ContactBook | None = None) -> bytes:
-    """One unit's rows as JSON: the columns the need shows, codes as codes, days as ISO text."""
+def render_json(
+    listed: OutreachList,
+    part: UnitPart,
+    contacts: ContactBook | None = None,
+    rows: Sequence[ShownRow] | None = None,
+) -> bytes:
+    """One unit's rows as JSON: the columns the need shows, and ``not_by``; codes as codes, days as ISO text."""
     said: dict[str, Any] = {
         "schema": MACHINE,
         "list_id": listed.list_id,
@@ -86,18 +94,23 @@ def render_json(listed: OutreachList, part: UnitPart, contacts: ContactBook | No
         "as_of_date": listed.as_of_date.isoformat(),
         "language": listed.language,
         "banners": list(listed.banners),
-        "rows": [row.facts for row in shown_rows(listed, part, contacts)],
+        "rows": [row.facts for row in rows_or_shown(listed, part, contacts, rows)],
     }
     return json.dumps(said, ensure_ascii=False, indent=1).encode("utf-8")
 
 
-def render_parquet(listed: OutreachList, part: UnitPart, contacts: ContactBook | None = None) -> bytes:
+def render_parquet(
+    listed: OutreachList,
+    part: UnitPart,
+    contacts: ContactBook | None = None,
+    rows: Sequence[ShownRow] | None = None,
+) -> bytes:
     """The same rows as Parquet, with ``list_id`` and ``unit_id`` in each; types do not depend on what is in them."""
     schema: dict[str, Any] = {"list_id": pl.String, "unit_id": pl.String}
-    for column in table_columns(listed):
+    for column in (*table_columns(listed), "not_by"):
         schema[column] = _NESTED.get(column) or _NUMBERS.get(column, pl.String)
     here = {"list_id": listed.list_id, "unit_id": part.unit_id}
-    rows = [{**here, **row.facts} for row in shown_rows(listed, part, contacts)]
+    found = [{**here, **row.facts} for row in rows_or_shown(listed, part, contacts, rows)]
     content = BytesIO()
-    pl.DataFrame(rows, schema=schema).write_parquet(content)
+    pl.DataFrame(found, schema=schema).write_parquet(content)
     return content.getvalue()

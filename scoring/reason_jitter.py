@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.input_noise import jittered, quanta_of
+from models.input_noise import jittered
 from models.interval_ends import ends
 from models.reason_stability import MOST_PEOPLE, REASONS, group_sums
 from scoring.forest import contributions
@@ -14,14 +14,21 @@ from scoring.reasons import Explainer
 
 if TYPE_CHECKING:
     from features.matrix import Matrix
-    from scoring.reasons import Typical
+    from features.matrix_file import MatrixOnFile
+    from scoring.cohort_columns import CohortColumns
 
 DRAWS = 5
 _RESAMPLED = 400
 
 
 def reason_stability(
-    model: Any, matrix: Matrix, rows: np.ndarray, typical: Typical, *, reader: str, seed: int = 0
+    model: Any,
+    matrix: Matrix | MatrixOnFile,
+    rows: np.ndarray,
+    columns: CohortColumns,
+    *,
+    reader: str,
+    seed: int = 0,
 ) -> dict[str, Any] | None:
     """Share of people's first three reasons that stay among the first three when every value is a little off.
 
@@ -35,7 +42,8 @@ def reason_stability(
         What was scored.
     rows : int (m,)
         The people listed; of more than 100, so many are taken, evenly.
-    typical : Typical
+    columns : CohortColumns
+        Of the matrix: what is typical, and the usual steps.
     reader : str
     seed : int
 
@@ -48,9 +56,9 @@ def reason_stability(
     if model.need.kind == "rule" or not len(rows):
         return None
     few = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST_PEOPLE)).astype(np.int64))
-    X, explainer = matrix.X[np.asarray(rows, dtype=np.int64)[few]], Explainer(model.need, typical, reader)
+    X = matrix.take(np.asarray(rows, dtype=np.int64)[few]).X
+    explainer, quanta = Explainer(model.need, columns.typical, reader), columns.quanta
     rng = np.random.default_rng(seed)
-    quanta = quanta_of(model, matrix.X)
     ours = _first(model, explainer, X)
     kept = np.empty((DRAWS, len(X)))
     for d in range(DRAWS):

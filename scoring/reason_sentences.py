@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from math import floor, isfinite, isnan
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from features.spec import RATE
 from features.windows import ZERO_WHEN_EMPTY, numbered
@@ -38,25 +38,25 @@ class Column:
     window: Window | None = None
     number: int = 0
 
-    @property
+    @cached_property
     def scale(self) -> float:
         """By how much a value is multiplied to be read: a slope is told for 30 days, a rate for 1,000 residents."""
         return {"trend": _TREND_DAYS, RATE: _RATE_PERSONS}.get(self.measure, 1.0)
 
     def rounded(self, value: float) -> float:
-        """A cell as it is told: scaled, and as exact as somebody reads it."""
+        """A cell as it is told: scaled, and as exact as somebody reads it (three figures, thousandths at most)."""
         value *= self.scale
-        if np.isnan(value):
+        if not isfinite(value):
             return value
         if self.measure in _WHOLE_BELOW:
-            return float(np.floor(value))
+            return float(floor(value))
         whole = self.measure in _COUNTED or abs(value) >= 100
-        return float(np.round(value)) if whole else float(f"{value:.3g}")
+        return float(round(value)) if whole else round(float(f"{value:.3g}"), 3)
 
     def differs(self, value: float, typical: float) -> bool:
         """Whether a cell, as it is told, is another than the typical one (already rounded)."""
         value = self.rounded(value)
-        return value != typical and not (np.isnan(value) and np.isnan(typical))
+        return value != typical and not (isnan(value) and isnan(typical))
 
     def sentence(self, value: float, typical: float, language: str) -> str:
         """A cell in words, with what is typical where that is known (both as in the matrix)."""
@@ -70,14 +70,14 @@ class Column:
             number=words.number(self.number),
         )
         # With nothing typical, or nothing to compare with it; and no category lies between two others.
-        if np.isnan(typical) or np.isnan(value) or self.measure == "category":
+        if isnan(typical) or isnan(value) or self.measure == "category":
             return text
         return f"{text} {self._typical(typical, words)}"
 
     def _form(self, value: float) -> str:
         """Which of a measure's sentences fits a value; in a band the latest is not the latest of all."""
         measure = self.measure
-        if np.isnan(value):
+        if isnan(value):
             return "empty" if measure == RATE else "none"
         if value == 0 and measure in _ZERO_IS_NONE:
             return "none"
@@ -89,7 +89,7 @@ class Column:
         return f"one{in_band}" if value == 1 and measure in _HAS_ONE else f"some{in_band}"
 
     def _value(self, value: float, words: Words) -> str:
-        if np.isnan(value):
+        if isnan(value):
             return ""
         if self.measure == "category":
             return self.feature.categories[int(value)]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.reason_stability import group_sums
+from models.rescoring import rescored
 from scoring.forest import contributions, raw_scores
 from scoring.reason_events import Behind, EventDays
 from scoring.reason_sentences import Column, columns_of
@@ -20,12 +21,14 @@ from scoring.reason_words import Words, placeholders
 if TYPE_CHECKING:
     from features.city import City
     from features.matrix import Matrix
+    from features.matrix_file import MatrixOnFile
     from features.spec import FeatureSpec
     from models.need import Need
 
 __all__ = [
     "FEWEST_FOR_TYPICAL",
     "MOST_REASONS",
+    "RESIDENT",
     "Choice",
     "Column",
     "Explainer",
@@ -37,6 +40,8 @@ __all__ = [
     "source_of",
 ]
 
+RESIDENT = "*"
+"""As a reader: the person whom the reasons are about. Whatever a need hides from units is the person's own to see."""
 MOST_REASONS = 4
 FEWEST_FOR_TYPICAL = 20
 """People behind a median at least: of fewer, it could be somebody's own value."""
@@ -98,9 +103,14 @@ class Typical:
         medians = {}
         for j, name in enumerate(matrix.names):
             values = matrix.X[:, j]
-            known = values[~np.isnan(values)]
-            medians[name] = float(np.median(known)) if known.size >= FEWEST_FOR_TYPICAL else float("nan")
+            medians[name] = median_of(np.sort(values[~np.isnan(values)]))
         return cls(medians)
+
+
+def median_of(ordered: NDArray[np.float32]) -> float:
+    """The median of a column's known values, given in order; NaN where too few people stand behind it."""
+    middle = ordered[(ordered.size - 1) // 2 : ordered.size // 2 + 1]
+    return float(np.mean(middle)) if ordered.size >= FEWEST_FOR_TYPICAL else float("nan")
 
 
 class _Group(NamedTuple):
@@ -131,7 +141,8 @@ class Explainer:
     typical : Typical
         Of the cohort that was scored.
     reader : str
-        The service or unit that will read; features with a ``visible_to`` that does not name it stay unnamed.
+        The service or unit that will read; features with a ``visible_to`` that does not name it stay unnamed. To
+        ``RESIDENT`` everything is told but what is of other people.
     language : str
     """
 
@@ -163,7 +174,8 @@ class Explainer:
         return numbers
 
     def _kind(self, feature: FeatureSpec) -> Literal["feature", "household", "hidden"]:
-        if feature.visible_to and not {self.reader, self.need.service} & set(feature.visible_to):
+        sees = self.reader == RESIDENT or {self.reader, self.need.service} & set(feature.visible_to)
+        if feature.visible_to and not sees:
             return "hidden"
         return "household" if feature.of == "household" else "feature"  # of a household, it is said of another person
 
@@ -207,7 +219,7 @@ class Explainer:
         sign = 1.0 if (sums > 0).any() else -1.0
         # The need file's order decides between equals, so that the same person has the same reasons everywhere.
         ordered = [int(g) for g in np.argsort(-sign * sums, kind="stable") if sign * sums[g] > 0]
-        strength = sign * contributions
+        strength = (sign * contributions).tolist()
         shown = {g: self._column_to_show(g, values, strength) for g in ordered}
         # What is as it is with most people explains nothing to the reader, unless nothing else is there to say.
         telling = [g for g in ordered if shown[g][1]] or ordered
@@ -216,11 +228,15 @@ class Explainer:
         told = [*open_[: MOST_REASONS - len(hidden)], *hidden]  # last, so that its place does not tell its size
         return Choice(tuple(told), tuple(shown[g][0] for g in told), sign < 0)
 
-    def _column_to_show(self, g: int, values: np.ndarray, strength: np.ndarray) -> tuple[int, bool]:
+    def _column_to_show(self, g: int, values: np.ndarray, strength: Sequence[float]) -> tuple[int, bool]:
         """The strongest column of a group that differs from what is typical; whether there is one."""
         own = self.groups[g].columns
-        differing = [j for j in own if self.columns[j].differs(float(values[j]), self._rounded_medians[j])]
-        return max(differing or own, key=strength.__getitem__), bool(differing)
+        # Of equals the first in the need file; as a rule one of the first few differs, and no more are looked at.
+        strongest = sorted(own, key=strength.__getitem__, reverse=True)
+        for j in strongest:
+            if self.columns[j].differs(float(values[j]), self._rounded_medians[j]):
+                return j, True
+        return strongest[0], False
 
     def of_order(self, values: np.ndarray, behind: _Finder | None = None) -> list[Reason]:
         """Up to four reasons of one person under a written rule: the columns of the order, in their order.
@@ -256,7 +272,7 @@ class Explainer:
 
 def explain(
     model: Any,
-    matrix: Matrix,
+    matrix: Matrix | MatrixOnFile,
     rows: Sequence[int] | np.ndarray,
     typical: Typical,
     *,
@@ -287,11 +303,11 @@ def explain(
         Largest |expected value + Σ contributions − raw score| of the rows; 0 for a rule (check C301).
     """
     explainer = Explainer(model.need, typical, reader, language)
-    at = np.asarray(rows, dtype=np.int64)
-    X = matrix.X[at]
+    few = matrix.take(rows)
+    X = few.X
     if not len(X):
         return [], 0.0
-    days = None if city is None else EventDays(city, matrix.keys[at], explainer.columns)
+    days = None if city is None else EventDays(city, few.keys, explainer.columns)
     behind = [None if days is None else partial(days.behind, i) for i in range(len(X))]
     if model.need.kind == "rule":
         return [explainer.of_order(values, find) for values, find in zip(X, behind, strict=True)], 0.0
@@ -304,6 +320,14 @@ def explain(
         for v, c, s, find in zip(X, of_columns, sums, behind, strict=True)
     ]
     return told, max_error
+
+
+def additivity_gap(model: Any, matrix: Matrix | MatrixOnFile) -> float:
+    """How far contributions are from adding up to raw scores, at most, among rows spread evenly (check C301)."""
+    if model.need.kind == "rule":
+        return 0.0
+    X = matrix.take(rescored(matrix.keys.height)).X
+    return float(np.max(np.abs(contributions(model, X).sum(axis=1) - raw_scores(model, X)), initial=0.0))
 
 
 def source_of(reason: Reason, language: str = "en") -> str:

@@ -16,12 +16,14 @@ from ethics.case import SORT_KEY
 from ethics.refusals import Fault, NotTrusted
 from ethics.signing import VerifiedVerdict
 from ethics.whole_file import write_whole
+from features.blocks import matrix_blocks
 from features.city import DataError
 from features.cohort import build_cohort
 from features.matrix import build_matrix
+from features.matrix_file import MatrixOnFile
 from models.ties import tie_keys
 from scoring.below_the_line import lots
-from scoring.forest import raw_scores
+from scoring.forest import processors, raw_scores
 
 if TYPE_CHECKING:
     from ethics.objections import ObjectionRegister
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 BAND_SHARES = (1, 5, 10, 25, 50)
 """Top shares of the cohort, in per cent, that have a band."""
 RANK_BANDS = (*(f"top_{share}" for share in BAND_SHARES), "rest")
+MOST_CELLS_HELD = 2**26
+"""Cells of a matrix (256 MB) above which it is put on file, where there is a folder for it."""
 _ORDER = ["raw", "tie_key"]
 _DESCENDING = [True, False]
 
@@ -48,8 +52,8 @@ class Scores:
         One row per person, first rank first: ``person_id``, ``score`` (f64 in [0, 1]; null for a rule), ``raw`` (f64,
         higher first), ``rank`` (u32 from 1), ``rank_band``, ``tie_key`` and ``row`` (u32, the person's row in
         ``matrix``).
-    matrix : Matrix
-        What was scored, for reasons and for what is typical.
+    matrix : Matrix or MatrixOnFile
+        What was scored, for reasons and for what is typical; on file where it is large and a folder was given.
     cohort_n : int
         People the need covers on that date, objectors among them.
     n_objectors : int
@@ -61,7 +65,7 @@ class Scores:
     need_id: str
     as_of_date: date
     frame: pl.DataFrame
-    matrix: Matrix
+    matrix: Matrix | MatrixOnFile
     cohort_n: int
     n_objectors: int
     model_digest: str
@@ -142,18 +146,28 @@ class Scorer:
         as_of_date: date,
         objections: ObjectionRegister,
         person_ids: Sequence[str] | None = None,
+        *,
+        scratch: Path | None = None,
     ) -> Scores:
         """Score everybody the need covers on a day, or those of ``person_ids`` whom it covers; objectors are masked.
 
         One person is scored exactly as in a whole city: same cohort rules, same matrix, same model, same bits; only
         ``rank`` is among those scored together. A written rule says nothing about one person alone, so under a rule
         the whole cohort is put in order first, and ``rank`` is the place in it.
+
+        With ``scratch``, a folder whose disk may hold data of persons, a large cohort (:data:`MOST_CELLS_HELD`) is
+        scored block by block: memory holds its scores, and its matrix lies in a file there without a name. The scores
+        are the same to the bit, and so are all digests.
         """
-        whole = person_ids is None or self.model.kind == "rule"
-        part = city if whole or person_ids is None else city.only(person_ids)
+        whole_order = self.model.kind == "rule"  # whose places compare all rows
+        part = city if whole_order or person_ids is None else city.only(person_ids)
         cohort = build_cohort(part, self.need.cohort, [as_of_date], label=self.need.label)
-        matrix = self._matrix(part, cohort, objections)
-        frame = self._ranked(matrix, as_of_date)
+        if scratch is None or whole_order or cohort.height * len(self.model.columns) <= MOST_CELLS_HELD:
+            matrix: Matrix | MatrixOnFile = self._matrix(part, cohort, objections)
+            raw, probability = self.raw_and_score(matrix.X)
+        else:
+            matrix, raw, probability = self._streamed(part, cohort, objections, scratch)
+        frame = self._ranked(matrix.keys["person_id"], raw, probability, as_of_date)
         if person_ids is not None:
             asked = pl.col("person_id").is_in(list(person_ids))
             frame, cohort = frame.filter(asked), cohort.filter(asked)
@@ -186,6 +200,23 @@ class Scorer:
     def _matrix(self, city: City, cohort: pl.DataFrame, objections: ObjectionRegister) -> Matrix:
         return build_matrix(city, self.need.features, cohort, objections=objections, need_id=self.need.id)
 
+    def _streamed(
+        self, city: City, cohort: pl.DataFrame, objections: ObjectionRegister, scratch: Path
+    ) -> tuple[MatrixOnFile, np.ndarray, np.ndarray]:
+        """The matrix on file, raw scores and scores: blocks are computed ahead while one is scored and put away."""
+        matrix, raws = MatrixOnFile(scratch, self.model.columns), list[np.ndarray]()
+        blocks = matrix_blocks(
+            city, self.need.features, cohort, objections=objections, need_id=self.need.id, threads=processors()
+        )
+        for block in blocks:
+            raws.append(raw_scores(self.model, block.X, 1))
+            matrix.add(block)
+            matrix.n_objectors = block.n_objectors
+        raw = np.concatenate(raws)
+        probability = self.model.probability(raw)
+        self._refuse_what_is_no_score(raw, probability)
+        return matrix, raw, probability
+
     def raw_and_score(self, X: np.ndarray, threads: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
         """Raw scores of the rows of a matrix, float64 (n,), and their scores, which a rule has none of.
 
@@ -207,13 +238,13 @@ class Scorer:
         """A lot per person for one purpose; see :func:`scoring.below_the_line.lots`."""
         return lots(self._secret, purpose, person_ids, as_of_date)
 
-    def _ranked(self, matrix: Matrix, as_of_date: date) -> pl.DataFrame:
-        person_ids = matrix.keys["person_id"].to_list()
-        raw, probability = self.raw_and_score(matrix.X)
-        keys = self.tie_keys(person_ids, as_of_date)
+    def _ranked(
+        self, person_ids: pl.Series, raw: np.ndarray, probability: np.ndarray | None, as_of_date: date
+    ) -> pl.DataFrame:
+        keys = self.tie_keys(person_ids.to_list(), as_of_date)
         ranked = pl.DataFrame(
             {
-                "person_id": pl.Series(person_ids, dtype=pl.String),
+                "person_id": person_ids,
                 "score": pl.Series([None] * raw.size if probability is None else probability, dtype=pl.Float64),
                 "raw": raw,
                 "rank_band": pl.Series(self._bands(raw), dtype=pl.String),

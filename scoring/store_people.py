@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import hmac
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import Connection, Engine, MetaData, Table, func, select, text, update
 
+from ethics.keyed_hashing import KeyedHash
 from ethics.refusals import BadInput, Fault, NotTrusted
 from scoring.store_forgetting import Erasure, forget
 from scoring.store_frames import now_text
@@ -24,7 +26,7 @@ from scoring.store_opening import (
     reading,
     writing,
 )
-from scoring.store_tables import FORGOTTEN_COLUMNS, METADATA, PEOPLE, TOMBSTONES
+from scoring.store_tables import FORGOTTEN_COLUMNS, METADATA, PEOPLE, TOMBSTONES, VIEWS
 from scoring.tombstone_file import TombstoneFile
 
 if TYPE_CHECKING:
@@ -37,6 +39,8 @@ _SALT_BYTES = 16
 _NONCE_BYTES = 12
 _READ_ALL_FROM = 20_000
 """From so many people on, reading the whole table is faster than asking for each."""
+
+_COUNT = select(func.count()).select_from(PEOPLE)
 
 
 @dataclass(frozen=True)
@@ -76,14 +80,20 @@ class People:
     def __init__(self, engine: Engine, keys: StoreKeys, tombstones: Path | None = None) -> None:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-        self._engine = engine
-        self._people_key = keys.people
-        self._tombstone_key = keys.tombstones
+        self._engine: Engine | Connection = engine
+        self._by_person = KeyedHash(keys.people)
+        self._by_tombstone = KeyedHash(keys.tombstones)
         self._seal: AESGCM = AESGCM(hmac.digest(keys.people, b"ennakko: seal of person ids", "sha256"))
         self._file = None if tombstones is None else TombstoneFile(tombstones)
         migrate(engine)
         check_keys(engine, vars(keys))
         self.reapply_tombstones()
+
+    def within(self, connection: Connection) -> Self:
+        """The same store inside somebody's transaction: what it writes is kept or taken back with the rest."""
+        inside = copy.copy(self)
+        inside._engine = connection
+        return inside
 
     # -- references
 
@@ -139,7 +149,9 @@ class People:
 
         with reading(self._engine) as connection:
             marks = self._marks(connection)
-        found = (self._mark(person) in marks for person in person_ids) if marks else (False for _ in person_ids)
+        if not marks:
+            return np.zeros(len(person_ids), dtype=bool)
+        found = (mark in marks for mark in self._marks_of(person_ids))
         return np.fromiter(found, dtype=bool, count=len(person_ids))
 
     def erase(self, person_id: str) -> Erasure:
@@ -163,6 +175,10 @@ class People:
             insert_new(connection, TOMBSTONES, [{"mark": mark, "at": at}])
         return Erasure(at, None if ref is None else ref.hex(), counts, exports, self.wipe())
 
+    def tombstone_of(self, person_id: str) -> str:
+        """The mark that erasing a person leaves: 64 hexadecimal digits, which only the home's key can make."""
+        return self._mark(person_id)
+
     def wipe(self) -> bool:
         """Clear the database's free space of what was erased, where that is still to do; True when nothing is left.
 
@@ -173,7 +189,8 @@ class People:
             marks = list(connection.scalars(select(TOMBSTONES.c.mark).where(pending)))
         if not marks:
             return True
-        if not clear_free_space(self._engine, [PEOPLE, *FORGOTTEN_COLUMNS]):
+        kept = [PEOPLE, *FORGOTTEN_COLUMNS, VIEWS]
+        if isinstance(self._engine, Connection) or not clear_free_space(self._engine, kept):
             return False
         with writing(self._engine) as connection:
             for part in in_chunks(marks):
@@ -212,13 +229,14 @@ class People:
         found = _known(connection, lookups)
         unknown = {lookup: person for lookup, person in lookups.items() if person not in found}
         if unknown and (marks := self._marks(connection)):
-            unknown = {lookup: person for lookup, person in unknown.items() if self._mark(person) not in marks}
+            of_each = zip(unknown.items(), self._marks_of(unknown.values()), strict=True)
+            unknown = {lookup: person for (lookup, person), mark in of_each if mark not in marks}
         if not unknown:
             return found
         rows = self._new_rows(unknown)
         columns = [column.name for column in PEOPLE.columns]
         if connection.dialect.name == "sqlite":
-            add_many(connection, PEOPLE, columns, rows)
+            _add_in_one_go(connection, columns, rows)
             return found | {unknown[lookup]: (salt, ref) for lookup, salt, _, ref in rows}
         _add_beside_others(connection, columns, rows)
         return found | _known(connection, unknown)
@@ -262,11 +280,14 @@ class People:
 
     def _lookups(self, person_ids: Sequence[str]) -> dict[bytes, str]:
         """Key of the table of people → person."""
-        key, digest = self._people_key, hmac.digest
-        return {digest(key, person.encode("utf-8"), "sha256"): person for person in person_ids}
+        keys = self._by_person.digests(person.encode("utf-8") for person in person_ids)
+        return dict(zip(keys, person_ids, strict=True))
 
     def _mark(self, person_id: str) -> str:
-        return hmac.digest(self._tombstone_key, person_id.encode("utf-8"), "sha256").hex()
+        return self._by_tombstone.digest(person_id.encode("utf-8")).hex()
+
+    def _marks_of(self, person_ids: Iterable[str]) -> Iterator[str]:
+        return (mark.hex() for mark in self._by_tombstone.digests(person.encode("utf-8") for person in person_ids))
 
     def summary(self) -> dict[str, int]:
         """Rows by table, its name without ``store_``."""
@@ -309,6 +330,20 @@ def _people_rows(connection: Connection, columns: Sequence[str], wanted: Mapping
             yield from (row for row in rows if row[0] in wanted)
     finally:
         cursor.close()
+
+
+def _add_in_one_go(connection: Connection, columns: list[str], rows: list[Any]) -> None:
+    """New people in SQLite. References come in no order, so the index of most of a table is made at once, at the end.
+
+    Whoever reads meanwhile has the index: both steps are part of the transaction.
+    """
+    by_ref = next(iter(PEOPLE.indexes))
+    makes_most = len(rows) >= _READ_ALL_FROM and len(rows) > (connection.scalar(_COUNT) or 0)
+    if makes_most:
+        by_ref.drop(connection)
+    add_many(connection, PEOPLE, columns, rows)
+    if makes_most:
+        by_ref.create(connection)
 
 
 def _add_beside_others(connection: Connection, columns: list[str], rows: list[Any]) -> None:

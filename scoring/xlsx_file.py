@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, time
 from io import BytesIO
 from math import ceil
@@ -9,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from scoring.contacts import CHANNELS
 from scoring.event_rows import OUTCOME_CODES
-from scoring.list_cells import needs_contacts, shown_rows, table_columns
+from scoring.list_cells import ShownRow, needs_contacts, rows_or_shown, table_columns
 from scoring.reasons import Words
 
 if TYPE_CHECKING:
     from scoring.contacts import ContactBook
-    from scoring.list_cells import ShownRow
     from scoring.list_records import OutreachList, UnitPart
 
 MARKS_SHEET = "ennakko"
@@ -37,7 +37,12 @@ def attempts_of(listed: OutreachList) -> int:
     return min(listed.need.list.attempts_per_person, MOST_ATTEMPTS)
 
 
-def render_xlsx(listed: OutreachList, part: UnitPart, contacts: ContactBook | None = None) -> bytes:
+def render_xlsx(
+    listed: OutreachList,
+    part: UnitPart,
+    contacts: ContactBook | None = None,
+    rows: Sequence[ShownRow] | None = None,
+) -> bytes:
     """One unit's list as an XLSX file; the same list gives the same bytes.
 
     Texts are written as texts, never as formulas, and stay so when a cell is edited. The sheets are locked without a
@@ -51,7 +56,7 @@ def render_xlsx(listed: OutreachList, part: UnitPart, contacts: ContactBook | No
     title = words("list.title", title=getattr(listed.need.title, listed.language), unit=part.name)
     book.set_properties({"title": title, "created": datetime.combine(listed.as_of_date, time())})
     looks = _Looks(book, words)
-    rows = shown_rows(listed, part, contacts)
+    rows = rows_or_shown(listed, part, contacts, rows)
     main = book.add_worksheet(words("workbook.sheet")[:31])
     _write_help(book.add_worksheet(words("workbook.help_sheet")[:31]), listed, looks, words, title)
     marks = book.add_worksheet(MARKS_SHEET)

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from ethics.refusals import Fault
 
 NOT_BUILT = {
-    "person": "the person view",
-    "erase": "erasure",
     "token": "access tokens",
 }
 
@@ -40,6 +38,7 @@ _NEED_ANSWERS = (
     ("attempts", "attempts of each worker in a week"),
 )
 _LANGUAGES = ("fi", "sv", "en")
+_CHANNELS = ("digital", "phone", "letter", "visit")
 _OUTCOMES = ("reached", "declined", "already_served", "helped", "not_relevant", "wrong_person", "not_reached")
 _ANY_CITY = "a city folder, a MEDS folder, or the URL of a database"
 _LAST_SEED = 2**31 - 1
@@ -338,10 +337,45 @@ def _add_gate(commands: Any) -> None:
     stop.add_argument("action", choices=("on", "off", "test", "status"))
     stop.add_argument("--reason", default="set from the command line")
 
-    objection = _command(commands, "object", "record a resident's objection: masked from the next run on", "objection")
+    _add_residents(commands)
+
+
+def _add_residents(commands: Any) -> None:
+    what = "record a resident's objection: in force at once; files that hold the person are recalled"
+    objection = _command(commands, "object", what, "objection")
     objection.add_argument("person_id")
     objection.add_argument("--need", default="*", help="the id of one need (default: all)")
+    what = f"only to being contacted in this way: {', '.join(_CHANNELS)} (default: to being ranked and listed at all)"
+    objection.add_argument("--channel", help=what)
     objection.add_argument("--withdraw", action="store_true", help="the resident takes the objection back")
+    what = "who brings it in: resident, or service_point for the resident (default)"
+    objection.add_argument("--by", default="service_point", help=what)
+
+    what = "what was used about a person, scores, lists, contacts, who looked, and how to object; the look is recorded"
+    person = _command(commands, "person", what, "person")
+    person.add_argument("person_id", help="a pseudonym")
+    person.add_argument("--lang", choices=_LANGUAGES, default="en", help="the language of the page (default en)")
+    person.add_argument("--city", type=_city, help=f"{_ANY_CITY} (default: the one the model was trained on)")
+    person.add_argument("--numbers", action="store_true", help="also the estimates as numbers, not their bands alone")
+    person.add_argument("--html", type=Path, metavar="FILE", help="also write an accessible page to a new file")
+    person.add_argument("--actor", required=True, help="who looks, by role: the resident, or who helps them")
+    person.add_argument("--purpose", required=True, help="what for, in a few words")
+
+    _add_erase(commands)
+
+
+def _add_erase(commands: Any) -> None:
+    what = "forget a person for good: database, files and cache; a statutory duty to keep answers with its reason"
+    erase = _command(commands, "erase", what, "erase")
+    erase.add_argument("person_id", nargs="?", default="", help="a person_id, which is a pseudonym")
+    erase.add_argument("--by", default="", help="who erases, by role")
+    erase.add_argument("--reason", default="", help="why, without naming anybody; kept in the audit log")
+    erase.add_argument("--city", type=Path, help="a city folder, to find whose guardian the person is on lists")
+    what = "after files or database came back from a backup: everybody who was ever erased goes again"
+    erase.add_argument("--restored", action="store_true", help=what)
+    what = "scores and lists that lie longer than the policy's retention lets them, in files and database"
+    erase.add_argument("--overdue", action="store_true", help=what)
+    erase.add_argument("--lang", choices=_LANGUAGES, default="en", help="the language of a duty's reason (default en)")
 
 
 def _add_use(commands: Any) -> None:
@@ -454,6 +488,8 @@ def _add_outcomes(commands: Any) -> None:
     read.add_argument("--dry-run", action="store_true", help="read and check everything, and keep nothing")
     for command in (add, read):
         command.add_argument("--by", default="caseworker", help="who brings it in, by role (default caseworker)")
+        what = "the language of what is said (default: a workbook's own, otherwise en)"
+        command.add_argument("--lang", choices=_LANGUAGES, help=what)
 
     what = "what came of a need's lists: reach, yield, uptake, need missed below the line, the effect of a place"
     happened = _command(commands, "outcomes", what, "outcomes")

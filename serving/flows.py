@@ -146,6 +146,7 @@ def score_need(home: Home, city_folder: str | Path, need: Path, as_of: date, ste
     ask_about_scores(home, scorer, scores)
     name = f"{as_of}-{scores.model_digest[:12]}-{scores.matrix_digest[:12]}.parquet"
     path = scores.write(home.scores / champion.need.id / name)
+    home.store.add_scores(scores)  # so that a resident can be told
     home.audit_log.append("score", "service", need=champion.need.id, verdict=scores.verdict_id, n=len(scores))
     return {
         "path": str(path),
@@ -168,8 +169,8 @@ def ask_about_scores(home: Home, scorer: Scorer, scores: Scores) -> None:
         They may not leave.
     """
     from ethics.gate import ONLINE_CHECKS
-    from models.evidence import additivity_max_error
     from scoring.list_gate import ask_gate
+    from scoring.reasons import additivity_gap
     from scoring.scorer import sort_key_of
 
     people = scores.frame["person_id"].to_list()
@@ -180,7 +181,7 @@ def ask_about_scores(home: Home, scorer: Scorer, scores: Scores) -> None:
         n_objectors=int(home.objections.objecting(people, scorer.need.id).sum()),
         columns=scores.matrix.names,
         sort_key=sort_key_of(scores.frame),
-        max_error=additivity_max_error(scorer.model, scores.matrix.X, seed=0) or 0.0,
+        max_error=additivity_gap(scorer.model, scores.matrix),
         moment=datetime.now(UTC),
         checks=ONLINE_CHECKS,
     )

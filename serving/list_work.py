@@ -14,13 +14,14 @@ from ethics.refusals import BadInput, Fault
 from serving.approval import bytes_of, open_champion, verdict_place
 from serving.gate_question import groups_file
 from serving.home import CELLS, Home, locked
+from serving.objection_work import recall_late_objectors
 from serving.opening import folder_of, need_path, open_city_for
 from serving.progress import Step, silent
 
 if TYPE_CHECKING:
     from features.city import City
     from models.need import Need
-    from scoring.contacts import ContactBook
+    from scoring.contacts import ContactBook, Refusals
     from scoring.hygiene import Past
     from scoring.list_evidence import Surroundings
     from scoring.list_records import OutreachList
@@ -76,13 +77,15 @@ def list_scored(
         finish_interrupted(home, need.id)
         step(f"{need.id}: writing the list")
         listed = list_made(home, city_folder, scorer, city, scores, language=language, elsewhere=elsewhere)
-        files = publish(home, listed, unit, contacts_of(city_folder, need))
-    expected = need.capacity.reached_in(listed.listed)
+        home.store.add_scores(scores)  # so that a resident can be told; the same scores are kept once
+        files, n_late = publish_to_units(home, city_folder, listed, unit)
+    expected = need.capacity.reached_in(listed.listed, listed.attempts_per_person)
     value = value_of_capacity(home, need, listed.verdict_id)
     return {
         **listed.facts(),
         "expected_reached": expected,
         "capacity_value": value,
+        "objected_meanwhile": n_late,
         "files": [str(path) for path in files],
     }
 
@@ -121,13 +124,28 @@ def list_made(
     )
 
 
-def contacts_of(city_folder: Path, need: Need) -> ContactBook | None:
-    """The contact book, where the need's columns show anything of it and the city has one; open it after ranking."""
+def contacts_of(city_folder: Path, need: Need, refusals: Refusals | None = None) -> ContactBook | None:
+    """The contact book, where the need's columns show anything of it and the city has one; open it after ranking.
+
+    ``refusals`` says who objects to which channel, of guardians too.
+    """
     from scoring.contacts import ContactBook, contacts_file
     from scoring.list_cells import needs_contacts
 
     path = contacts_file(city_folder) if needs_contacts(need.list.columns) else None
-    return None if path is None else ContactBook.open(path)
+    if path is None:
+        return None
+    return ContactBook.open(path) if refusals is None else ContactBook.open(path, refusals)
+
+
+def publish_to_units(
+    home: Home, city_folder: Path, listed: OutreachList, unit: str | None = None
+) -> tuple[tuple[Path, ...], int]:
+    """Publish a list with the contacts its units may see; its files, and how many objected while it was made."""
+    need_id = listed.need.id
+    book = contacts_of(city_folder, listed.need, lambda who: home.objections.refused_channels(who, need_id))
+    files = publish(home, listed, unit, book)
+    return files, recall_late_objectors(home, need_id, listed.list_id)
 
 
 def publish(
@@ -165,6 +183,7 @@ def finish_interrupted(home: Home, need_id: str) -> None:
             if list_id not in {act.get("list") for act in home.audit_log.facts_of("list")}:
                 _record(home, need_id, list_id, facts["verdict_id"], facts["listed"])
             written.rename(target)
+            recall_late_objectors(home, need_id, list_id)
         shutil.rmtree(draft)
 
 
@@ -341,7 +360,7 @@ def scored_by(
     _refuse_later_than(city, as_of)
     step(f"{champion.need.id}: scoring")
     scorer = Scorer(champion.verified, champion.model, champion.tie_secret)
-    return champion, scorer, city, scorer.score(city, as_of, home.objections)
+    return champion, scorer, city, scorer.score(city, as_of, home.objections, scratch=home.root)
 
 
 def _refuse_later_than(city: City, as_of: date) -> None:
@@ -354,9 +373,11 @@ def _surroundings(home: Home, scorer: Scorer, city_folder: Path, now: datetime) 
     """What the gate compares a list with; the groups are opened for it alone."""
     from ethics.groups import GroupRegister
     from scoring.list_evidence import Surroundings
+    from scoring.override_rehearsal import rehearsed_overrides
     from serving.retention import stored_ages
 
     verdict = scorer.verified.verdict
     cells = bytes_of(verdict_place(home, verdict.need_id, verdict.verdict_id).with_name(CELLS))
     path = groups_file(city_folder)
-    return Surroundings(GroupRegister.open(path), cells, stored_ages(home, path, now))
+    overrides = rehearsed_overrides(home.store)
+    return Surroundings(GroupRegister.open(path), cells, stored_ages(home, path, now), overrides)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ethics.refusals import BadInput, Fault, NotTrusted, Refusal
 from serving.flows import ask_about_scores
 from serving.home import Home, locked
-from serving.list_work import contacts_of, finish_interrupted, list_made, publish, scored_by, wanted_elsewhere
+from serving.list_work import finish_interrupted, list_made, publish_to_units, scored_by, wanted_elsewhere
 from serving.opening import folder_of, need_path, open_city_within
 from serving.progress import Step, masked, silent
 from serving.unexpected import file_fault, own_fault
@@ -323,8 +323,8 @@ class _Run:
             # Before the list, so that whoever finds it in the store finds its counts here.
             self._keep_counts(need, need.made.list_digest, people)
             self.step(f"{need.need_id}: publishing the list")
-            book = contacts_of(self.folder, need.made.need)
-            need.files = tuple(map(str, publish(self.home, need.made, contacts=book)))
+            files, _ = publish_to_units(self.home, self.folder, need.made)
+            need.files = tuple(map(str, files))
         need.state, need.list_id, need.is_new = LISTED, need.made.list_id, True
         need.prepared = need.made = None
 

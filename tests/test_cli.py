@@ -74,8 +74,8 @@ def open_nothing():
 @pytest.mark.parametrize(
     "words",
     [
+        ["token"],
         ["token", "x"],
-        ["erase", "000123"],
     ],
 )
 def test_what_is_not_built_yet_says_so_whatever_follows(words, capsys):

@@ -5,6 +5,7 @@ import pytest
 from sealed_world import RULE_NEED, World
 
 from models.reason_stability import feature_groups, first_reasons, group_sums
+from scoring.cohort_columns import CohortColumns
 from scoring.forest import contributions as contributions_of
 from scoring.reason_jitter import reason_stability
 from scoring.reasons import Explainer, Typical
@@ -25,10 +26,10 @@ def test_the_first_three_reasons_of_a_list_mostly_stay(world):
 
 def test_many_are_looked_at_evenly_and_nobody_gives_nothing(world):
     scores = world.score()
-    typical = Typical.of(scores.matrix)
+    columns = CohortColumns.of(scores.matrix, world.need, None)
     rows = scores.frame["row"].to_numpy()
-    assert reason_stability(world.model, scores.matrix, rows, typical, reader="x")["people"] == 100
-    assert reason_stability(world.model, scores.matrix, rows[:0], typical, reader="x") is None
+    assert reason_stability(world.model, scores.matrix, rows, columns, reader="x")["people"] == 100
+    assert reason_stability(world.model, scores.matrix, rows[:0], columns, reader="x") is None
 
 
 def test_a_rule_has_the_reasons_of_its_order_whatever_the_records_say(tmp_path):
