@@ -155,7 +155,7 @@ def _list_numbers(
         "places": need.list.places(facts["capacity_k"]),
         "listed": facts["listed"],
         "attempts_per_person": facts["attempts_per_person"],
-        "expected_reached": need.capacity.reached_in(facts["listed"]),
+        "expected_reached": need.capacity.reached_in(facts["listed"], facts["attempts_per_person"]),
         "cohort_about": about(facts["cohort_n"], _ROUNDLY * least),
         "units": unit_rows(units, to_contact, least),
         "left_out": left_out(facts["excluded"], least),

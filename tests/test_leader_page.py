@@ -119,7 +119,7 @@ def test_what_is_not_known_is_said_to_be_not_known():
     told = text_of(render_page(facts(quiet, objections_about=None), "en"))
     assert "Nothing has been reported of them yet" in told and "By unit: what lists came to" not in told
     assert "for all needs: withheld." in told
-    assert "another model than the one now in use" in text_of(render_page(facts(a_need(expected=None)), "en"))
+    assert "can no longer be made again" in text_of(render_page(facts(a_need(expected=None)), "en"))
 
 
 def test_the_picture_shows_what_the_table_says():
