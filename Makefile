@@ -79,6 +79,7 @@ trials: $(READY) ## invented worlds with known truth: gate, intervals, leaks, ce
 	$(BIN)/python tests/benchmarks/gate_trials.py
 	$(BIN)/python tests/benchmarks/worlds.py
 	$(BIN)/python tests/benchmarks/kills.py
+	$(BIN)/python tests/benchmarks/kills_week.py
 	$(BIN)/python tests/benchmarks/uplift_trials.py
 	$(BIN)/python tests/benchmarks/model_trials.py
 	$(BIN)/python tests/benchmarks/outreach_trials.py
