@@ -123,6 +123,11 @@ class Evidence:
         that earlier contacts produced, null where the need does not say (C406).
     label_choice : {kind, k, compared, lists, shifts, concentration}
         Who is listed at k* under each label, as :func:`ethics.label_audit.label_choice` gives it (C414).
+    exploration : {places, by_lot, sample, below, margin}
+        As the need declares it: people a list may hold, those of them drawn by lot around the cut, people drawn from
+        below the line for human review, people below the line, and the declared share of the margin (C407).
+    override : {added, removed, needs_reason, nothing_kept}
+        What :func:`scoring.override_rehearsal.rehearsed_overrides` found, each true or false (C802).
     stated : mapping of str
         Of scores alone: how they were read, and what was assumed. The report tells it; nothing decides by it.
     """
@@ -168,6 +173,7 @@ class Evidence:
     flips: Sequence[Mapping[str, Any]] | None = None
     missingness: Sequence[Mapping[str, Any]] | None = None
     coverage: Sequence[Mapping[str, Any]] | None = None
+    exploration: Mapping[str, Any] | None = None
     # P5
     responsible: Mapping[str, Any] | None = None
     impact: Mapping[str, Mapping[str, str]] | None = None
@@ -210,7 +216,7 @@ class ListEvidence:
     register : mapping
         The verdict's register record (C202); None is an error.
     attestations : sequence of {id, check, given_at, expires_at}
-        Those by which the verdict passed (C502); None is an error.
+        Those by which the verdict passed (C502, C407); None is an error.
 
     What follows is asked of lists only, and None where it was not gathered: an error then, never a pass.
 
@@ -242,6 +248,10 @@ class ListEvidence:
         Per source register of the need: the purposes the city declares for it; None where it declares none.
     run_purposes : sequence of str
         Names any of which a register may allow: the service and the need.
+    exploration : as in :class:`Evidence`
+        Counted in the rows as they are to be stored: only who has a probability beside the name was drawn by lot.
+    override : as in :class:`Evidence`
+        Of the store in which the list is to be kept.
     """
 
     kind: Literal["model", "rule"]
@@ -280,3 +290,5 @@ class ListEvidence:
     stored: Sequence[Mapping[str, Any]] | None = None
     purposes: Sequence[Mapping[str, Any]] | None = None
     run_purposes: Sequence[str] = ()
+    exploration: Mapping[str, Any] | None = None
+    override: Mapping[str, Any] | None = None

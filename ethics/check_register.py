@@ -6,9 +6,9 @@ and the gate makes that an error; nothing here guesses in favour of a model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from ethics.case import Evidence, ListEvidence
@@ -148,3 +148,24 @@ def whole(n: object) -> int:
 def moment(value: object) -> datetime:
     """A moment, from itself or its ISO text."""
     return value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+
+
+def is_vouched_for(
+    statement: str, check_id: str, attestations: Sequence[Mapping[str, Any]] | None, context: Context
+) -> bool:
+    """Whether a statement by which the verdict passed still lifts that check: a list asks, long after the judging.
+
+    Raises
+    ------
+    Unanswerable
+        Which attestations the verdict rests on is not known.
+    """
+    if attestations is None:
+        raise Unanswerable("which attestations the verdict rests on is not known")
+    longest = timedelta(days=context.policy.attestations[statement].days)
+    for given in attestations:
+        begin = moment(given["given_at"])
+        end = min(moment(given["expires_at"]), begin + longest)
+        if (given["id"], given["check"]) == (statement, check_id) and begin <= context.now < end:
+            return True
+    return False

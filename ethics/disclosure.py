@@ -48,7 +48,13 @@ DECIDING = ("recall_ratio@k_audit", "n", FAIR_PASS, "observed_to_expected@none",
 _TESTED = 1e6  # what withholding a ratio that is decided by costs, beside the people it hides
 
 
-def suppress(tables: Sequence[CountTable], *, least: int, earlier: Sequence[CountTable] = ()) -> list[CountTable]:
+def suppress(
+    tables: Sequence[CountTable],
+    *,
+    least: int,
+    earlier: Sequence[CountTable] = (),
+    most_unclear: int | None = MOST_UNCLEAR,
+) -> list[CountTable]:
     """The same tables with what must be withheld named in ``hidden``.
 
     Parameters
@@ -60,6 +66,9 @@ def suppress(tables: Sequence[CountTable], *, least: int, earlier: Sequence[Coun
         The policy's ``min_persons_public`` or ``min_persons_shown``.
     earlier : sequence of CountTable
         Tables about the same people that are already out.
+    most_unclear : int, optional
+        Counts for which the whole system is solved one by one, see :data:`MOST_UNCLEAR`. None solves it for all of
+        them, however many: for one large table that is better printed in part than not at all.
 
     Returns
     -------
@@ -79,7 +88,7 @@ def suppress(tables: Sequence[CountTable], *, least: int, earlier: Sequence[Coun
             if not is_silent(table):
                 out.append(table)
     answer = [table for table in done if table is not None]
-    return _without_what_gives_away(answer, least, earlier)
+    return _without_what_gives_away(answer, least, earlier, most_unclear)
 
 
 def _stages(tables: Sequence[CountTable]) -> list[list[int]]:
@@ -95,14 +104,16 @@ def _stages(tables: Sequence[CountTable]) -> list[list[int]]:
     return [order[key] for key in sorted(order)]
 
 
-def _without_what_gives_away(tables: list[CountTable], least: int, earlier: Sequence[CountTable]) -> list[CountTable]:
+def _without_what_gives_away(
+    tables: list[CountTable], least: int, earlier: Sequence[CountTable], most: int | None
+) -> list[CountTable]:
     """The tables once more, all together: finer ones are silenced for as long as anything is given away.
 
     Those go that speak of an attribute of which something is given away, the finest first; in the end the tables by
     group of that attribute too. So nothing that leaves here is stopped by C608, whose attack is the same.
     """
     stages = list(reversed(_stages(tables)[1:]))
-    while found := attack(tables, least, earlier=earlier, most=MOST_UNCLEAR):
+    while found := attack(tables, least, earlier=earlier, most=most):
         about = {name for one in found for name in one.attribute.split(CROSSED)}
         left = [[number for number in numbers if not is_silent(tables[number])] for numbers in stages]
         near = [[number for number in numbers if about & _attributes(tables[number])] for numbers in left]

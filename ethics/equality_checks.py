@@ -6,7 +6,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ethics.case import SORT_KEY, Evidence, ListEvidence
-from ethics.check_register import RULE, Case, Context, Finding, Unanswerable, check, none_wrong
+from ethics.check_register import (
+    RULE,
+    Case,
+    Context,
+    Finding,
+    Unanswerable,
+    check,
+    is_vouched_for,
+    none_wrong,
+    whole,
+)
 from ethics.group_checks import measured
 
 
@@ -57,6 +67,34 @@ def labels_are_seen_alike(evidence: Evidence, context: Context) -> Iterable[Find
 
 def _open(state: str) -> dict[str, Any]:
     return {"state": state, "needs": None if state == "pass" else "AT-05"}
+
+
+@check("C407", "BA", "pass", "needs_attestation", "margin", lists=True)
+def missed_need_can_be_seen(case: Case, context: Context) -> Iterable[Finding]:
+    """A lot lets people be seen whom the ranking passes over; without one, nobody ever learns of need it misses.
+
+    Counted are the places given by lot around the cut and the people drawn from below the line for human review,
+    together against the places of the list: at least ``min_exploration``, or everybody below the line. A margin larger
+    than that takes places from people ranked higher, and asks for AT-08 as too little exploration does. A rule is asked
+    too: it passes people over as silently as a model. A list may rest on the AT-08 by which its verdict passed.
+    """
+    drawn = case.exploration
+    if drawn is None:
+        raise Unanswerable("how many are drawn by lot was not gathered")
+    limit, margin = context.policy.thresholds.min_exploration, float(drawn["margin"])
+    places, by_lot, sample, below = (whole(drawn[name]) for name in ("places", "by_lot", "sample", "below"))
+    share = (by_lot + sample) / places if places else None
+    is_seen = sample >= below or (share is not None and share >= limit)
+    vouched: dict[str, Any] = {"state": "needs_attestation", "needs": "AT-08"}
+    if isinstance(case, ListEvidence) and is_vouched_for("AT-08", "C407", case.attestations, context):
+        vouched = {"state": "pass"}
+    if not margin >= 0:
+        raise ValueError("not a share")
+    if margin > limit:
+        facts = {} if vouched["state"] == "pass" else {"case": "margin"}
+        yield {"statistic": "share_given_by_lot", "value": margin, "threshold": limit, "facts": facts} | vouched
+    shown: Finding = {"statistic": "share_drawn_by_lot", "value": share, "threshold": limit}
+    yield shown | ({"state": "pass"} if is_seen else vouched)
 
 
 @check("C412", "W", "pass", "warn", "not_testable")

@@ -10,10 +10,10 @@ Every interval's bounds hold with 95 % each (it is the 5 %–95 % interval): the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -79,6 +79,8 @@ __all__ = [
 KNOWN, NOT_KNOWN = "known", "not known"
 _NOTHING = Estimate(np.nan, np.nan, np.nan, np.nan, 0, 0)
 
+Work = TypeVar("Work")
+
 
 @dataclass(frozen=True)
 class FairnessTable:
@@ -115,6 +117,20 @@ class FairnessTable:
     has_probability: bool
     fair_worlds_pass: float
     households: str = NOT_KNOWN
+
+    @cached_property
+    def _worked_out(self) -> dict[Hashable, Any]:
+        return {}
+
+    def once(self, key: Hashable, work: Callable[[], Work]) -> Work:
+        """What somebody works out of this table and of what the key names, and of nothing else: worked out once.
+
+        A table never changes, and withholding and attacking its figures takes longer than measuring it.
+        """
+        if key not in self._worked_out:
+            self._worked_out[key] = work()
+        found: Work = self._worked_out[key]
+        return found
 
     @cached_property
     def _index(self) -> dict[tuple[str, str, str, str], Estimate]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ethics.case import Evidence, ListEvidence
 from ethics.check_register import RULE, Case, Context, Finding, Unanswerable, check, none_wrong
@@ -11,7 +11,10 @@ from ethics.group_checks import measured
 from ethics.public_tables import published_tables
 from ethics.report_figures import Figures
 from ethics.sensitive_features import forbidden_name, is_health
-from ethics.suppression_attack import attack
+from ethics.suppression_attack import Recovered, attack
+
+if TYPE_CHECKING:
+    from ethics.fairness import FairnessTable
 
 
 @check("C601", "B", "pass", "block", lists=True, core=True)
@@ -160,10 +163,14 @@ def published_tables_single_nobody_out(evidence: Evidence, context: Context) -> 
     First the public page by itself, with the policy's ``min_persons_public``; then the page and the report together,
     its crossings among it, with ``min_persons_shown``. The tables are made from the fairness table alone.
     """
-    table, least = measured(context), context.policy.min_persons_public
-    public = published_tables(table, least)
-    found = attack(public, least)
-    shown = context.policy.min_persons_shown
-    found += attack(list(Figures(table, shown, earlier=public).counts.values()), shown, earlier=public)
+    table, least, shown = measured(context), context.policy.min_persons_public, context.policy.min_persons_shown
+    found = table.once(("C608", least, shown), lambda: _recovered(table, least, shown))
     names = [f"{one.attribute}={one.group}" if one.attribute else one.group for one in found]
     yield none_wrong("counts_that_can_be_worked_out", list(dict.fromkeys(names)), least=least)
+
+
+def _recovered(table: FairnessTable, least: int, shown: int) -> list[Recovered]:
+    """What the public page gives away by itself, and what page and report do together."""
+    public = published_tables(table, least)
+    report = list(Figures.beside_page(table, shown, least).counts.values())
+    return [*attack(public, least), *attack(report, shown, earlier=public)]

@@ -25,6 +25,10 @@ def published_tables(table: FairnessTable, least: int) -> list[CountTable]:
         One per attribute, with the rate :data:`REACHED` alone; empty without labels, or when fewer than ``least``
         people in all were in need, were reached, or were missed.
     """
+    return list(table.once(("public", least), lambda: _published(table, least)))
+
+
+def _published(table: FairnessTable, least: int) -> list[CountTable]:
     if not table.has_label:
         return []
     everyone = table.get(EVERYONE, EVERYONE, "recall", AT_AUDIT)

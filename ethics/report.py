@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ethics.judged_table import table_of
-from ethics.public_tables import published_tables
 from ethics.report_document import SHAPE, TONE, Document
 from ethics.report_figures import Figures
 from ethics.report_page import Page, Signature
@@ -104,8 +103,8 @@ def figures_of(verdict: Verdict, cells: pl.DataFrame | None) -> Figures | None:
     if table is None:
         return None
     scope = verdict.scope
-    public = published_tables(table, int(scope.get("min_persons_public", 10)))
-    return Figures(table, int(scope["min_persons_shown"]), record_counts(verdict.record), earlier=public)
+    least, least_public = int(scope["min_persons_shown"]), int(scope.get("min_persons_public", 10))
+    return Figures.beside_page(table, least, least_public, record_counts(verdict.record))
 
 
 def _as_html(document: Document, t: Language) -> str:

@@ -19,6 +19,7 @@ from ethics.crossing_figures import crossing_counts
 from ethics.disclosure import suppress
 from ethics.fairness import AT_AUDIT, AT_K, BELOW_AUDIT, EVERYONE, NO_CUT, Estimate, FairnessTable
 from ethics.group_measures import wilson
+from ethics.public_tables import published_tables
 from ethics.published_figures import BY_POSITION
 from ethics.rate_counts import FAIR_PASS, POWER, rates_on
 from ethics.report_tables import CountTable
@@ -69,6 +70,17 @@ class Figures:
             built += [self._ventiles(block, j) for j in range(len(table.indicators))]
         masked = suppress([*built, *further], least=least, earlier=earlier)
         self.counts = {(one.name, one.attribute): one for one in masked}
+
+    @classmethod
+    def beside_page(
+        cls, table: FairnessTable, least: int, least_public: int, further: Sequence[CountTable] = ()
+    ) -> Figures:
+        """The figures of a report whose public page, with its own least number of persons, is out already.
+
+        What C608 attacked is what the report then shows: neither is worked out twice.
+        """
+        key = ("figures", least, least_public, tuple(map(repr, further)))
+        return table.once(key, lambda: cls(table, least, further, earlier=published_tables(table, least_public)))
 
     @cached_property
     def groups(self) -> dict[str, list[dict[str, Any]]]:

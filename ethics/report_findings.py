@@ -9,7 +9,6 @@ from typing import Any
 
 from ethics.checks import BUILT
 from ethics.digests import decimal
-from ethics.outcome_checks import OUTCOME_CHECKS
 from ethics.principles import PRINCIPLES, Principle
 from ethics.report_document import Cell, Column, Row, Section, Table, ToDo, number_cell, words
 from ethics.report_text import Language
@@ -141,14 +140,10 @@ def checks_chapter(verdict: Verdict, t: Language) -> Section:
             name = principle_name(principle, t)
             table = _table(f"checks-{principle.id}", t("checks_table.caption", principle=name), verdict, rest, t)
             parts.append(Section(f"principle-{principle.id}", name, tables=[table]))
-    missing = sorted({id for principle in PRINCIPLES for id in principle.checks} - {*BUILT, *OUTCOME_CHECKS})
     unknown = sorted(ran - {id for principle in PRINCIPLES for id in principle.checks})
     if unknown:
         tables.append(_table("checks-other", t("checks_table.other"), verdict, unknown, t))
-    paragraphs = [t("checks_table.intro")]
-    if missing:
-        paragraphs.append(t("checks_table.not_built", ids=", ".join(missing)))
-    return Section("checks", t("checks_table.heading"), paragraphs, tables=tables, parts=parts)
+    return Section("checks", t("checks_table.heading"), [t("checks_table.intro")], tables=tables, parts=parts)
 
 
 def worst_answers(verdict: Verdict, t: Language) -> dict[str, int]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date, timedelta
+from datetime import date
 
 from ethics.case import Evidence, ListEvidence, names_holder
-from ethics.check_register import Case, Context, Finding, Unanswerable, check, moment, none_wrong
+from ethics.check_register import Case, Context, Finding, Unanswerable, check, is_vouched_for, none_wrong
 
 RESPONSIBLE = ("owner", "deputy", "dpo")
 CONTACTS = ("name", "email", "phone")
@@ -61,19 +61,10 @@ def those_who_must_have_vouched(case: Case, context: Context) -> Iterable[Findin
 
 
 def _still_in_date(case: ListEvidence, context: Context) -> Finding:
-    if case.attestations is None:
-        raise Unanswerable("which attestations the verdict rests on is not known")
-    missing = []
-    for statement in context.policy.required_attestations:
-        longest = timedelta(days=context.policy.attestations[statement].days)
-        if not any(
-            given["id"] == statement
-            and given["check"] == "C502"
-            and moment(given["given_at"])
-            <= context.now
-            < min(moment(given["expires_at"]), moment(given["given_at"]) + longest)
-            for given in case.attestations
-        ):
-            missing.append(statement)
+    missing = [
+        statement
+        for statement in context.policy.required_attestations
+        if not is_vouched_for(statement, "C502", case.attestations, context)
+    ]
     finding = none_wrong("attestations_missing", missing)
     return finding | ({"state": "needs_attestation"} if missing else {})

@@ -37,6 +37,7 @@ class City:
     ``history`` is (person_id, attribute, value, from_date, knowledge_date), local moments. ``rejects`` is (file, row,
     column, reason), where row 1 is the first row of data. ``n_event_rows`` counts event rows before rejecting;
     ``purposes`` holds, per source register that the city declares them for, the services or needs it may serve;
+    ``attempt_cost`` what an attempt to reach a person costs a service, in euros, where the city says so;
     ``invented`` says that nobody in it exists; ``whole`` is the city that a part was taken from.
     """
 
@@ -55,6 +56,7 @@ class City:
     ahead: tuple[str, ...] = ()
     relations: Mapping[str, str] = field(default_factory=dict)
     purposes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    attempt_cost: Mapping[str, float] = field(default_factory=dict)
     invented: bool = False
     whole: City | None = field(default=None, repr=False)
 
@@ -291,6 +293,7 @@ def _enter(
         ahead=door.settings.events.ahead,
         relations=door.settings.relations.model_dump(exclude_none=True),
         purposes=door.settings.purposes,
+        attempt_cost=door.settings.attempt_cost,
         invented=door.settings.invented,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import unquote_plus
 from zoneinfo import ZoneInfo
 
@@ -71,6 +71,9 @@ def without_password(text: str) -> str:
     return re.split(r"[?;].*=", hidden, maxsplit=1, flags=re.DOTALL)[0]
 
 
+Euros = Annotated[float, Field(strict=True, gt=0, lt=1e9, allow_inf_nan=False)]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -121,7 +124,8 @@ class SqlSection(_Section):
 
 class CityFile(_Section):
     """``city.toml``; every key is optional. ``[columns.<table>]`` says ours = theirs; ``[purposes]`` says which
-    services or needs a source register may serve, by its name as need files write it."""
+    services or needs a source register may serve, by its name as need files write it; ``[attempt_cost]`` what one
+    attempt to reach a person costs a service, in euros."""
 
     extract_date: Day | None = None
     timezone: StrictStr = "Europe/Helsinki"
@@ -132,6 +136,7 @@ class CityFile(_Section):
     sql: SqlSection | None = None
     columns: dict[str, dict[str, StrictStr]] = {}
     purposes: dict[str, tuple[StrictStr, ...]] = {}
+    attempt_cost: dict[str, Euros] = {}
 
     @field_validator("timezone")
     @classmethod

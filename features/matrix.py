@@ -242,7 +242,8 @@ def build_matrix(
     if cache is None:
         X = compute_columns(city, features, place, masked=masked, threads=threads)
     else:
-        X = _with_cache(cache, city, features, everyone, keep, masked, threads)
+        kept, keep_of_kept = _without_erased(everyone, keep, objections)
+        X = _with_cache(cache, city, features, kept, keep_of_kept, masked, threads)
     matrix = Matrix(place.keys, read_only(X), names, n_objectors=n_objectors)
     if attrition is None and label is None:
         return matrix
@@ -309,6 +310,21 @@ def _with_cache(
     together = np.empty((len(place.person), is_own.size), dtype=np.float32)
     together[:, is_own], together[:, ~is_own] = X, others
     return together
+
+
+def _without_erased(
+    everyone: KeyedRows, keep: NDArray[np.bool_] | None, objections: ObjectionRegister
+) -> tuple[KeyedRows, NDArray[np.bool_] | None]:
+    """The rows that a cache may hold, and which of them to keep: of an objector it may, of the erased it may not."""
+    if keep is None:
+        return everyone, keep
+    masked = np.flatnonzero(~keep)
+    gone = np.asarray(objections.erased(everyone.keys["person_id"].gather(masked).to_list()), dtype=np.bool_)
+    if not gone.any():
+        return everyone, keep
+    stays = np.ones(keep.size, dtype=np.bool_)
+    stays[masked[gone]] = False
+    return everyone.part(np.flatnonzero(stays)), keep[stays]
 
 
 def _only_rows(X: NDArray[np.float32], keep: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -140,7 +140,7 @@ def duels(
 def audit_cut_of(rows: pl.DataFrame, need: Need, verdict_days: int, audit_recall: float) -> int:
     """The audit cut k* of all judged rows, as the ranking is cut: unknown outcomes take places too."""
     label = floats(rows["label"])[rank_order(floats(rows["rank_score"]), _tie_key(rows))]
-    return audit_cut(label, need.capacity.k, need.capacity.periods(verdict_days), audit_recall)
+    return audit_cut(label, need.listed_k, need.capacity.periods(verdict_days), audit_recall)
 
 
 def duel_cut(rows: pl.DataFrame, need: Need, verdict_days: int, audit_recall: float) -> int:

@@ -104,9 +104,10 @@ def benefit_report(
         effects = benefit_grounds(need, city, today=today, table=table).effects
     except BadInput:
         return None
-    reached = need.capacity.contact_success
+    reached = need.reach
     benefits = [expected_benefit(probability, e, columns=columns, contact_success=reached) for e in effects]
-    k = min(need.capacity.k, len(probability))
+    k = min(need.listed_k, len(probability))
+    each = need.list.attempts_per_person
     lists = None
     if not effects_without_minutes(effects):
         order = rank_by_benefit(benefits, tie_keys)
@@ -116,8 +117,8 @@ def benefit_report(
             "overlap_share": compared.overlap_share,
             "avoided_by_risk": _numbers(compared.avoided_by_risk),
             "avoided_by_benefit": _numbers(compared.avoided_by_benefit),
-            "attempts_per_event_by_risk": _attempts(k, compared.avoided_by_risk),
-            "attempts_per_event_by_benefit": _attempts(min(k, len(order.rows)), compared.avoided_by_benefit),
+            "attempts_per_event_by_risk": _attempts(k * each, compared.avoided_by_risk),
+            "attempts_per_event_by_benefit": _attempts(min(k, len(order.rows)) * each, compared.avoided_by_benefit),
         }
     return {
         "table_version": table.version,

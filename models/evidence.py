@@ -111,7 +111,7 @@ def gather_evidence(
     )
     # Where as-of dates follow an event, the persons of many days stand in one list.
     by_date = need.cohort.as_of is None or need.cohort.as_of.on is None
-    k = need.capacity.k if k is None else k
+    k = need.listed_k if k is None else k
     figures = evaluate_rows(rows, k, seed, replicates, by_date=by_date)
     strangers = rows.filter(~pl.col("seen_in_training"))
     together = rows.join(strangers, on="as_of_date", how="semi") if by_date else rows

@@ -28,7 +28,7 @@ def need_facts(need: Need) -> dict[str, Any]:
             for name, text in texts.items()
         },
         "owner": need.owner.model_dump(),
-        "capacity_k": need.capacity.k,
+        "capacity_k": need.listed_k,
         "period_days": need.capacity.period_days,
         "plausible_auc_max": need.label.plausible_auc_max if need.label else None,
         "features": feature_table(need),

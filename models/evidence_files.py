@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import polars as pl
 
 from ethics.digests import sha256
 from ethics.refusals import BadInput, Fault, NotTrusted
+from ethics.whole_file import write_whole
 
 FACTS, ROWS, FEATURES = "evidence.json", "rows.parquet", "features.parquet"
 
@@ -92,6 +95,89 @@ def read_evidence(folder: Path, expected_digest: str | None = None) -> GatheredE
         raise NotTrusted(*faults)
     features = pl.read_parquet(contents[FEATURES]) if FEATURES in contents else None
     return GatheredEvidence(facts, pl.read_parquet(contents[ROWS]), features)
+
+
+@dataclass(frozen=True)
+class Redaction:
+    """Evidence without some persons, before it is written.
+
+    Attributes
+    ----------
+    folder : Path
+    n : int
+        Rows of the judged that go.
+    before, after : str
+        :func:`evidence_digest` as it was and will be.
+    tables : mapping of str to bytes
+        Only those that change.
+    facts : bytes
+        The new ``evidence.json``.
+    is_trusted : bool
+        Whether the tables were as they were written, or as an interrupted redaction left them.
+    """
+
+    folder: Path
+    n: int
+    before: str
+    after: str
+    tables: Mapping[str, bytes]
+    facts: bytes
+    is_trusted: bool
+
+    @property
+    def digests(self) -> list[str]:
+        """SHA-256 of each table as it will be; keep them before writing, to finish after a kill."""
+        return [sha256(content) for content in self.tables.values()]
+
+    def write(self) -> None:
+        """Replace the tables, then the facts that name their digests. Their dates stay: retention counts by them."""
+        for name, content in (*self.tables.items(), (FACTS, self.facts)):
+            path = self.folder / name
+            dates = path.stat()
+            write_whole(path, content)
+            os.utime(path, ns=(dates.st_atime_ns, dates.st_mtime_ns))
+
+
+def redacted_evidence(
+    folder: Path, gone: Callable[[Sequence[str]], Sequence[bool]], accepted: Collection[str] = ()
+) -> Redaction | None:
+    """A run's evidence without some persons; None where it holds none of them.
+
+    Parameters
+    ----------
+    gone : callable
+        Person ids → whether each is to go.
+    accepted : collection of str
+        Digests of tables that an interrupted redaction may have left.
+
+    Raises
+    ------
+    OSError, ValueError
+        The evidence cannot be read.
+    """
+    written = (folder / FACTS).read_bytes()
+    facts = json.loads(written)
+    tables, n, is_trusted, is_left_over = {}, 0, True, False
+    for name in _tables_in(facts):
+        content, key = (folder / name).read_bytes(), f"{Path(name).stem}_sha256"
+        found = sha256(content)
+        is_left_over |= found != facts.get(key) and found in accepted
+        is_trusted &= found == facts.get(key) or found in accepted
+        frame = pl.read_parquet(content)
+        ids = frame["person_id"].unique().to_list()
+        leaving = [one for one, goes in zip(ids, gone(ids), strict=True) if goes]
+        if leaving:
+            kept = frame.filter(~pl.col("person_id").is_in(leaving))
+            n = max(n, frame.height - kept.height)
+            buffer = BytesIO()
+            kept.write_parquet(buffer)
+            tables[name] = buffer.getvalue()
+            found = sha256(tables[name])
+        facts[key] = found
+    if not tables and not (is_left_over and is_trusted):
+        return None
+    new = json.dumps(facts, ensure_ascii=False, indent=1, sort_keys=True, allow_nan=False).encode("utf-8")
+    return Redaction(folder, n, sha256(written), sha256(new), tables, new, is_trusted)
 
 
 def _tables_in(facts: Mapping[str, Any]) -> list[str]:

@@ -233,7 +233,7 @@ def _learn(laid: Layout, parameters: Parameters | None, step: Callable[..., None
         is_candidate = origin.train_dates == split.train_dates
         learnt[origin.train_dates] = _Learnt(
             model=train(matrix, need, seed, weights=weights, parameters=parameters),
-            orders=learn_orders(laid.city, matrix, need.capacity.k, seed, weights),
+            orders=learn_orders(laid.city, matrix, need.listed_k, seed, weights),
             matrix=matrix if is_candidate else None,
             weights=weights if is_candidate else None,
             persons=matrix.keys["person_id"].unique(),

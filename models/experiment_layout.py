@@ -64,7 +64,7 @@ class Layout:
     @cached_property
     def k(self) -> int:
         """Places of a tested period: the capacity, or in a split of persons the share of it of those held out."""
-        k, people = self.need.capacity.k, self.matrix.keys["person_id"]
+        k, people = self.need.listed_k, self.matrix.keys["person_id"]
         if self.held_out is None:
             return k
         return places_for(k, people.filter(pl.Series(self.held_out)).n_unique(), people.n_unique())

@@ -18,6 +18,7 @@ from models.evidence_facts import columns_used, json_duel, need_facts
 from models.evidence_files import GatheredEvidence, read_evidence
 from models.gate_evidence import NAMES as INSIDE
 from models.metrics import REPLICATES
+from models.need_parts import places_by_lot
 from models.register_facts import impact_answers, register_of, responsible_of
 from models.registry import refuse_person_split
 from models.rescoring import rescoring_kept
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ethics.objections import ObjectionRegister
+    from models.need import Need
 
 
 def load_evidence(
@@ -123,8 +125,27 @@ def evidence_of(
         register=register_of(model.need, {**facts["recorded"], "policy": policy.digest}),
         responsible=responsible_of(model.need),
         impact=impact_answers(model.need),
+        exploration=declared_exploration(model.need, rows.height),
         reference=reference_for_lists(gathered, model),
     )
+
+
+def declared_exploration(need: Need, eligible_n: int) -> dict[str, Any]:
+    """How many people the need has drawn by lot for each list, as check C407 asks of a model.
+
+    Parameters
+    ----------
+    eligible_n : int
+        People of whom a list takes as many as it has places; the rest are below the line.
+    """
+    places = need.list.places(need.capacity.k)
+    return {
+        "places": places,
+        "by_lot": places_by_lot(need.list.margin, places),
+        "sample": need.list.sample,
+        "below": max(0, eligible_n - places),
+        "margin": need.list.margin,
+    }
 
 
 def reference_for_lists(gathered: GatheredEvidence, model: NeedModel | RuleModel) -> dict[str, Any] | None:

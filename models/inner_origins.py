@@ -124,7 +124,7 @@ def _over_time(matrix: Matrix, need: Need, split: Split) -> list[InnerOrigin]:
                 name=origin.test_date.isoformat(),
                 train=np.isin(days, np.array(origin.train_dates, dtype="datetime64[D]")),
                 test=np.isin(days, np.array(origin.test_dates, dtype="datetime64[D]")),
-                k=need.capacity.k,
+                k=need.listed_k,
             )
             for origin in inner.origins
         ]
@@ -134,7 +134,7 @@ def _over_time(matrix: Matrix, need: Need, split: Split) -> list[InnerOrigin]:
 def _over_persons(matrix: Matrix, need: Need, seed: int) -> tuple[InnerOrigin, ...]:
     shares = hash_share(matrix.keys["person_id"].to_list(), f"search {seed}")
     fold = (shares * PERSON_FOLDS).astype(np.int64)
-    k = max(1, round(need.capacity.k / PERSON_FOLDS))
+    k = max(1, round(need.listed_k / PERSON_FOLDS))
     return tuple(InnerOrigin(f"persons {i + 1}", fold != i, fold == i, k) for i in range(PERSON_FOLDS))
 
 

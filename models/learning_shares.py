@@ -96,7 +96,7 @@ def learning_curve(
                 rank_score=scores,
                 probability=None,
                 person=judged.keys["person_id"].to_numpy(),
-                k=need.capacity.k if k is None else k,
+                k=need.listed_k if k is None else k,
                 seed=seed,
                 period=periods_of(judged, need),
                 weight=weight,

@@ -242,7 +242,7 @@ def learnt(variant: Variant, of_run: NeedModel, more_weights: Callable[[Matrix],
         weights = more if weights is None else weights * more
     model = train(matrix, need, laid.seed, weights=weights, parameters=parameters_of(of_run))
     judged = laid.matrix.rows(laid.judged)
-    orders = learn_orders(laid.city, matrix, need.capacity.k, laid.seed, laid.weights(taught))
+    orders = learn_orders(laid.city, matrix, need.listed_k, laid.seed, laid.weights(taught))
     people = judged.keys["person_id"]
     weight = laid.test_weights
     return Candidate(

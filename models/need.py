@@ -110,6 +110,16 @@ class Need(Spec):
         return column_names(self.features)
 
     @property
+    def listed_k(self) -> int:
+        """People on the list of one period: the attempts, shared by ``[list] attempts_per_person``."""
+        return self.list.places(self.capacity.k)
+
+    @property
+    def reach(self) -> float:
+        """Probability that somebody on the list is reached, at most (see :meth:`Capacity.reached_in`)."""
+        return self.capacity.reached_in(1, self.list.attempts_per_person)
+
+    @property
     def order(self) -> tuple[OrderTerm, ...]:
         """The written order: the rule itself, or the baseline that a model must beat."""
         written = self.rule.order if self.rule else self.baseline.rule if self.baseline else ()

@@ -12,8 +12,10 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from math import ceil
 from typing import Literal
 
+from ethics.policy_floor import FLOOR
 from models.need_parts import MARK, UNWRITTEN_EMAIL
 
 _YEARS_BACK = 2
@@ -151,6 +153,7 @@ period_days = 7
 [list]
 columns = ["rank_band", "reasons", "action", "who_helps"]
 cooldown_days = 90
+sample = {_sample(answers)}                                   # drawn by lot below the line: whose need would be missed?
 
 [notice]
 phone = {_text(_mark("the number where people object"))}
@@ -164,6 +167,11 @@ risk_category = {_text(_mark('"high risk" wherever people are ranked by a learne
 {_all_said("register", _REGISTER)}
 # Answers for the drafts of the impact assessments (AI Act 27, GDPR 35); in one language or more.
 {_all_said("impact", _IMPACT)}"""
+
+
+def _sample(answers: DraftAnswers) -> int:
+    """People to draw from below the line for each list, so that check C407 is answered."""
+    return ceil(FLOOR["thresholds.min_exploration"][1] * answers.workers * answers.attempts)
 
 
 def _names(codes: Sequence[str]) -> dict[str, str]:

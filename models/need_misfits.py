@@ -78,11 +78,30 @@ def _list_misfits(raw: Mapping[str, Any]) -> list[Fault]:
             f"list before could be on the next ({capacity.period_days} days later)"
         )
         faults.append(Fault("list.churn_cap", wrong, "Leave one of churn_cap and cooldown_days out"))
+    if settings.helpers and "who_helps" not in settings.columns:
+        wrong = "say who helps, and no column of the list shows it"
+        faults.append(Fault("list.helpers", wrong, "Add 'who_helps' to [list] columns, or leave the helpers out"))
+    faults += _hidden_sources(raw, settings)
     cohort = raw.get("cohort")
     ages = cohort.get("age") if isinstance(cohort, Mapping) else None
     if settings.merge == "guardian" and isinstance(ages, list) and len(ages) == 2 and ages[1] >= _ADULT:
         wrong = f"is 'guardian', and the cohort holds people up to {ages[1]}: grown-ups answer for themselves"
         faults.append(Fault("list.merge", wrong, 'Write merge = "none", or a cohort of children'))
+    return faults
+
+
+def _hidden_sources(raw: Mapping[str, Any], settings: ListSettings) -> list[Fault]:
+    """Helpers told from events of a feature that the service may not see: the list would say what its reasons hide."""
+    faults = []
+    service = raw.get("service")
+    for feature in _entries(FeatureSpec, raw.get("features")):
+        if feature is None or not feature.visible_to or service in feature.visible_to:
+            continue
+        for i, helper in enumerate(settings.helpers):
+            if any(_overlap(a, b) for a in helper.codes for b in feature.codes):
+                wrong = f"reads events of feature '{feature.name}', which '{service}' may not see"
+                mend = "Take these codes out, or let the service see the feature (visible_to)"
+                faults.append(Fault(f"list.helpers[{i}].codes", wrong, mend))
     return faults
 
 

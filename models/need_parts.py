@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from fractions import Fraction
-from math import ceil
+from math import ceil, floor
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StrictInt, StrictStr, field_validator, model_validator
@@ -125,16 +125,21 @@ class Capacity(Spec):
 
     @property
     def expected_reached(self) -> float:
-        """People that the attempts of one period are expected to reach: k × ``contact_success``."""
+        """People that the attempts of one period are expected to reach, one for each: k × ``contact_success``."""
         return self.reached_in(self.k)
 
-    def reached_in(self, attempts: int) -> float:
-        """People that so many attempts are expected to reach.
+    def reached_in(self, people: int, attempts_each: int = 1) -> float:
+        """People expected to be reached of so many: n × (1 − (1 − ``contact_success``)^attempts).
 
-        >>> Capacity(workers=1, attempts_per_worker_per_period=9, contact_success=0.1, period_days=7).reached_in(3)
-        0.3
+        With several attempts each that is the most there can be on average: some people are harder to reach than
+        others, and whoever was not reached the first time is likelier to be one of them (Jensen's inequality).
+
+        >>> capacity = Capacity(workers=1, attempts_per_worker_per_period=9, contact_success=0.1, period_days=7)
+        >>> capacity.reached_in(3), capacity.reached_in(10, attempts_each=2)
+        (0.3, 1.9)
         """
-        return float(attempts * Fraction(str(self.contact_success)))
+        missed = (1 - Fraction(str(self.contact_success))) ** attempts_each
+        return float(people * (1 - missed))
 
     def periods(self, days: int) -> int:
         """Periods begun in so many days."""
@@ -146,6 +151,15 @@ Portion = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 _SHOWN_UNLESS_SAID: tuple[Column, ...] = ("rank_band", "reasons", "action", "who_helps")
 MOST_MARGIN = 0.5
 """Above it, lots would decide more of a list than the ranking does."""
+
+
+def places_by_lot(margin: float, places: int) -> int:
+    """Of so many places, those that a margin gives by lot: whole ones only.
+
+    >>> places_by_lot(0.29, 100), places_by_lot(0.02, 60)
+    (29, 1)
+    """
+    return floor(margin * places + 1e-9)
 
 
 class InService(Spec):
@@ -163,6 +177,26 @@ class Contraindication(Spec):
     codes: Codes
     window: AnyWindow = Field(default="ever", validate_default=True)
     plain: Texts
+
+
+class Helper(Spec):
+    """Events that say somebody else already helps a person; ``plain`` says who in three languages."""
+
+    where_in_file = "list.helpers"
+    codes: Codes
+    window: AnyWindow = Field(default=180, validate_default=True)
+    plain: Texts
+
+
+class Keep(Spec):
+    """A statutory duty to keep what is recorded of a list's people, for so many days from the list's day.
+
+    Until then nobody who was on the list is erased; ``law`` says why in three languages.
+    """
+
+    where_in_file = "list.keep"
+    days: Positive
+    law: Texts
 
 
 class ListSettings(Spec):
@@ -185,6 +219,8 @@ class ListSettings(Spec):
     sample: Annotated[StrictInt, Field(ge=0, le=100_000)] = 0
     margin: Annotated[float, Field(strict=True, ge=0, le=MOST_MARGIN, allow_inf_nan=False)] = 0.0
     contraindications: tuple[Contraindication, ...] = ()
+    helpers: tuple[Helper, ...] = ()
+    keep: Keep | None = None
 
     @field_validator("columns")
     @classmethod

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
+from math import ceil
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from ethics.policy_floor import FLOOR
 from ethics.refusals import toml_of
 from ethics.sensitive_features import forbidden_name, is_dual_use, is_health
-from models.need_parts import MARK, written
+from models.need_parts import MARK, places_by_lot, written
 from models.register_parts import Impact, Register
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ def review_need(need: Need, today: date) -> list[Remark]:
     today : date
     """
     found = [*_marks(need), *_features(need), *_label(need), *_validation(need), *_people(need, today)]
-    found += _openness(need)
+    found += [*_lots(need), *_openness(need)]
     return sorted(found, key=lambda remark: list(MEANING).index(remark.weight))
 
 
@@ -211,6 +213,21 @@ def _people(need: Need, today: date) -> Iterator[Remark]:
         yield Remark("weak", "e-mail", f"of {', '.join(dead)} reaches nobody", "Give addresses that somebody reads")
 
 
+def _lots(need: Need) -> Iterator[Remark]:
+    """Whether enough people are drawn by lot for need that the order misses to be seen."""
+    least = FLOOR["thresholds.min_exploration"][1]
+    places, margin = need.list.places(need.capacity.k), need.list.margin
+    drawn = places_by_lot(margin, places) + need.list.sample
+    if drawn < least * places:
+        mend = (
+            f"Draw {ceil(least * places)} from below the line ([list] sample), or let AT-08 give the reasons for none"
+        )
+        yield Remark("attest", "list.sample", f"has {drawn} people drawn by lot for {places} places", mend, "C407")
+    if margin > least:
+        mend = f"Give at most {least:g}, or let AT-08 give the reasons"
+        yield Remark("attest", "list.margin", f"gives {margin:g} of the places by lot", mend, "C407")
+
+
 def _openness(need: Need) -> Iterator[Remark]:
     """What the register entry and the impact assessments still lack; marked texts are told elsewhere."""
     missing = (need.register_ or Register()).missing()
@@ -240,9 +257,9 @@ def _dates(need: Need, n_days: int, n_mature: int, city: City) -> Iterator[Remar
 
 
 def _sizes(need: Need, eligible: int) -> Iterator[Remark]:
-    if eligible <= need.capacity.k:
+    if eligible <= need.listed_k:
         mend = "Contact everybody; no order is needed"
-        yield Remark("weak", "capacity", f"{need.capacity.k} attempts for {eligible:,} eligible people", mend)
+        yield Remark("weak", "capacity", f"a list of {need.listed_k} for {eligible:,} eligible people", mend)
     if eligible < _FEWEST_PEOPLE:
         mend = "Widen the cohort, pool dates, or use a rule"
         wrong = f"has {eligible:,} people on the latest mature day: differences between groups can hardly be shown"

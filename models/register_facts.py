@@ -28,7 +28,7 @@ def register_of(need: Need, digests: Mapping[str, str]) -> dict[str, Any]:
         "texts": {name: texts_of(getattr(need, name)) for name in TEXTS},
         "owner": need.owner.written(),
         "notice_phone": (written(need.notice.phone) if need.notice else "") or "",
-        "capacity_k": need.capacity.k,
+        "capacity_k": need.listed_k,
         "period_days": need.capacity.period_days,
         "features": [
             {"source": written(feature.source) or "", "plain": texts_of(feature.plain)} for feature in need.features

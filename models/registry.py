@@ -54,6 +54,18 @@ def logged_digests(registry: Registry, run_id: str) -> dict[str, str]:
     return {name.removeprefix(_DIGEST): value for name, value in tags.items() if name.startswith(_DIGEST)}
 
 
+def record_evidence(registry: Registry, run_id: str, digest: str) -> None:
+    """Log what a run's evidence is now, after somebody was erased from it; the audit log keeps what it was before.
+
+    Raises
+    ------
+    BadInput
+        There is no such run with a model.
+    """
+    _version(registry, run_id)
+    registry.client.set_tag(run_id, f"{_DIGEST}evidence", digest)
+
+
 def experiment_name(registry: Registry, run_id: str) -> str:
     """Name of the experiment that a run stands in: the need's, or another where the home was moved."""
     experiment = registry.client.get_run(run_id).info.experiment_id

@@ -32,7 +32,7 @@ def value_of_places(rows: pl.DataFrame, need: Need, k: int, least: int) -> dict[
         and ``weight``.
     need : Need
     k : int
-        Places judged.
+        Places judged: people, not attempts.
     least : int
         Fewest people that may be told apart: so many places at least are added, or a single outcome could be read.
 
@@ -44,8 +44,7 @@ def value_of_places(rows: pl.DataFrame, need: Need, k: int, least: int) -> dict[
         (where the need has a baseline) by ``this_order_beyond_the_rule``; ``access_ratio``. What is not known is null.
         None where nobody's label is known.
     """
-    people = need.list.places(k)
-    if rows["label"].null_count() == rows.height or people < least or people >= rows.height:
+    if rows["label"].null_count() == rows.height or k < least or k >= rows.height:
         return None
     worker = max(1, need.list.places(need.capacity.attempts_per_worker_per_period))
     workers = math.ceil(least / worker)
@@ -55,9 +54,9 @@ def value_of_places(rows: pl.DataFrame, need: Need, k: int, least: int) -> dict[
     history = History(
         rows=rows,
         orders=orders,
-        k=people,
+        k=k,
         attempts_of_a_worker=workers * worker,
-        contact_success=need.capacity.contact_success,
+        contact_success=need.reach,
         expected=None,
         units=None,
         capacity={},
@@ -69,7 +68,7 @@ def value_of_places(rows: pl.DataFrame, need: Need, k: int, least: int) -> dict[
     ratio = Estimate(*(part / workers for part in worth.access_ratio))
     told = {
         "found_now": interval(history.drawn(history.now)),
-        "found_with_more": interval(history.drawn(Scenario(MODEL, people + workers * worker))),
+        "found_with_more": interval(history.drawn(Scenario(MODEL, k + workers * worker))),
         "one_more_worker": per_worker,
         "perfect_order": worth.better_order,
         "access_ratio": ratio,
@@ -78,7 +77,7 @@ def value_of_places(rows: pl.DataFrame, need: Need, k: int, least: int) -> dict[
         told["this_order_beyond_the_rule"] = worth_of_a_worker(history, RULE, MODEL).better_order
     return {
         "judged": rows.height,
-        "k": people,
+        "k": k,
         "workers_added": workers,
         "places_added": workers * worker,
         **{name: _estimate(one) for name, one in told.items()},

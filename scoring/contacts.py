@@ -6,7 +6,7 @@ nothing of a need, and a secrecy order must not leave the zone of the unit that 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -14,10 +14,13 @@ from typing import Literal
 
 import polars as pl
 
+from ethics.objections import CHANNELS
 from ethics.refusals import BadInput, Fault
 
-CHANNELS = ("digital", "phone", "letter", "visit")
-"""By which a person can be contacted; the book's ``channel`` is the one the person uses, null where nobody knows."""
+__all__ = ["CHANNELS", "ContactBook", "ContactRow", "contacts_file", "suggested_channel"]
+
+Suggested = Literal["digital", "phone", "letter", "visit", "officer", "none"]
+"""How to make the first attempt; ``officer``: ask whoever may know, ``none``: every way was objected to."""
 LONGEST = 120
 """Characters of a name or a number at most: what is longer is something else."""
 
@@ -46,6 +49,8 @@ class ContactRow:
     secrecy_order : bool
     hidden : bool
         Whether name, phone and guardian are kept back because of a secrecy order.
+    refused : tuple of str
+        Channels that the person, or the guardian, objects to. The number of whoever refuses calls is not given.
     """
 
     person_id: str
@@ -57,6 +62,7 @@ class ContactRow:
     channel: str | None = None
     secrecy_order: bool = False
     hidden: bool = False
+    refused: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """Nothing of a person: a traceback or a notebook shows it."""
@@ -68,13 +74,15 @@ class ContactRow:
         return self.hidden or any((self.name, self.phone, self.language, self.channel))
 
     @property
-    def suggested_channel(self) -> Literal["digital", "phone", "letter", "visit", "officer"]:
+    def suggested_channel(self) -> Suggested:
         """How to make the first attempt; see :func:`suggested_channel`."""
         return suggested_channel(self)
 
 
-def suggested_channel(row: ContactRow) -> Literal["digital", "phone", "letter", "visit", "officer"]:
+def suggested_channel(row: ContactRow) -> Suggested:
     """How to make the first attempt: as the person prefers, and never digitally unless they use digital services.
+
+    A channel that was objected to is never suggested; ``none`` where no other is left.
 
     >>> suggested_channel(ContactRow("1", phone="+358 000 000001", channel="digital"))
     'digital'
@@ -84,19 +92,29 @@ def suggested_channel(row: ContactRow) -> Literal["digital", "phone", "letter", 
     ('letter', 'visit')
     >>> suggested_channel(ContactRow("1", hidden=True))
     'officer'
+    >>> suggested_channel(ContactRow("1", channel="phone", refused=("phone", "letter")))
+    'visit'
     """
     if row.hidden:
         return "officer"
-    if row.channel == "phone" or row.channel is None:
-        return "phone" if row.phone else "letter"
-    if row.channel == "digital":
-        return "digital"
-    return "visit" if row.channel == "visit" else "letter"
+    uses_digital: list[Suggested] = ["digital"] if row.channel == "digital" else []
+    by_phone: list[Suggested] = ["phone"] if row.phone else []
+    first: dict[str | None, list[Suggested]] = {"visit": ["visit"], "letter": ["letter"], "digital": ["digital"]}
+    order: list[Suggested] = [*first.get(row.channel, []), *by_phone, "letter", "visit", *uses_digital]
+    return next((channel for channel in order if channel not in row.refused), "none")
 
 
 def contacts_file(folder: Path) -> Path | None:
     """Where a city folder keeps its contact book; looking for it opens nothing."""
     return next((path for ending in ("parquet", "csv") if (path := folder / f"{_NAME}.{ending}").exists()), None)
+
+
+Refusals = Callable[[Sequence[str]], Mapping[str, Sequence[str]]]
+"""Person ids → channels that each of them objects to; those who object to none may be left out."""
+
+
+def _nobody_refuses(_: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    return {}
 
 
 class ContactBook:
@@ -110,6 +128,8 @@ class ContactBook:
         ``person_id`` and ``secrecy_order`` may be null.
     where : str
         What refusals call it.
+    refusals : callable, optional
+        Who objects to which channel, asked whenever somebody is looked up; of a guardian too.
 
     Raises
     ------
@@ -125,15 +145,16 @@ class ContactBook:
     ['officer', 'letter']
     """
 
-    def __init__(self, frame: pl.DataFrame, where: str) -> None:
+    def __init__(self, frame: pl.DataFrame, where: str, refusals: Refusals = _nobody_refuses) -> None:
         self._frame = _checked(frame, where)
+        self._refusals = refusals
         self._at = {person: i for i, person in enumerate(self._frame["person_id"])}
 
     def __repr__(self) -> str:
         return f"<ContactBook of {self._frame.height:,} people>"
 
     @classmethod
-    def open(cls, path: Path | str) -> ContactBook:
+    def open(cls, path: Path | str, refusals: Refusals = _nobody_refuses) -> ContactBook:
         """Read and check a contact book, Parquet or CSV. Call it once the ranking is made, and not before."""
         path = Path(path)
         try:
@@ -145,7 +166,7 @@ class ContactBook:
         except (OSError, pl.exceptions.PolarsError) as error:
             mend = f"Give a Parquet or CSV file with the columns {', '.join(_COLUMNS)}"
             raise BadInput(Fault(str(path), f"cannot be read ({type(error).__name__})", mend)) from None
-        return cls(frame, str(path))
+        return cls(frame, str(path), refusals)
 
     def of(self, person_ids: Sequence[str], *, show_secret: bool = False) -> tuple[ContactRow, ...]:
         """How to reach each of some people, in their order; who is not in the book gets a row that knows nothing.
@@ -157,7 +178,10 @@ class ContactBook:
             Whether the reader may see who stands under a secrecy order; otherwise such rows are hidden, and those of
             children whose guardian does.
         """
-        return tuple(self._row(person, show_secret) for person in person_ids)
+        values = (self._values(person) for person in person_ids)
+        guardians = [str(own["guardian"]) for own in values if own is not None and own["guardian"] is not None]
+        refused = self._refusals([*person_ids, *guardians])
+        return tuple(self._row(person, show_secret, refused) for person in person_ids)
 
     def guardians(self, person_ids: Sequence[str]) -> dict[str, str]:
         """Person → guardian, of those who have one. Who stands under a secrecy order is left out: nothing ties them."""
@@ -176,13 +200,16 @@ class ContactBook:
         guardian = None if own["guardian"] is None else self._values(str(own["guardian"]))
         return bool(own["secrecy_order"]) or (guardian is not None and bool(guardian["secrecy_order"]))
 
-    def _row(self, person_id: str, show_secret: bool) -> ContactRow:
+    def _row(self, person_id: str, show_secret: bool, refused: Mapping[str, Sequence[str]]) -> ContactRow:
         own = self._values(person_id)
+        who = (person_id, None if own is None else own["guardian"])
+        said_no = {channel for person in who for channel in refused.get(str(person), ())}
+        not_by = tuple(channel for channel in CHANNELS if channel in said_no)
         if own is None:
-            return ContactRow(person_id)
+            return ContactRow(person_id, refused=not_by)
         secret = self._is_secret(own)
         if secret and not show_secret:
-            return ContactRow(person_id, secrecy_order=True, hidden=True)
+            return ContactRow(person_id, secrecy_order=True, hidden=True, refused=not_by)
         guardian = None if own["guardian"] is None else self._values(str(own["guardian"]))
         told = own if guardian is None else guardian
         name, phone, language, channel = (
@@ -191,12 +218,13 @@ class ContactBook:
         return ContactRow(
             person_id,
             name,
-            phone,
+            None if "phone" in not_by else phone,
             language,
             bool(told["interpreter"]),
             None if guardian is None else str(guardian["person_id"]),
             channel,
             secret,
+            refused=not_by,
         )
 
 

@@ -72,11 +72,14 @@ class Past:
         On a list before and not reached: they take their places first.
     last : frozenset of str or None
         People to contact on the list before; None: there was none.
+    attempts : mapping of str to int
+        Attempts to reach a person about the need, as far as they are recorded; nobody else is in it.
     """
 
     resting: frozenset[str] = frozenset()
     carried: frozenset[str] = frozenset()
     last: frozenset[str] | None = None
+    attempts: Mapping[str, int] = field(default_factory=dict)
 
 
 def past_of(store: Store, need: Need, as_of_date: date) -> Past:
@@ -118,7 +121,11 @@ def past_of(store: Store, need: Need, as_of_date: date) -> Past:
         again = rows if newest in recent else to_contact(store.rows(newest))
         last = frozenset(again.filter(pl.col("list_id") == newest)["person_id"].drop_nulls())
         last |= {person for person, list_id in by_hand if list_id == newest}
-    return Past(frozenset((listed | answered) - unreached), frozenset(unreached), last)
+    tried: Mapping[str, int] = {}
+    if "attempts" in need.list.columns:
+        people = store.attempts(need_id=need.id, last=yesterday)["person_id"].drop_nulls()
+        tried = dict(people.value_counts().iter_rows())
+    return Past(frozenset((listed | answered) - unreached), frozenset(unreached), last, tried)
 
 
 def to_contact(rows: pl.DataFrame) -> pl.DataFrame:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from scoring.contacts import ContactRow
+from scoring.contacts import CHANNELS, ContactRow
 from scoring.list_evidence import shown_columns
 from scoring.reasons import Reason, Words, source_of
 
@@ -38,7 +38,7 @@ class ShownRow:
     reasons : tuple of (text, origin)
         In the language of the list; empty where there are none.
     facts : mapping
-        Column → JSON value, for machines.
+        Column → JSON value, for machines; and ``not_by``, the channels that the person objects to.
     """
 
     person_id: str
@@ -46,6 +46,11 @@ class ShownRow:
     cells: Mapping[str, str]
     reasons: tuple[tuple[str, str], ...]
     facts: Mapping[str, Any]
+
+    @property
+    def not_by(self) -> tuple[str, ...]:
+        """Channels by which the person does not want to be contacted."""
+        return tuple(self.facts["not_by"])
 
 
 def columns_of(listed: OutreachList) -> list[str]:
@@ -89,7 +94,10 @@ def rows_or_shown(
 
 
 def contact_texts(row: ContactRow | None, words: Words) -> dict[str, str]:
-    """Name, phone, language and suggested channel in words; of the hidden, whom to ask, and nothing else."""
+    """Name, phone, language and suggested channel in words; of the hidden, whom to ask, and nothing else.
+
+    Whoever objects to calls has no number here.
+    """
     unknown = words("list.not_recorded")
     if row is None or not row.is_known:
         return dict.fromkeys((*CONTACT_COLUMNS["contact"], "channel"), unknown)
@@ -100,7 +108,7 @@ def contact_texts(row: ContactRow | None, words: Words) -> dict[str, str]:
     spoken = words.texts.get(f"languages.{row.language}", row.language or unknown)
     return {
         "contact_name": words("list.guardian", name=name) if row.guardian else name,
-        "contact_phone": row.phone or words("list.no_phone"),
+        "contact_phone": words("list.no_calls") if "phone" in row.refused else row.phone or words("list.no_phone"),
         "contact_language": words("list.interpreter", language=spoken) if row.interpreter else spoken,
         "channel": words(f"channels.{row.suggested_channel}"),
     }
@@ -110,23 +118,26 @@ def _shown(listed: OutreachList, row: ListRow, reach: ContactRow | None) -> Show
     words, payload = Words.of(listed.language), row.payload
     attempts: int | None = payload.get("attempts")
     helps, against = (tuple(payload.get(key, ())) for key in ("who_helps", "cautions"))
+    nobody = words("list.none_known" if "who_helps" in payload else "list.not_recorded")
     told = () if row.kind in _WITHOUT_REASONS else row.reasons
+    said_no = {*row.not_by, *(() if reach is None else reach.refused)}
+    not_by = [channel for channel in CHANNELS if channel in said_no]
     reasons = tuple((reason.text, source_of(reason, listed.language)) for reason in told)
     cells = {
         "rank": str(row.rank),
         "person": row.person_id,
-        "kind": words(f"kinds.{row.kind}"),
+        "kind": _kind_text(row, not_by, words),
         "rank_band": words(f"bands.{row.rank_band}") if row.rank_band else "",
         "reasons": "\n".join(f"{text}\u00a0· {origin}" if origin else text for text, origin in reasons)
         or words(_WITHOUT_REASONS.get(row.kind, "list.no_reasons")),
         "action": payload.get("action") or getattr(listed.need.action, listed.language),
-        "who_helps": "; ".join(helps) or words("list.not_recorded"),
+        "who_helps": "; ".join(helps) or nobody,
         "contraindications": "; ".join(against) or words("list.none_known"),
         "attempts": _attempts_text(attempts, words),
         **contact_texts(reach, words),
     }
     shown = table_columns(listed)
-    said = {"attempts": attempts, "who_helps": list(helps), "contraindications": list(against)}
+    said = {"attempts": attempts, "who_helps": list(helps), "contraindications": list(against), "not_by": not_by}
     said["reasons"] = [_reason_facts(reason) for reason in told]
     facts = _facts(row, cells, reach, said)
     return ShownRow(
@@ -134,8 +145,21 @@ def _shown(listed: OutreachList, row: ListRow, reach: ContactRow | None) -> Show
         row.kind,
         {column: cells[column] for column in shown},
         reasons if "reasons" in shown else (),
-        {column: facts[column] for column in shown},
+        {column: facts[column] for column in (*shown, "not_by")},
     )
+
+
+def _kind_text(row: ListRow, not_by: Sequence[str], words: Words) -> str:
+    """Why the row is there, and how the person does not want to be contacted: said whatever columns a need shows."""
+    kind = words(f"kinds.{row.kind}")
+    if not not_by:
+        return kind
+    return f"{kind}; {not_by_text(not_by, words)}"
+
+
+def not_by_text(not_by: Sequence[str], words: Words) -> str:
+    """The channels that a person objects to, in words: ``not by phone call, letter``."""
+    return words("list.not_by", channels=", ".join(words(f"channels.{channel}") for channel in not_by))
 
 
 def _attempts_text(attempts: int | None, words: Words) -> str:

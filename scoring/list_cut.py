@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from models.need_parts import places_by_lot
 from scoring.below_the_line import chance, first_by_lot
 from scoring.hygiene import CHURN
 from scoring.units import split_capacity
@@ -62,7 +63,7 @@ def cut(people: pl.DataFrame, shares: Mapping[str, int], rules: Rules, lots_of: 
     is_old = np.ones(len(ids), dtype=np.bool_)
     if rules.last is not None and rules.churn_cap < 1:
         is_old = people["person_id"].is_in(list(rules.last)).to_numpy() | carried
-    n_by_lot = split_capacity(floor(rules.margin * sum(shares.values())), sorted(shares), dict(shares), {})
+    n_by_lot = split_capacity(places_by_lot(rules.margin, sum(shares.values())), sorted(shares), dict(shares), {})
     free = people.with_columns(at=pl.int_range(pl.len())).filter(pl.col("reason").is_null())
     for unit, rows in free.group_by("unit_id", maintain_order=True).agg("at").iter_rows():
         at = np.array(rows, dtype=np.int64)

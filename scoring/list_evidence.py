@@ -16,6 +16,7 @@ from ethics.list_composition import audited_composition, week_columns
 from ethics.population_stability import counts_like
 from ethics.refusals import Fault, NotTrusted
 from models.need_parts import written
+from scoring.below_the_line import MARGIN, SAMPLE
 from scoring.hygiene import CHURN
 from scoring.reason_sentences import plain_of
 from scoring.reasons import Reason, Words
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ethics.groups import GroupRegister
     from features.city import City
     from models.need import Need
+    from scoring.list_records import ListRow
     from scoring.scorer import Scorer, Scores
 
 _TEMPLATES = ("measures", "windows", "typical", "reasons")
@@ -44,11 +46,14 @@ class Surroundings:
         The file of cells of the verdict in use.
     stored : sequence of {kind, where, n, oldest_days}
         What lies stored of persons, by kind (check C610).
+    override : mapping, optional
+        What :func:`scoring.override_rehearsal.rehearsed_overrides` found of the store; without it C802 is an error.
     """
 
     groups: GroupRegister
     cells: bytes
     stored: Sequence[Mapping[str, Any]]
+    override: Mapping[str, bool] | None = None
 
 
 def list_facts(
@@ -59,6 +64,7 @@ def list_facts(
     *,
     covered: pl.DataFrame,
     people: pl.DataFrame,
+    rows: Sequence[ListRow],
     column_counts: Mapping[str, list[int]],
     reasons: Iterable[tuple[str, Sequence[Reason]]],
     language: str,
@@ -72,6 +78,8 @@ def list_facts(
     people : polars.DataFrame
         Everybody scored, first rank first, as :class:`scoring.outreach.DrawnUp` holds them. Who is excluded for a known
         reason, or carried over, is no part of the comparison with the ranking; whoever is missing without one is.
+    rows : sequence of ListRow
+        Every row that the store is to keep, those held out and the sample among them.
     column_counts : mapping of column to counts
         The cohort in the bins of the verdict's reference (:class:`scoring.cohort_columns.CohortColumns`).
     reasons : iterable of (unit_id, reasons of one person)
@@ -110,6 +118,8 @@ def list_facts(
         "week": surroundings.groups.sums(week, columns),
         "ties": ties,
         "places": places,
+        "exploration": recorded_lots(rows, people, need),
+        "override": surroundings.override,
         "audited": audited_composition(cells_from_bytes(surroundings.cells), int(scope["measured_k_audit"])),
         "design_effect": float(verdict.subject["design_effect"]),
         "reference": reference,
@@ -120,6 +130,25 @@ def list_facts(
             for source in dict.fromkeys(feature.source for feature in need.features if feature.source)
         ],
         "run_purposes": (need.service, need.id),
+    }
+
+
+def recorded_lots(rows: Sequence[ListRow], people: pl.DataFrame, need: Need) -> dict[str, Any]:
+    """How many were drawn by lot, counted in the rows as the store is to keep them (check C407).
+
+    Only a row that tells with which probability the lot drew it counts: without one nothing can be learnt from it.
+    """
+    drawn = {
+        kind: sum(bool(row.payload.get(kind, {}).get("probability")) for row in rows if not row.is_held_out)
+        for kind in (MARGIN, SAMPLE)
+    }
+    is_below = pl.col("reason").is_null() & pl.col("kind").is_null() & pl.col("unit_id").is_not_null()
+    return {
+        "places": need.list.places(need.capacity.k),
+        "by_lot": drawn[MARGIN],
+        "sample": drawn[SAMPLE],
+        "below": people.filter(is_below & ~pl.col("is_held_out").fill_null(False)).height,
+        "margin": need.list.margin,
     }
 
 

@@ -28,6 +28,7 @@ _NESTED = {
     "reasons": pl.List(_REASON),
     "who_helps": pl.List(pl.String),
     "contraindications": pl.List(pl.String),
+    "not_by": pl.List(pl.String),
     "contact_language": pl.Struct({"code": pl.String, "interpreter": pl.Boolean}),
 }
 
@@ -83,7 +84,7 @@ def render_json(
     contacts: ContactBook | None = None,
     rows: Sequence[ShownRow] | None = None,
 ) -> bytes:
-    """One unit's rows as JSON: the columns the need shows, codes as codes, days as ISO text."""
+    """One unit's rows as JSON: the columns the need shows, and ``not_by``; codes as codes, days as ISO text."""
     said: dict[str, Any] = {
         "schema": MACHINE,
         "list_id": listed.list_id,
@@ -106,7 +107,7 @@ def render_parquet(
 ) -> bytes:
     """The same rows as Parquet, with ``list_id`` and ``unit_id`` in each; types do not depend on what is in them."""
     schema: dict[str, Any] = {"list_id": pl.String, "unit_id": pl.String}
-    for column in table_columns(listed):
+    for column in (*table_columns(listed), "not_by"):
         schema[column] = _NESTED.get(column) or _NUMBERS.get(column, pl.String)
     here = {"list_id": listed.list_id, "unit_id": part.unit_id}
     found = [{**here, **row.facts} for row in rows_or_shown(listed, part, contacts, rows)]

@@ -118,13 +118,15 @@ def _fault(check: Check) -> Fault:
 
 
 _MEND = {
+    "C407": "Draw a sample ([list] sample), give fewer places by lot, or have AT-08 attested; judge and approve again",
+    "C802": "Mend the store of lists, or restore it from the backup: until then nobody could change the list",
     "C103": "Make the scores again: somebody has objected since",
     "C202": "Write when the need is reviewed next, judge and approve again",
     "C502": "Have it attested anew by those who may, judge and approve again",
     "C204": "Say in the need's [notice] how people are told, then judge and approve again",
     "C408": "Find who is missing from the data or was taken off the ranking; judge again if the city has changed",
     "C411": "Complete the missing districts, and reach those left out as the need's alternative describes",
-    "C610": "Delete what is named; where judged rows are overdue, train and judge again",
+    "C610": "Delete what is named (ennakko erase --overdue); where judged rows are overdue, train and judge again",
     "C611": "Take the features out of the need, or record the basis in city.toml [purposes]",
     "C703": "Find what happened to the data; if the change is real, train and judge again",
     "C701": "Use what was judged, or judge and approve what is used now",

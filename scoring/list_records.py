@@ -7,7 +7,7 @@ import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +39,9 @@ class ListRow:
     ``kind`` tells why the row is there: ranked, carried (not reached before), margin (by lot around the cut), sample
     (a random check of those below the line: no band, no reasons) or added. ``chance`` is the probability with which the
     lot would have drawn the person, as text; ``is_held_out`` says that the lot at the cut left the person below the
-    line, so that effects can be measured. ``cautions`` are what to know before taking up contact.
+    line, so that effects can be measured. ``cautions`` are what to know before taking up contact. ``attempts`` (to
+    reach the person before) and ``who_helps`` are None where the need does not ask for them. ``not_by`` are the
+    channels by which the person does not want to be contacted.
     """
 
     rank: int
@@ -51,6 +53,9 @@ class ListRow:
     chance: str = ""
     is_held_out: bool = False
     cautions: tuple[str, ...] = ()
+    attempts: int | None = None
+    who_helps: tuple[str, ...] | None = None
+    not_by: tuple[str, ...] = ()
 
     @property
     def payload(self) -> dict[str, Any]:
@@ -58,6 +63,12 @@ class ListRow:
         said: dict[str, Any] = {"reasons": [why.facts() for why in self.reasons]}
         if self.cautions:
             said["cautions"] = list(self.cautions)
+        if self.attempts is not None:
+            said["attempts"] = self.attempts
+        if self.who_helps is not None:
+            said["who_helps"] = list(self.who_helps)
+        if self.not_by:
+            said["not_by"] = list(self.not_by)
         if self.kind == "margin":
             said["margin"] = {"listed": not self.is_held_out, "probability": self.chance}
         if self.kind == "sample":
@@ -119,8 +130,7 @@ class UnitPart:
     @property
     def file_name(self) -> str:
         """A name for its files that every file system takes; two units never share one."""
-        plain = re.sub(r"[^A-Za-z0-9_-]+", "_", self.unit_id)
-        return plain if plain == self.unit_id else f"{plain}-{sha256(self.unit_id.encode())[:8]}"
+        return file_name_of(self.unit_id)
 
 
 @dataclass(frozen=True)
@@ -246,7 +256,16 @@ class OutreachList:
             "checks": {check.id: check.state for check in self.checks},
             "language": self.language,
             "reason_stability": None if self.reason_stability is None else dict(self.reason_stability),
+            **self._duty(),
         }
+
+    def _duty(self) -> dict[str, Any]:
+        """The duty to keep, as it stood when the list was made; nothing where there is none."""
+        keep = self.need.list.keep
+        if keep is None:
+            return {}
+        until = self.as_of_date + timedelta(days=keep.days)
+        return {"keep": {"until": until.isoformat(), "law": keep.law.model_dump()}}
 
     def write(self, folder: Path, unit: str | None = None, contacts: ContactBook | None = None) -> tuple[Path, ...]:
         """Write ``folder/<list_id>/``: the files of each unit (or of one) and ``list.json``; whole, or nothing.
@@ -259,6 +278,16 @@ class OutreachList:
         from scoring.list_files import write_files
 
         return write_files(self, folder, unit, contacts)
+
+
+def file_name_of(unit_id: str) -> str:
+    """The name that a unit's files begin with.
+
+    >>> file_name_of("north"), file_name_of("north/1")
+    ('north', 'north_1-aa05b6db')
+    """
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "_", unit_id)
+    return plain if plain == unit_id else f"{plain}-{sha256(unit_id.encode())[:8]}"
 
 
 def new_list_id(now: datetime) -> str:

@@ -7,6 +7,7 @@ read; the same file twice adds nothing.
 from __future__ import annotations
 
 import csv
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -16,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ethics.refusals import BadInput, Fault, did_you_mean
+from ethics.refusals import BadInput, Fault
 from scoring.event_rows import OUTCOME_CODES
+from scoring.import_words import ImportWords
 
 if TYPE_CHECKING:
     from scoring.store import Store
@@ -26,7 +28,6 @@ COLUMNS = ("list_id", "person_id", "at", "channel", "worker", "outcome")
 _NEEDED = ("person_id", "at", "outcome")
 _OTHER_NAMES = {"result": "outcome"}
 _DAY_WRITTEN = "%d.%m.%Y"
-_HOW_AT = "Give a day or a local time, e.g. 2024-06-03, 3.6.2024 or 2024-06-03T09:30"
 _LONGEST = 200
 
 
@@ -63,7 +64,7 @@ class Imported:
     lists: tuple[str, ...]
 
 
-def read_rows(path: Path, list_id: str | None = None) -> list[ReadRow]:
+def read_rows(path: Path, list_id: str | None = None, *, language: str = "en") -> list[ReadRow]:
     """Rows of a file of outcomes: CSV (commas or semicolons) or Parquet; the workbook is :func:`keep_workbook`'s.
 
     Parameters
@@ -73,28 +74,32 @@ def read_rows(path: Path, list_id: str | None = None) -> list[ReadRow]:
         ``channel``, ``worker`` (both may be left out) and ``outcome`` (or ``result``).
     list_id : str, optional
         The list of rows that name none.
+    language : {"en", "fi", "sv"}
+        In which what is wrong is told.
 
     Raises
     ------
     BadInput
         The file cannot be read, has no such columns, or has rows of another shape: each by its number.
     """
+    words = ImportWords(language)
     if path.suffix == ".parquet":
         try:
-            rows = _of_frame(pl.read_parquet(BytesIO(path.read_bytes())), path)
+            rows = _of_frame(pl.read_parquet(BytesIO(path.read_bytes())), path, words)
         except pl.exceptions.PolarsError as error:
-            wrong = f"cannot be read as Parquet ({type(error).__name__})"
-            raise BadInput(Fault(str(path), wrong, "Write it again")) from None
+            raise BadInput(words.fault(str(path), "parquet", kind=type(error).__name__)) from None
     elif path.suffix == ".csv":
-        rows = _of_csv(path)
+        rows = _of_csv(path, words)
     else:
-        raise BadInput(Fault(str(path), f"is of the kind '{path.suffix}'", "Give .csv, .parquet or the filled .xlsx"))
+        raise BadInput(words.fault(str(path), "kind", kind=path.suffix))
     if list_id is None:
         return rows
     return [ReadRow(row.where, {**row.cells, "list_id": row.cells.get("list_id") or list_id}) for row in rows]
 
 
-def keep_outcomes(store: Store, rows: Sequence[ReadRow], source: str, today: date, *, keep: bool = True) -> Imported:
+def keep_outcomes(
+    store: Store, rows: Sequence[ReadRow], source: str, today: date, *, keep: bool = True, language: str = "en"
+) -> Imported:
     """Check every row, and keep them all in one transaction, or nothing.
 
     Parameters
@@ -107,6 +112,7 @@ def keep_outcomes(store: Store, rows: Sequence[ReadRow], source: str, today: dat
         No attempt is of a later day.
     keep : bool
         False tries everything and keeps nothing.
+    language : {"en", "fi", "sv"}
 
     Raises
     ------
@@ -119,7 +125,7 @@ def keep_outcomes(store: Store, rows: Sequence[ReadRow], source: str, today: dat
     faults: list[Fault] = []
     records: list[dict[str, str | None]] = []
     for row, is_gone in zip(rows, erased, strict=True):
-        record, wrong = _checked(row, on_list, today, is_gone=is_gone)
+        record, wrong = _checked(row, on_list, today, ImportWords(language), is_gone=is_gone)
         faults += wrong
         records.append(record)
     if faults:
@@ -136,13 +142,17 @@ def keep_outcomes(store: Store, rows: Sequence[ReadRow], source: str, today: dat
     return Imported(len(rows), attempts, outcomes, int(sum(erased)), counted, lists)
 
 
-def keep_workbook(store: Store, path: Path, list_id: str | None, today: date, *, keep: bool = True) -> Imported:
+def keep_workbook(
+    store: Store, path: Path, list_id: str | None, today: date, *, keep: bool = True, language: str | None = None
+) -> Imported:
     """Keep what stands in a filled workbook, in one transaction, or nothing.
 
     Parameters
     ----------
     list_id : str or None
         The only list whose workbook it may be; None: any published list's.
+    language : {"en", "fi", "sv"}, optional
+        In which what is wrong is told; by default the workbook's own.
 
     Raises
     ------
@@ -151,7 +161,9 @@ def keep_workbook(store: Store, path: Path, list_id: str | None, today: date, *,
     """
     from scoring.xlsx_import import read_filled
 
-    attempts, outcomes, faults = read_filled(path, store.rows(list_id), today=today)
+    attempts, outcomes, faults = read_filled(
+        path, store.rows(list_id), today=today, language=language, erased=store.is_erased
+    )
     if faults:
         raise BadInput(*faults)
     new_attempts, new_outcomes = store.add_work(attempts, outcomes, path.name, keep=keep)
@@ -164,15 +176,14 @@ def keep_workbook(store: Store, path: Path, list_id: str | None, today: date, *,
 # ---- reading -------------------------------------------------------------------------------------------------------
 
 
-def _of_frame(frame: pl.DataFrame, path: Path) -> list[ReadRow]:
+def _of_frame(frame: pl.DataFrame, path: Path, words: ImportWords) -> list[ReadRow]:
     named = frame.rename({name: to for name, to in _OTHER_NAMES.items() if name in frame.columns and to not in frame})
-    _refuse_columns(named.columns, path)
+    _refuse_columns(named.columns, path, words)
     known = [name for name in named.columns if name in COLUMNS]
     rows = named.select(known).to_dicts()
-    where = named["row"].to_list() if "row" in named.columns else range(1, len(rows) + 1)
     return [
-        ReadRow(f"row {number}", {name: _text(value) for name, value in row.items()})
-        for number, row in zip(where, rows, strict=True)
+        ReadRow(words.row(number), {name: _text(value) for name, value in row.items()})
+        for number, row in enumerate(rows, 1)
     ]
 
 
@@ -182,12 +193,11 @@ def _text(value: Any) -> str:
     return value.isoformat() if isinstance(value, date) else str(value).strip()
 
 
-def _of_csv(path: Path) -> list[ReadRow]:
+def _of_csv(path: Path, words: ImportWords) -> list[ReadRow]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
-        mend = "Save it as CSV UTF-8"
-        raise BadInput(Fault(str(path), "is not in UTF-8", mend)) from None
+        raise BadInput(words.fault(str(path), "encoding")) from None
     head = text.partition("\n")[0]
     reader = csv.reader(StringIO(text, newline=""), delimiter=";" if head.count(";") > head.count(",") else ",")
     heads: list[str] = []
@@ -198,28 +208,28 @@ def _of_csv(path: Path) -> list[ReadRow]:
             if not heads:
                 heads = [name.strip() for name in cells]
                 heads = [_OTHER_NAMES.get(n, n) if _OTHER_NAMES.get(n) not in heads else n for n in heads]
-                _refuse_columns(heads, path)
+                _refuse_columns(heads, path, words)
             elif len(cells) > len(heads):
-                wrong = f"has {len(cells)} cells, and there are {len(heads)} columns"
-                faults.append(Fault(f"row {reader.line_num}", wrong, "Put text that holds the separator in quotes"))
+                faults.append(words.fault(words.row(reader.line_num), "cells", n=len(cells), columns=len(heads)))
             elif any(cell.strip() for cell in cells):
                 filled = [*cells, *[""] * (len(heads) - len(cells))]
                 named = {name: cell.strip() for name, cell in zip(heads, filled, strict=True) if name in COLUMNS}
-                rows.append(ReadRow(f"row {reader.line_num}", named))
+                rows.append(ReadRow(words.row(reader.line_num), named))
     except csv.Error:
-        faults.append(Fault(f"row {reader.line_num}", "cannot be read as CSV", "Mend its quotes"))
+        faults.append(words.fault(words.row(reader.line_num), "quotes"))
     if faults:
         raise BadInput(*faults)
     if not heads:
-        raise BadInput(Fault(str(path), "is empty", f"Give the columns {', '.join(COLUMNS)}"))
+        raise BadInput(words.fault(str(path), "empty", columns=", ".join(COLUMNS)))
     return rows
 
 
-def _refuse_columns(names: Sequence[str], path: Path) -> None:
-    mend = f"Give the columns {', '.join(COLUMNS)}"
-    faults = [Fault(str(path), f"has no column '{name}'", mend) for name in _NEEDED if name not in names]
+def _refuse_columns(names: Sequence[str], path: Path, words: ImportWords) -> None:
+    wanted = ", ".join(COLUMNS)
+    missing = [name for name in _NEEDED if name not in names]
+    faults = [words.fault(str(path), "no_column", column=name, columns=wanted) for name in missing]
     twice = sorted({name for name in names if name in COLUMNS and list(names).count(name) > 1})
-    faults += [Fault(str(path), f"has the column '{name}' twice", "Keep one") for name in twice]
+    faults += [words.fault(str(path), "column_twice", column=name) for name in twice]
     if faults:
         raise BadInput(*faults)
 
@@ -244,41 +254,41 @@ def _people_of_lists(store: Store, wanted: set[str]) -> dict[str, _Listed]:
 
 
 def _checked(
-    row: ReadRow, on_list: Mapping[str, _Listed], today: date, *, is_gone: bool
+    row: ReadRow, on_list: Mapping[str, _Listed], today: date, words: ImportWords, *, is_gone: bool
 ) -> tuple[dict[str, str | None], list[Fault]]:
     cells, faults = row.cells, []
 
-    def fault(wrong: str, mend: str) -> None:
-        faults.append(Fault(row.where, wrong, mend))
+    def fault(key: str, **values: object) -> None:
+        faults.append(words.fault(row.where, key, **values))
 
     list_id, person, outcome = (cells.get(name, "") for name in ("list_id", "person_id", "outcome"))
     listed = on_list.get(list_id)
     if not list_id:
-        fault("names no list", "Give its list_id, or --list for the whole file")
+        fault("no_list")
     elif listed is None:
-        fault("names a list that was never published", "Copy the list_id from the list")
+        fault("unknown_list")
     if not person:
-        fault("has no person", "Give the person_id")
+        fault("no_person")
     elif listed is not None and not is_gone and person not in listed.people:
-        wrong = f"is about somebody who is not on this list (an id of {len(person)} characters)"
-        fault(wrong, "Copy the person_id from the list, or add the person to it first")
+        fault("stranger", n=len(person))
     at, day = _moment(cells.get("at", ""))
     if day is None:
-        fault("has no time" if not cells.get("at") else "has a time that cannot be read", _HOW_AT)
+        fault("bad_time" if cells.get("at") else "no_time")
     elif day > today:
-        fault(f"is of {day}, which is yet to come", f"Give a day up to {today}")
+        fault("to_come", day=day, today=today)
     elif listed is not None and day < listed.as_of_date:
-        fault(f"is of {day}, before the list's own day ({listed.as_of_date})", "Give the day of the attempt")
-    if not outcome:
-        fault("has no outcome", f"Give one of: {', '.join(OUTCOME_CODES)}")
-    elif outcome not in OUTCOME_CODES:
-        # What stands there may be anything, also a name: only what is nearly an outcome is repeated.
-        fault("has an outcome that is none", did_you_mean(outcome, OUTCOME_CODES))
+        fault("too_early", day=day, first=listed.as_of_date)
+    if outcome not in OUTCOME_CODES:
+        # What stands there may be anything, also a name: only the code that is nearest to it is told.
+        near = difflib.get_close_matches(outcome, sorted(OUTCOME_CODES), n=1)
+        key = ("near_outcome" if near else "bad_outcome") if outcome else "no_outcome"
+        codes = OUTCOME_CODES if not outcome else sorted(OUTCOME_CODES)
+        fault(key, near="".join(near), codes=", ".join(codes))
     record: dict[str, str | None] = {"list_id": list_id, "person_id": person, "at": at, "outcome": outcome}
     for name in ("channel", "worker"):
         record[name] = cells.get(name) or None
         if len(cells.get(name, "")) > _LONGEST:
-            fault(f"has a {name} of {len(cells[name])} characters", f"Keep to {_LONGEST}")
+            fault(f"long_{name}", n=len(cells[name]), most=_LONGEST)
     return record, faults
 
 

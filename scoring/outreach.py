@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from ethics.digests import canonical_json, sha256
-from ethics.refusals import BadInput, Fault, NotTrusted
+from ethics.refusals import BadInput, Fault
 from features.cohort import build_cohort, had_events
 from features.spec import EventRule
 from models.rescoring import rescored, rescoring
 from scoring.below_the_line import MARGIN, SAMPLE, chance, first_by_lot
 from scoring.cohort_columns import CohortColumns
+from scoring.contacts import Refusals
 from scoring.hygiene import ERASED, OBJECTED, Circumstances, Erased, Past, counted, nobody_erased, screened
 from scoring.list_cut import Rules, cut
 from scoring.list_evidence import Surroundings, list_facts
@@ -34,13 +36,10 @@ if TYPE_CHECKING:
     from ethics.stop_switch import StopSwitch
     from features.city import City
     from features.matrix import Matrix
-    from models.need import Need
+    from models.need_parts import Contraindication, Helper
     from scoring.scorer import Scorer, Scores
 
 __all__ = ["ROWS", "DrawnUp", "ListRow", "OutreachList", "Standing", "UnitPart", "draw_up", "outreach_list"]
-
-EXPLORATION = "AT-08"
-"""Who answers for it has vouched that a share given by lot is right here."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,7 +212,6 @@ def outreach_list(
     """
     Words.of(language)
     need, as_of = scorer.need, scores.as_of_date
-    _refuse_unvouched_margin(scorer, policy)
     drawn = draw_up(
         scores,
         scorer,
@@ -228,6 +226,8 @@ def outreach_list(
     columns = CohortColumns.of(scores.matrix, need, scorer.verified.verdict.record.get("reference"))
     told = scores.matrix.take(listed["row"].to_numpy())
     reasons, max_error = _reasons(listed, told, scorer, city, columns.typical, language)
+    refused = partial(objections.refused_channels, need_id=need.id)
+    rows = _rows(drawn, scorer, city, as_of, past, reasons, language, refused)
     checks = ask_gate(
         scorer,
         policy,
@@ -245,6 +245,7 @@ def outreach_list(
             surroundings,
             covered=drawn.covered,
             people=drawn.people,
+            rows=[row for told in rows.values() for part in told for row in part],
             column_counts=columns.counts,
             reasons=(
                 (str(unit), reasons[person]) for unit, person in listed.select("unit_id", "person_id").iter_rows()
@@ -259,7 +260,7 @@ def outreach_list(
         as_of_date=as_of,
         capacity_k=need.capacity.k,
         cohort_n=scores.cohort_n,
-        parts=_parts(drawn, scorer, city, as_of, reasons, row_keys, language),
+        parts=_parts(drawn, rows, row_keys),
         excluded=drawn.excluded,
         model_digest=scores.model_digest,
         verdict_id=scores.verdict_id,
@@ -275,59 +276,67 @@ def outreach_list(
     return replace(frozen, list_digest=sha256(canonical_json(frozen.said())))
 
 
-def _refuse_unvouched_margin(scorer: Scorer, policy: Policy) -> None:
-    """A share by lot above the policy's stands only where those who answer for it have vouched for it."""
-    share, most = scorer.need.list.margin, policy.thresholds.min_exploration
-    vouched = {row["id"] for row in scorer.verified.verdict.attestations}
-    if share > most and EXPLORATION not in vouched:
-        wrong = f"gives {share:g} of the places by lot, above the policy's {most:g}, and nobody vouched for it"
-        raise NotTrusted(
-            Fault("list.margin", wrong, f"Have {EXPLORATION} attested and judge again, or give at most that")
-        )
-
-
 def _banners(scorer: Scorer) -> tuple[str, ...]:
     verdict = scorer.verified.verdict
     banners = {"demonstration": verdict.demonstration, "invented": bool(verdict.scope.get("invented"))}
     return tuple(banner for banner, is_shown in banners.items() if is_shown)
 
 
-def _parts(
+def _rows(
     drawn: DrawnUp,
     scorer: Scorer,
     city: City,
     as_of_date: date,
+    past: Past,
     reasons: Mapping[str, tuple[Reason, ...]],
-    row_keys: RowKeys,
     language: str,
-) -> tuple[UnitPart, ...]:
-    """Every unit's rows: those to contact, carried over first; the sample; and, apart, those held out at the cut."""
-    cautions = _cautions(drawn.listed, city, scorer.need, as_of_date, language)
+    refusals: Refusals,
+) -> dict[str, tuple[list[ListRow], list[ListRow]]]:
+    """Every unit's rows: those to contact, carried over first, with the sample; and, apart, those held out at the cut.
+
+    They have no hashes yet: the gate looks at them before the store makes a key for anybody.
+    """
+    need = scorer.need
+    cautions = _told_by_events(drawn.listed, city, need.list.contraindications, as_of_date, language)
+    helpers = _told_by_events(drawn.listed, city, need.list.helpers, as_of_date, language)
     sample, probability = _sampled(drawn, scorer, as_of_date)
+    refused = refusals([*drawn.listed["person_id"], *(person for _, person in sample)])
+    not_by = {person: tuple(channels) for person, channels in refused.items()}
     rows: dict[str, list[ListRow]] = {unit: [] for unit in drawn.units["unit_id"]}
     in_order = drawn.listed.sort(pl.col("kind") != "carried", maintain_order=True)
     for row in in_order.iter_rows(named=True):
         person, told = row["person_id"], rows[row["unit_id"]]
-        more = {"kind": row["kind"], "chance": row["chance"], "cautions": cautions.get(person, ())}
+        more: dict[str, Any] = {"kind": row["kind"], "chance": row["chance"], "cautions": cautions.get(person, ())}
+        if "attempts" in need.list.columns:
+            more["attempts"] = past.attempts.get(person, 0)
+        if need.list.helpers:
+            more["who_helps"] = helpers.get(person, ())
+        more["not_by"] = not_by.get(person, ())
         told.append(ListRow(len(told) + 1, person, row["rank_band"], reasons[person], **more))
     for unit, person in sample:
-        rows[unit].append(ListRow(len(rows[unit]) + 1, person, None, (), kind=SAMPLE, chance=probability))
+        place, said_no = len(rows[unit]) + 1, not_by.get(person, ())
+        rows[unit].append(ListRow(place, person, None, (), kind=SAMPLE, chance=probability, not_by=said_no))
     aside: dict[str, list[ListRow]] = {unit: [] for unit in rows}
     for row in drawn.people.filter("is_held_out").iter_rows(named=True):
         unit, person = row["unit_id"], row["person_id"]
         place = len(rows[unit]) + len(aside[unit]) + 1
         lot = {"kind": MARGIN, "chance": row["chance"], "is_held_out": True}
         aside[unit].append(ListRow(place, person, row["rank_band"], (), **lot))
-    keys = row_keys([row.person_id for told in (*rows.values(), *aside.values()) for row in told])
+    return {unit: (rows[unit], aside[unit]) for unit in rows}
+
+
+def _parts(
+    drawn: DrawnUp, rows: Mapping[str, tuple[list[ListRow], list[ListRow]]], row_keys: RowKeys
+) -> tuple[UnitPart, ...]:
+    """The units' parts, each row with its hash."""
+    keys = row_keys([row.person_id for told in rows.values() for part in told for row in part])
     eligible = dict(drawn.people.filter(pl.col("reason").is_null()).group_by("unit_id").len().iter_rows())
 
     def hashed(unit: str, told: Sequence[ListRow]) -> tuple[ListRow, ...]:
         return tuple(row.hashed(unit, keys[row.person_id]) for row in told)
 
     return tuple(
-        UnitPart(
-            unit, name, drawn.shares[unit], eligible.get(unit, 0), hashed(unit, rows[unit]), hashed(unit, aside[unit])
-        )
+        UnitPart(unit, name, drawn.shares[unit], eligible.get(unit, 0), *(hashed(unit, part) for part in rows[unit]))
         for unit, name in drawn.units.sort("unit_id").select("unit_id", "name").iter_rows()
     )
 
@@ -342,13 +351,17 @@ def _sampled(drawn: DrawnUp, scorer: Scorer, as_of_date: date) -> tuple[list[tup
     return list(frame[at].iter_rows()), chance(n, frame.height)
 
 
-def _cautions(
-    listed: pl.DataFrame, city: City, need: Need, as_of_date: date, language: str
+def _told_by_events(
+    listed: pl.DataFrame,
+    city: City,
+    declared: Sequence[Contraindication | Helper],
+    as_of_date: date,
+    language: str,
 ) -> dict[str, tuple[str, ...]]:
-    """What whoever contacts a person should know first, as the need words it."""
+    """What events say of a person beside the reasons, as the need words it: what to know first, or who helps."""
     found: dict[str, tuple[str, ...]] = {}
     keys = listed.select("person_id", as_of_date=pl.lit(as_of_date))
-    for one in need.list.contraindications:
+    for one in declared:
         has = had_events(city, keys, EventRule(codes=one.codes, window=one.window))
         for person in listed.filter(pl.Series(has))["person_id"]:
             found[person] = (*found.get(person, ()), str(getattr(one.plain, language)))

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scoring.list_cells import ShownRow, columns_of, needs_contacts, rows_or_shown, table_columns
+from scoring.list_cells import ShownRow, columns_of, needs_contacts, not_by_text, rows_or_shown, table_columns
 from scoring.reasons import Words
 
 if TYPE_CHECKING:
@@ -127,13 +127,20 @@ def _shown(row: ShownRow, words: Words) -> dict[str, Any]:
     return {
         **row.cells,
         "person": words("list.person", id=row.person_id),
-        "kind": "" if row.kind == "ranked" else row.cells["kind"],
+        "kind": _badge(row, words),
         "lead": channel,
         "contact": [line for line in dict.fromkeys(contact) if line != channel],
         "notes": [(words(f"list.column_{key}"), row.cells[key]) for key in _NOTES if key in row.cells],
         "no_reasons": "" if row.reasons else row.cells.get("reasons", ""),
         "reasons": [{"text": text, "origin": origin} for text, origin in row.reasons],
     }
+
+
+def _badge(row: ShownRow, words: Words) -> str:
+    """What stands beside the person: why the row is there unless by the ranking, and how not to make contact."""
+    if row.kind != "ranked":
+        return row.cells["kind"]
+    return not_by_text(row.not_by, words) if row.not_by else ""
 
 
 def _how_to_object(listed: OutreachList) -> str:
@@ -152,9 +159,12 @@ def _reached(listed: OutreachList, part: UnitPart) -> str:
     """How many of those listed a unit may expect to reach; empty when nobody is listed."""
     if not part.listed_n:
         return ""
-    words, attempts = Words.of(listed.language), part.listed_n
-    n = words.number(round(listed.need.capacity.reached_in(attempts)))
-    return words("list.reached", n=n, attempts=words.number(attempts))
+    words, people, each = Words.of(listed.language), part.listed_n, listed.attempts_per_person
+    n = words.number(round(listed.need.capacity.reached_in(people, each)))
+    several = {"people": words.number(people), "each": words.number(each)} if each > 1 else {}
+    return words(
+        "list.reached_several" if several else "list.reached", n=n, attempts=words.number(people * each), **several
+    )
 
 
 def _facts(listed: OutreachList, part: UnitPart) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -37,6 +37,14 @@ class Behind:
 
     day: date
     how: Literal["day", "latest", "since"]
+
+
+class CountedEvent(NamedTuple):
+    """An event that a cell counts: its day, code, and value (None without one)."""
+
+    day: date
+    code: str
+    value: float | None
 
 
 class EventDays:
@@ -83,6 +91,24 @@ class EventDays:
             at = counted[np.flatnonzero(values == extreme)[-1]]
         day = _EPOCH + timedelta(days=int(self._log.time[at]) // DAY_US)
         return Behind(day, "latest" if counted.size > 1 and column.measure not in _OF_ONE else "day")
+
+    def counted(self, i: int, columns: Sequence[int]) -> list[CountedEvent]:
+        """The person's own events that some columns (of one feature) count, each once, in order of time.
+
+        None for an attribute, a household or a district.
+        """
+        own = [j for j in columns if self._columns[j].feature.of == "self" and self._columns[j].window is not None]
+        found = [self._counted(i, j, self._columns[j]) for j in own]
+        places = np.unique(np.concatenate(found)) if found else np.empty(0, dtype=np.int64)
+        log = self._log
+        return [
+            CountedEvent(
+                _EPOCH + timedelta(days=int(log.time[at]) // DAY_US),
+                str(log.codes[log.code[at]]),
+                None if np.isnan(log.value[at]) else float(log.value[at]),
+            )
+            for at in places
+        ]
 
     def _since(self, i: int, attribute: str) -> Behind | None:
         """Since when the city holds an attribute to be as it is; None for age and for what never changes."""

@@ -44,14 +44,14 @@ class Column:
         return {"trend": _TREND_DAYS, RATE: _RATE_PERSONS}.get(self.measure, 1.0)
 
     def rounded(self, value: float) -> float:
-        """A cell as it is told: scaled, and as exact as somebody reads it."""
+        """A cell as it is told: scaled, and as exact as somebody reads it (three figures, thousandths at most)."""
         value *= self.scale
         if not isfinite(value):
             return value
         if self.measure in _WHOLE_BELOW:
             return float(floor(value))
         whole = self.measure in _COUNTED or abs(value) >= 100
-        return float(round(value)) if whole else float(f"{value:.3g}")
+        return float(round(value)) if whole else round(float(f"{value:.3g}"), 3)
 
     def differs(self, value: float, typical: float) -> bool:
         """Whether a cell, as it is told, is another than the typical one (already rounded)."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FEWEST_FOR_TYPICAL",
     "MOST_REASONS",
+    "RESIDENT",
     "Choice",
     "Column",
     "Explainer",
@@ -39,6 +40,8 @@ __all__ = [
     "source_of",
 ]
 
+RESIDENT = "*"
+"""As a reader: the person whom the reasons are about. Whatever a need hides from units is the person's own to see."""
 MOST_REASONS = 4
 FEWEST_FOR_TYPICAL = 20
 """People behind a median at least: of fewer, it could be somebody's own value."""
@@ -138,7 +141,8 @@ class Explainer:
     typical : Typical
         Of the cohort that was scored.
     reader : str
-        The service or unit that will read; features with a ``visible_to`` that does not name it stay unnamed.
+        The service or unit that will read; features with a ``visible_to`` that does not name it stay unnamed. To
+        ``RESIDENT`` everything is told but what is of other people.
     language : str
     """
 
@@ -170,7 +174,8 @@ class Explainer:
         return numbers
 
     def _kind(self, feature: FeatureSpec) -> Literal["feature", "household", "hidden"]:
-        if feature.visible_to and not {self.reader, self.need.service} & set(feature.visible_to):
+        sees = self.reader == RESIDENT or {self.reader, self.need.service} & set(feature.visible_to)
+        if feature.visible_to and not sees:
             return "hidden"
         return "household" if feature.of == "household" else "feature"  # of a household, it is said of another person
 

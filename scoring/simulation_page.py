@@ -76,7 +76,7 @@ def scenario_rows(result: Any, words: PageWords) -> list[list[str]]:
     return [
         [
             words.order(one["order"]),
-            words.number(one["k"]),
+            words.number(one["k"] * result["attempts_per_person"]),
             words(f"allocations.{one['allocation']}"),
             words.estimate(one["found"]),
             words.estimate(one["missed"]),
@@ -139,7 +139,7 @@ def render_page(result: Any, language: str) -> str:
     words = PageWords(language)
     heads = [words("attribute"), words("group"), words("need")]
     for one in result["group_scenarios"]:
-        name = f"{words.order(one['order'])}, {words.number(one['k'])}"
+        name = f"{words.order(one['order'])}, {words.number(one['k'] * result['attempts_per_person'])}"
         if one["allocation"] != "whole":
             name += f", {words('allocations.' + one['allocation'])}"
         heads += [f"{name}: {words('found')}", f"{name}: {words('missed')}"]
@@ -171,7 +171,7 @@ def _chart(result: Any, words: PageWords) -> _Chart:
     curves, text = result["curves"], Language(words.language)
     orders = [name for name in curves if name != "k"]
     series = [(words.order(order), curves[order]) for order in orders]
-    ks = [float(k) for k in curves["k"]]
+    ks = [float(k * result["attempts_per_person"]) for k in curves["k"]]
     ticks = [(k, words.number(k)) for k in (ks[0], ks[-1] / 2, ks[-1])]
     drawing = line_plot(series, ks, ticks, words("plot_axis"), text)
     now = [one for one in result["scenarios"] if one["k"] == result["k"] and one["allocation"] == "whole"]
@@ -180,7 +180,9 @@ def _chart(result: Any, words: PageWords) -> _Chart:
         for one in now
         if one["order"] in orders and one["share_found"]["value"] is not None
     ]
-    finding = words("plot_finding", k=words.number(result["k"]), shares="; ".join(shares))
+    finding = words(
+        "plot_finding", k=words.number(result["k"] * result["attempts_per_person"]), shares="; ".join(shares)
+    )
     return _Chart(words("plot_title"), finding, drawing)
 
 

@@ -11,6 +11,7 @@ from scoring.store_events import StoredEvents
 from scoring.store_forgetting import Erasure
 from scoring.store_lists import KINDS, Export, ListProof
 from scoring.store_people import StoreKeys
+from scoring.store_retention import StoredAges
 from scoring.store_scores import StoredScores
 
 __all__ = ["KINDS", "OUTCOMES", "Erasure", "Export", "ListProof", "Store", "StoreKeys"]
@@ -19,7 +20,7 @@ OUTCOMES = OUTCOME_CODES
 """What can come of an attempt."""
 
 
-class Store(StoredScores, StoredEvents):
+class Store(StoredScores, StoredEvents, StoredAges):
     """The store of one home.
 
     Parameters

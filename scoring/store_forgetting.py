@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
-from sqlalchemy import Connection, and_, delete, func, or_, select, true, update
+from sqlalchemy import Column, Connection, and_, delete, func, or_, select, true, update
 
 from scoring.store_frames import MOMENT, frame_of
 from scoring.store_opening import insert_new
-from scoring.store_tables import CHANGES, EXPORTS, FORGOTTEN_COLUMNS, PEOPLE, RECALLS, ROWS
+from scoring.store_tables import (
+    ATTEMPTS,
+    CHANGES,
+    EXPORTS,
+    FORGOTTEN_COLUMNS,
+    OUTCOMES,
+    PEOPLE,
+    RECALLS,
+    ROWS,
+    VIEWS,
+)
 
 EXPORT_SCHEMA: Any = {
     **dict.fromkeys(("file", "sha256", "unit_id", "list_id"), pl.String),
@@ -106,6 +117,24 @@ def _forget_mentions(connection: Connection, ref: bytes | None, person_id: str) 
         connection.execute(
             update(ROWS).where(*(c == v for c, v in zip(key, row[:3], strict=True))).values(payload=None)
         )
+    return len(naming) + sum(_forget_in_text(connection, column, ref, person_id) for column in _FREE_TEXTS)
+
+
+_FREE_TEXTS = (CHANGES.c.reason, ATTEMPTS.c.source, OUTCOMES.c.source, RECALLS.c.why, VIEWS.c.purpose)
+"""What somebody typed; it may name a person other than the row's."""
+
+
+def _forget_in_text(connection: Connection, column: Column[str], ref: bytes | None, person_id: str) -> int:
+    """Empty a typed text of other people's rows where it holds the id as a word."""
+    table = column.table
+    own = true() if ref is None else or_(table.c.person_ref.is_(None), table.c.person_ref != ref)
+    keys = list(table.primary_key.columns)
+    found = connection.execute(select(*keys, column).where(column.contains(person_id, autoescape=True), own)).all()
+    as_word = re.compile(rf"(?<!\w){re.escape(person_id)}(?!\w)")
+    naming = [row for row in found if as_word.search(row[-1])]
+    for row in naming:
+        same = (key == value for key, value in zip(keys, row[:-1], strict=True))
+        connection.execute(update(table).where(*same).values({column.name: None if column.nullable else ""}))
     return len(naming)
 
 

@@ -18,7 +18,7 @@ from scoring.store_forgetting import EXPORT_SCHEMA, exports_frame, exports_query
 from scoring.store_frames import MOMENT, day_text, frame_of, now_text
 from scoring.store_opening import insert_new, reading, writing
 from scoring.store_people import People, key_of_rows, refuse_erased
-from scoring.store_tables import EXPORTS, LISTS, ROWS
+from scoring.store_tables import CHANGES, EXPORTS, LISTS, RECALLS, ROWS
 
 if TYPE_CHECKING:
     from scoring.list_records import OutreachList
@@ -240,13 +240,35 @@ class StoredLists(People):
                 conditions.append(of_person(found[person_id][1]))
             return exports_frame(connection.execute(exports_query(and_(True, *conditions))).mappings())
 
-    def recall(self, person_id: str, why: str) -> pl.DataFrame:
-        """Mark the files in which a person stands as recalled, and return them as ``exports`` does."""
+    def lists_of(self, person_id: str) -> list[str]:
+        """Lists on which a person stands, or was put by hand, in order of their ids; none once erased."""
+        with reading(self._engine) as connection:
+            found = self._found(connection, [person_id])
+            if not found:
+                return []
+            chosen = (
+                select(table.c.list_id).where(table.c.person_ref == found[person_id][1]) for table in (ROWS, CHANGES)
+            )
+            return sorted({list_id for query in chosen for list_id in connection.scalars(query)})
+
+    def recall(self, person_id: str, why: str, *, need_id: str | None = None) -> pl.DataFrame:
+        """Mark the files in which a person stands as recalled, and return them as ``exports`` does.
+
+        With ``need_id`` only those of that need's lists. What was recalled before stays as it was.
+        """
         with writing(self._engine) as connection:
             found = self._found(connection, [person_id])
             if not found:
                 return frame_of([], EXPORT_SCHEMA)
-            return recalled(connection, found[person_id][1], why, now_text())
+            ref = found[person_id][1]
+            if need_id is None:
+                return recalled(connection, ref, why, now_text())
+            of_need = EXPORTS.c.list_id.in_(select(LISTS.c.list_id).where(LISTS.c.need_id == need_id))
+            query, more = exports_query(and_(of_person(ref), of_need)), {"person_ref": ref, "why": why}
+            rows = connection.execute(query).mappings().all()
+            keys = [{name: row[name] for name in ("list_id", "file", "sha256")} for row in rows]
+            insert_new(connection, RECALLS, [{**key, **more, "at": now_text()} for key in keys])
+            return exports_frame(connection.execute(query).mappings())
 
 
 _RESTORE = "Restore the database from the backup"

@@ -19,13 +19,17 @@ _ADVISORY_LOCK = 0x656E6E616B6B6F  # "ennakko"; any number that no other program
 
 
 @contextmanager
-def writing(engine: Engine, *, alone: bool = False) -> Iterator[Connection]:
+def writing(engine: Engine | Connection, *, alone: bool = False) -> Iterator[Connection]:
     """One transaction that writes: all of it is kept, or nothing.
 
     SQLite has one writer at a time, from the start (a transaction that reads first and writes later could fail midway).
     In PostgreSQL writers run side by side; ``alone`` waits for the others and keeps them out, for erasure and
-    migration.
+    migration. Of a connection, its own transaction goes on: what is written is kept or taken back with the rest of it.
     """
+    if isinstance(engine, Connection):
+        with engine.begin_nested():
+            yield engine
+        return
     with engine.begin() as connection:
         if connection.dialect.name == "sqlite":
             if not connection.connection.dbapi_connection.in_transaction:  # type: ignore[union-attr]
@@ -39,8 +43,11 @@ def writing(engine: Engine, *, alone: bool = False) -> Iterator[Connection]:
 
 
 @contextmanager
-def reading(engine: Engine) -> Iterator[Connection]:
-    """One transaction that reads what was there when it began, and waits for no writer."""
+def reading(engine: Engine | Connection) -> Iterator[Connection]:
+    """One transaction that reads what was there when it began, and waits for no writer; of a connection, its own."""
+    if isinstance(engine, Connection):
+        yield engine
+        return
     with engine.connect().execution_options(reads_only=True) as connection:
         yield connection
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import hmac
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import Connection, Engine, MetaData, Table, func, select, text, update
 
@@ -25,7 +26,7 @@ from scoring.store_opening import (
     reading,
     writing,
 )
-from scoring.store_tables import FORGOTTEN_COLUMNS, METADATA, PEOPLE, TOMBSTONES
+from scoring.store_tables import FORGOTTEN_COLUMNS, METADATA, PEOPLE, TOMBSTONES, VIEWS
 from scoring.tombstone_file import TombstoneFile
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class People:
     def __init__(self, engine: Engine, keys: StoreKeys, tombstones: Path | None = None) -> None:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-        self._engine = engine
+        self._engine: Engine | Connection = engine
         self._by_person = KeyedHash(keys.people)
         self._by_tombstone = KeyedHash(keys.tombstones)
         self._seal: AESGCM = AESGCM(hmac.digest(keys.people, b"ennakko: seal of person ids", "sha256"))
@@ -87,6 +88,12 @@ class People:
         migrate(engine)
         check_keys(engine, vars(keys))
         self.reapply_tombstones()
+
+    def within(self, connection: Connection) -> Self:
+        """The same store inside somebody's transaction: what it writes is kept or taken back with the rest."""
+        inside = copy.copy(self)
+        inside._engine = connection
+        return inside
 
     # -- references
 
@@ -168,6 +175,10 @@ class People:
             insert_new(connection, TOMBSTONES, [{"mark": mark, "at": at}])
         return Erasure(at, None if ref is None else ref.hex(), counts, exports, self.wipe())
 
+    def tombstone_of(self, person_id: str) -> str:
+        """The mark that erasing a person leaves: 64 hexadecimal digits, which only the home's key can make."""
+        return self._mark(person_id)
+
     def wipe(self) -> bool:
         """Clear the database's free space of what was erased, where that is still to do; True when nothing is left.
 
@@ -178,7 +189,8 @@ class People:
             marks = list(connection.scalars(select(TOMBSTONES.c.mark).where(pending)))
         if not marks:
             return True
-        if not clear_free_space(self._engine, [PEOPLE, *FORGOTTEN_COLUMNS]):
+        kept = [PEOPLE, *FORGOTTEN_COLUMNS, VIEWS]
+        if isinstance(self._engine, Connection) or not clear_free_space(self._engine, kept):
             return False
         with writing(self._engine) as connection:
             for part in in_chunks(marks):

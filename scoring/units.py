@@ -140,7 +140,7 @@ def unit_places(people: pl.DataFrame, units: pl.DataFrame, need: Need) -> dict[s
         for unit, attempts in units.select("unit_id", "capacity").iter_rows()
     }
     ids = units["unit_id"].to_list()
-    return split_capacity(need.list.places(need.capacity.k), ids, eligible, capacity, expected)
+    return split_capacity(need.listed_k, ids, eligible, capacity, expected)
 
 
 def _twice(values: pl.Series) -> list[str]:

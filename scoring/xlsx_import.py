@@ -19,6 +19,8 @@ import polars as pl
 from ethics.refusals import Fault
 from scoring.contacts import CHANNELS
 from scoring.event_rows import OUTCOME_CODES
+from scoring.hygiene import Erased, nobody_erased
+from scoring.import_words import ImportWords
 from scoring.reason_words import MESSAGES, Words
 from scoring.xlsx_file import FILL_IN, MARKS_SHEET, MOST_ATTEMPTS, SCHEMA, fill_columns
 
@@ -60,21 +62,31 @@ class _Sheet:
     worker: int
     attempts: tuple[Mapping[str, int], ...]
     headings: Mapping[int, str]
+    language: str
 
 
 class _Unreadable(Exception):
-    """What is wrong with the file as a whole."""
+    """What is wrong with the file as a whole: a key of the texts, what fills its {names}, and the file's language."""
 
-    def __init__(self, wrong: str, mend: str) -> None:
-        super().__init__(wrong)
-        self.fault = (wrong, mend)
+    def __init__(self, key: str, *, of: str = "", **values: object) -> None:
+        super().__init__(key)
+        self.key, self.values, self.of = key, values, of
+
+    def fault(self, where: str, language: str | None) -> Fault:
+        """Said in a language, or in the file's own."""
+        return ImportWords(language or self.of or _UNKNOWN_LANGUAGE).fault(where, self.key, **self.values)
 
 
-_AS_SENT = "Fill in the workbook as it was sent, and save it as an Excel workbook (.xlsx)"
+_UNKNOWN_LANGUAGE = "en"
 
 
 def read_filled(
-    path: Path, listed: pl.DataFrame, *, today: date | None = None
+    path: Path,
+    listed: pl.DataFrame,
+    *,
+    today: date | None = None,
+    language: str | None = None,
+    erased: Erased = nobody_erased,
 ) -> tuple[pl.DataFrame, pl.DataFrame, list[Fault]]:
     """Attempts and outcomes of a filled workbook.
 
@@ -86,6 +98,11 @@ def read_filled(
         ``unit_id``, ``person_id``, ``row_hash``.
     today : date, optional
         The day after which nothing can have happened; the present day by default.
+    language : {"en", "fi", "sv"}, optional
+        In which the faults are told; by default that of the workbook's own headings.
+    erased : callable
+        :meth:`scoring.store.Store.is_erased`. Rows of the erased are read like any other, for the store keeps nothing
+        of them: a workbook handed out before an erasure still comes in.
 
     Returns
     -------
@@ -101,16 +118,25 @@ def read_filled(
     nothing = pl.DataFrame(schema=ATTEMPTS), pl.DataFrame(schema=OUTCOMES)
     try:
         marks, sheet = _opened(path)
-        own = _rows_of_file(marks, listed)
+        own = _rows_of_file(marks, listed, sheet.language)
     except _Unreadable as error:
-        return (*nothing, [Fault(where, *error.fault)])
+        return (*nothing, [error.fault(where, language)])
     people = own["person_id"].drop_nulls().to_list()
     first = listed.filter(pl.col("list_id") == marks.list_id)["as_of_date"][0]
-    reading = _Reading(where, marks.list_id, frozenset(people), first, today or date.today())
+    words = ImportWords(language or sheet.language)
+    gone = _erased_of(sheet, people, erased)
+    reading = _Reading(where, marks.list_id, frozenset(people) | gone, first, today or date.today(), words)
     attempts, outcomes, faults = reading.read(sheet)
     if faults:
         return (*nothing, faults)
     return pl.DataFrame(attempts, ATTEMPTS, orient="row"), pl.DataFrame(outcomes, OUTCOMES, orient="row"), []
+
+
+def _erased_of(sheet: _Sheet, people: Sequence[str], erased: Erased) -> frozenset[str]:
+    """People of a sheet who are no longer known and were erased."""
+    written = {_text(_at(row, sheet.person)).removeprefix("'") for row in sheet.cells[sheet.header + 1 :]}
+    strangers = sorted(written - {*people, ""})
+    return frozenset(one for one, is_gone in zip(strangers, erased(strangers), strict=True) if is_gone)
 
 
 def file_marks(path: Path) -> FileMarks:
@@ -126,20 +152,26 @@ def file_marks(path: Path) -> FileMarks:
     try:
         return _marks(_book(path))
     except _Unreadable as error:
-        raise BadInput(Fault(path.name, *error.fault)) from None
+        raise BadInput(error.fault(path.name, None)) from None
 
 
 def _opened(path: Path) -> tuple[FileMarks, _Sheet]:
     book = _book(path)
-    marks = _marks(book)
+    own = _language_of(book)
+    marks = _marks(book, own)
     others = [name for name in book.sheet_names if name != MARKS_SHEET]
     for name in others:
         found = _find_columns(_cells(book, name), marks.attempts)
         if found is not None:
             return marks, found
     wanted = " / ".join(f"'{Words.of(language)('list.column_person')}'" for language in _LANGUAGES)
-    wrong = "has no sheet with the columns of a list: the header row was changed or taken away"
-    raise _Unreadable(wrong, f"Put the header row back, with {wanted} and the columns to fill in")
+    raise _Unreadable("no_header", of=own, wanted=wanted)
+
+
+def _language_of(book: Any) -> str:
+    """The language of a workbook by the name of its sheet of help; empty where that is gone."""
+    names = set(book.sheet_names)
+    return next((one for one in _LANGUAGES if Words.of(one)("workbook.help_sheet")[:31] in names), "")
 
 
 def _book(path: Path) -> Any:
@@ -150,13 +182,13 @@ def _book(path: Path) -> Any:
     try:
         content = path.read_bytes() if path.stat().st_size <= MOST_BYTES else b""
         if not content:
-            raise _Unreadable("is empty, or larger than any list", _AS_SENT)
+            raise _Unreadable("book_size")
         with ZipFile(BytesIO(content)) as parts:
             if sum(part.file_size for part in parts.infolist()) > MOST_BYTES_UNPACKED:
-                raise _Unreadable("unpacks to more than any list holds", _AS_SENT)
+                raise _Unreadable("book_unpacked")
         return CalamineWorkbook.from_filelike(BytesIO(content))
     except (OSError, BadZipFile, CalamineError, ValueError) as error:
-        raise _Unreadable(f"cannot be read as an Excel workbook ({type(error).__name__})", _AS_SENT) from None
+        raise _Unreadable("book_unread", kind=type(error).__name__) from None
 
 
 def _cells(book: Any, name: str) -> Sequence[Sequence[Any]]:
@@ -165,17 +197,15 @@ def _cells(book: Any, name: str) -> Sequence[Sequence[Any]]:
     try:
         rows: Sequence[Sequence[Any]] = book.get_sheet_by_name(name).to_python(skip_empty_area=False)
     except (CalamineError, ValueError) as error:
-        wrong = f"has a sheet that cannot be read ({type(error).__name__})"
-        raise _Unreadable(wrong, _AS_SENT) from None
+        raise _Unreadable("sheet_unread", of=_language_of(book), kind=type(error).__name__) from None
     if len(rows) > MOST_ROWS:
-        raise _Unreadable(f"has more than {MOST_ROWS:,} rows", _AS_SENT)
+        raise _Unreadable("sheet_long", of=_language_of(book), most=MOST_ROWS)
     return rows
 
 
-def _marks(book: Any) -> FileMarks:
+def _marks(book: Any, language: str = "") -> FileMarks:
     if MARKS_SHEET not in book.sheet_names:
-        wrong = "does not say which list it is: its hidden sheet is gone"
-        raise _Unreadable(wrong, "Copy what was filled in into the workbook as it was sent, and give that back")
+        raise _Unreadable("no_marks", of=language)
     found: dict[str, str] = {}
     hashes = []
     for row in _cells(book, MARKS_SHEET):
@@ -186,24 +216,21 @@ def _marks(book: Any) -> FileMarks:
             found[key] = value
     attempts = found.get("attempts", "")
     if found.get("schema") != SCHEMA or not attempts.isdecimal() or not 1 <= int(attempts) <= MOST_ATTEMPTS:
-        wrong = "does not say which list it is: its hidden sheet was changed, or another version made it"
-        raise _Unreadable(wrong, "Copy what was filled in into the workbook as it was sent, and give that back")
+        raise _Unreadable("bad_marks", of=language)
     list_id, unit_id, digest = (found.get(key, "") for key in ("list_id", "unit_id", "list_digest"))
     return FileMarks(list_id, unit_id, digest, int(attempts), frozenset(hashes))
 
 
-def _rows_of_file(marks: FileMarks, listed: pl.DataFrame) -> pl.DataFrame:
+def _rows_of_file(marks: FileMarks, listed: pl.DataFrame, language: str) -> pl.DataFrame:
     """The rows of the list and unit that the file names, if it is theirs: those it was written with."""
     same_list = listed.filter(pl.col("list_id") == marks.list_id)
     if same_list.is_empty():
-        wrong = "belongs to another list than those it was to be read for, or to one that was never published"
-        raise _Unreadable(wrong, "Give the list the file was made for, or fill in the file of this list")
+        raise _Unreadable("other_list", of=language)
     own = same_list.filter(pl.col("unit_id") == marks.unit_id)
     if own.is_empty():
-        raise _Unreadable("belongs to another unit", "Give the file of a unit that this list has")
+        raise _Unreadable("other_unit", of=language)
     if not marks.row_hashes <= {*own["row_hash"].drop_nulls()}:
-        wrong = "does not hold the rows that this list was published with"
-        raise _Unreadable(wrong, "Fill in the file that was written with the published list")
+        raise _Unreadable("other_rows", of=language)
     return own.filter(pl.col("row_hash").is_in(list(marks.row_hashes)) | pl.col("row_hash").is_null())
 
 
@@ -220,7 +247,7 @@ def _find_columns(cells: Sequence[Sequence[Any]], attempts: int) -> _Sheet | Non
                 continue
             at = [int(j) for _, j in fill if j is not None]
             groups = tuple(dict(zip(FILL_IN, at[1 + 3 * n : 4 + 3 * n], strict=True)) for n in range(attempts))
-            return _Sheet(cells, number, person, at[0], groups, headings)
+            return _Sheet(cells, number, person, at[0], groups, headings, language)
     return None
 
 
@@ -233,6 +260,7 @@ class _Reading:
     people: frozenset[str]
     first: date
     today: date
+    words: ImportWords
 
     def read(self, sheet: _Sheet) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]], list[Fault]]:
         attempts: list[tuple[Any, ...]] = []
@@ -243,30 +271,24 @@ class _Reading:
             wanted = (sheet.worker, *(j for group in sheet.attempts for j in group.values()))
             if not any(_text(_at(row, j)) for j in wanted):
                 continue  # nothing filled in: a row without an attempt, or none at all
-            person, wrong = self._person(_at(row, sheet.person), number, seen)
-            if wrong:
-                faults.append(self._fault(sheet, number, sheet.person, wrong))
+            person = _text(_at(row, sheet.person)).removeprefix("'")
+            if person not in self.people:
+                faults.append(self._fault(sheet, number, sheet.person, "cell_person"))
+            elif person in seen:
+                faults.append(self._fault(sheet, number, sheet.person, "cell_twice", row=seen[person]))
+            else:
+                seen[person] = number
             worker = _text(_at(row, sheet.worker))
             if len(worker) > LONGEST_WORKER or _IDENTITY_CODE.search(worker):
-                wrong = f"at most {LONGEST_WORKER} characters, and nothing that looks like a personal identity code"
-                faults.append(self._fault(sheet, number, sheet.worker, wrong))
+                faults.append(self._fault(sheet, number, sheet.worker, "cell_worker", most=LONGEST_WORKER))
             for group in sheet.attempts:
                 found = self._attempt(sheet, row, number, group, faults)
-                if found is not None and person is not None:
+                if found is not None:
                     at, channel, outcome = found
                     attempts.append((self.list_id, person, at, channel, worker or None, outcome))
                     if outcome is not None:
                         outcomes.append((self.list_id, person, at, outcome))
         return attempts, outcomes, faults
-
-    def _person(self, cell: Any, number: int, seen: dict[str, int]) -> tuple[str | None, str]:
-        person = _text(cell).removeprefix("'")
-        if person not in self.people:
-            return None, "the id of somebody on this unit's list, as text; take rows away that were added by hand"
-        if person in seen:
-            return None, f"each person once; row {seen[person]} is of the same person"
-        seen[person] = number
-        return person, ""
 
     def _attempt(
         self, sheet: _Sheet, row: Sequence[Any], number: int, group: Mapping[str, int], faults: list[Fault]
@@ -278,19 +300,18 @@ class _Reading:
         before = len(faults)
         day = _day(cells["day"])
         if day is None or not self.first <= day <= self.today:
-            wrong = f"a day from {self.first} to {self.today}, such as {self.first}"
-            faults.append(self._fault(sheet, number, group["day"], wrong))
+            faults.append(self._fault(sheet, number, group["day"], "cell_day", first=self.first, today=self.today))
         said = {}
         for kind, codes in (("channel", CHANNELS), ("outcome", OUTCOME_CODES)):
             said[kind], is_known = _code(_text(cells[kind]), f"{kind}s", codes)
             if not is_known:
-                wrong = f"one of the words of the drop-down ({', '.join(codes)})"
-                faults.append(self._fault(sheet, number, group[kind], wrong))
+                told = ", ".join(Words.of(self.words.language)(f"{kind}s.{code}") for code in codes)
+                faults.append(self._fault(sheet, number, group[kind], "cell_word", codes=told))
         return None if len(faults) > before or day is None else (day, said["channel"], said["outcome"])
 
-    def _fault(self, sheet: _Sheet, number: int, column: int, expected: str) -> Fault:
-        place = f"{self.where}: row {number}, column {_letters(column)} ({sheet.headings[column]})"
-        return Fault(place, "cannot be read", f"Expected: {expected}")
+    def _fault(self, sheet: _Sheet, number: int, column: int, key: str, **values: object) -> Fault:
+        place = self.words.cell(self.where, number, _letters(column), sheet.headings[column])
+        return self.words.fault(place, key, **values)
 
 
 def _at(row: Sequence[Any], j: int) -> Any:

@@ -15,6 +15,7 @@ from serving.progress import Step
 
 if TYPE_CHECKING:
     from scoring.assignment import PlaceProposals, Summary
+    from scoring.place_tables import PlaceTables
 
 PLACES = "preschool_places"
 """The secret of the home by which a neutral lot decides between equals."""
@@ -71,7 +72,7 @@ def assign_places(
         wrong = f"is {as_of}, after the extract date {about.extract_date}: the city does not know that day yet"
         raise BadInput(Fault("--as-of", wrong, f"Give {about.extract_date} or earlier"))
     step("reading units, children and earlier offers")
-    tables = read_tables(folder)
+    tables = _without_erased(home, read_tables(folder))
     ids = tables.children["person_id"].to_list()
     said_no = home.objections.objecting(ids, need_id)
     step("proposing places")
@@ -88,6 +89,17 @@ def assign_places(
         raise BadInput(Fault("preschool_children: start_year", wrong, "Give another --as-of, or add the children"))
     step("comparing, and writing")
     return _write(home, folder, found, out, invented=about.invented)
+
+
+def _without_erased(home: Home, tables: PlaceTables) -> PlaceTables:
+    """The tables as if the erased were not in them: an objector stands in the queue for people, an erased child not."""
+    import polars as pl
+
+    def kept(frame: pl.DataFrame) -> pl.DataFrame:
+        return frame.filter(~pl.Series(home.objections.erased(frame["person_id"].to_list()), dtype=pl.Boolean))
+
+    offers = None if tables.offers is None else kept(tables.offers)
+    return tables._replace(children=kept(tables.children), offers=offers)
 
 
 def _write(home: Home, city: Path, found: PlaceProposals, out: Path | None, *, invented: bool) -> dict[str, Any]:

@@ -199,7 +199,7 @@ def read_log(home: Home, *, need: str | None, person: str | None, since: date | 
     faults = log_faults(home)
     if faults:
         raise NotTrusted(*faults)
-    wanted = None if person is None else _hashes_of(home, person.strip())
+    wanted = None if person is None else hashes_of(home, person.strip())
     rows = []
     everything = home.audit_log.rows()
     for row in everything:
@@ -217,15 +217,27 @@ def read_log(home: Home, *, need: str | None, person: str | None, since: date | 
     return {"rows": rows, "total": len(everything), "verified": True}
 
 
-def _hashes_of(home: Home, person: str) -> set[str]:
+def hashes_of(home: Home, person: str) -> set[str]:
+    """What stands for a person in the log: a reference of the store, and a hash by a key of the home.
+
+    Raises
+    ------
+    BadInput
+        Nobody is named.
+    """
+    from serving.objection_work import store_if_begun
+
     if not person:
         raise BadInput(Fault("--person", "is empty", "Give the pseudonym, e.g. 000123"))
     if _HMAC.fullmatch(person):
         return {person}
-    if not home.settings.secret_path("audit-persons").exists():  # no act upon a person was ever recorded
-        return set()
-    secret = home.settings.secret("audit-persons")
-    return {hmac.digest(secret, person.encode("utf-8", "surrogatepass"), "sha256").hex()}
+    found, store = set(), store_if_begun(home) if person.isprintable() else None
+    if store is not None:
+        found |= set(store.refs([person]).values())
+    if home.settings.secret_path("audit-persons").exists():  # otherwise no act upon a person was so recorded
+        secret = home.settings.secret("audit-persons")
+        found.add(hmac.digest(secret, person.encode("utf-8", "surrogatepass"), "sha256").hex())
+    return found
 
 
 def _shortened(value: object) -> str:

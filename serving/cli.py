@@ -12,22 +12,18 @@ import os
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from serving.unexpected import file_fault, own_fault
+
 if TYPE_CHECKING:
     from ethics.refusals import Fault
 
-ROOT = Path(__file__).resolve().parent.parent
-OWN = ("ethics", "features", "models", "scoring", "serving")
 NOT_BUILT = {
-    "week": "the weekly run",
-    "person": "the person view",
-    "erase": "erasure",
     "token": "access tokens",
 }
 
@@ -42,6 +38,7 @@ _NEED_ANSWERS = (
     ("attempts", "attempts of each worker in a week"),
 )
 _LANGUAGES = ("fi", "sv", "en")
+_CHANNELS = ("digital", "phone", "letter", "visit")
 _OUTCOMES = ("reached", "declined", "already_served", "helped", "not_relevant", "wrong_person", "not_reached")
 _ANY_CITY = "a city folder, a MEDS folder, or the URL of a database"
 _LAST_SEED = 2**31 - 1
@@ -79,10 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _write_nowhere()
         return 1
     except OSError as error:
-        _say_no([_file_fault(error)], as_json)
+        _say_no([file_fault(error)], as_json)
         return 2
     except Exception as error:
-        _say_no([_own_fault(error)], as_json)
+        _say_no([own_fault(error)], as_json)
         return 1
 
 
@@ -123,37 +120,6 @@ def _write_nowhere() -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
-
-
-def _file_fault(error: OSError) -> Fault:
-    """What the system said about a file: which, and why. Its text may come from elsewhere, so only these two."""
-    from ethics.refusals import Fault
-
-    _show_traceback(error)
-    path = error.filename2 or error.filename
-    wrong = f"cannot be read or written: {error.strerror or type(error).__name__}"
-    return Fault("a file" if path is None else str(path), wrong, "Give another path, or make this one usable")
-
-
-def _own_fault(error: Exception) -> Fault:
-    """A fault of ours by kind and place; never its message, which may hold what a register says of a person."""
-    from ethics.refusals import Fault
-
-    _show_traceback(error)
-    place = "an unknown place"
-    for frame in traceback.extract_tb(error.__traceback__):
-        path = Path(frame.filename)
-        if path.is_relative_to(ROOT) and path.relative_to(ROOT).parts[0] in OWN:
-            place = f"{path.relative_to(ROOT).as_posix()}:{frame.lineno}"
-    mend = "Tell the maintainers this line; ENNAKKO_DEBUG=1 shows the traceback, which may name persons"
-    return Fault("ennakko", f"our fault: {type(error).__name__} at {place}", mend)
-
-
-def _show_traceback(error: BaseException) -> None:
-    from serving.settings import shows_tracebacks
-
-    if shows_tracebacks():
-        traceback.print_exception(error)
 
 
 def _say_no(faults: Sequence[Fault], as_json: bool) -> None:
@@ -371,10 +337,45 @@ def _add_gate(commands: Any) -> None:
     stop.add_argument("action", choices=("on", "off", "test", "status"))
     stop.add_argument("--reason", default="set from the command line")
 
-    objection = _command(commands, "object", "record a resident's objection: masked from the next run on", "objection")
+    _add_residents(commands)
+
+
+def _add_residents(commands: Any) -> None:
+    what = "record a resident's objection: in force at once; files that hold the person are recalled"
+    objection = _command(commands, "object", what, "objection")
     objection.add_argument("person_id")
     objection.add_argument("--need", default="*", help="the id of one need (default: all)")
+    what = f"only to being contacted in this way: {', '.join(_CHANNELS)} (default: to being ranked and listed at all)"
+    objection.add_argument("--channel", help=what)
     objection.add_argument("--withdraw", action="store_true", help="the resident takes the objection back")
+    what = "who brings it in: resident, or service_point for the resident (default)"
+    objection.add_argument("--by", default="service_point", help=what)
+
+    what = "what was used about a person, scores, lists, contacts, who looked, and how to object; the look is recorded"
+    person = _command(commands, "person", what, "person")
+    person.add_argument("person_id", help="a pseudonym")
+    person.add_argument("--lang", choices=_LANGUAGES, default="en", help="the language of the page (default en)")
+    person.add_argument("--city", type=_city, help=f"{_ANY_CITY} (default: the one the model was trained on)")
+    person.add_argument("--numbers", action="store_true", help="also the estimates as numbers, not their bands alone")
+    person.add_argument("--html", type=Path, metavar="FILE", help="also write an accessible page to a new file")
+    person.add_argument("--actor", required=True, help="who looks, by role: the resident, or who helps them")
+    person.add_argument("--purpose", required=True, help="what for, in a few words")
+
+    _add_erase(commands)
+
+
+def _add_erase(commands: Any) -> None:
+    what = "forget a person for good: database, files and cache; a statutory duty to keep answers with its reason"
+    erase = _command(commands, "erase", what, "erase")
+    erase.add_argument("person_id", nargs="?", default="", help="a person_id, which is a pseudonym")
+    erase.add_argument("--by", default="", help="who erases, by role")
+    erase.add_argument("--reason", default="", help="why, without naming anybody; kept in the audit log")
+    erase.add_argument("--city", type=Path, help="a city folder, to find whose guardian the person is on lists")
+    what = "after files or database came back from a backup: everybody who was ever erased goes again"
+    erase.add_argument("--restored", action="store_true", help=what)
+    what = "scores and lists that lie longer than the policy's retention lets them, in files and database"
+    erase.add_argument("--overdue", action="store_true", help=what)
+    erase.add_argument("--lang", choices=_LANGUAGES, default="en", help="the language of a duty's reason (default en)")
 
 
 def _add_use(commands: Any) -> None:
@@ -388,6 +389,18 @@ def _add_use(commands: Any) -> None:
         if name == "list":
             command.add_argument("--unit", help="only this unit's list is written")
             command.add_argument("--lang", choices=_LANGUAGES, default="en", help="the list's language (default en)")
+
+    what = "every approved need's lists of a day, the leader's page, the area table; run again, it goes on"
+    week = _command(commands, "week", what, "week")
+    week.add_argument("--city", type=_city, required=True, help=_CITY_WITH_GROUPS)
+    week.add_argument("--as-of", type=_day, help="the day, as 2026-06-01 (default: the city's extract date)")
+    what = "a need file or id (may be repeated; default: every need with an approved model)"
+    week.add_argument("--need", type=Path, action="append", default=[], help=what)
+    week.add_argument("--again", action="store_true", help="new lists, though there are lists of that day")
+    what = "refuse an extract older than so many days (default: any age, which is told)"
+    week.add_argument("--max-age", type=_positive, metavar="DAYS", help=what)
+    week.add_argument("--lang", choices=_LANGUAGES, default="en", help="the lists' language (default en)")
+    week.add_argument("--quiet", action="store_true", help="say nothing but why a need has no list: for cron")
 
     _add_lists(commands)
 
@@ -475,6 +488,8 @@ def _add_outcomes(commands: Any) -> None:
     read.add_argument("--dry-run", action="store_true", help="read and check everything, and keep nothing")
     for command in (add, read):
         command.add_argument("--by", default="caseworker", help="who brings it in, by role (default caseworker)")
+        what = "the language of what is said (default: a workbook's own, otherwise en)"
+        command.add_argument("--lang", choices=_LANGUAGES, help=what)
 
     what = "what came of a need's lists: reach, yield, uptake, need missed below the line, the effect of a place"
     happened = _command(commands, "outcomes", what, "outcomes")

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from ethics.refusals import BadInput, Fault
 from serving import (
     answering,
     assignment_words,
+    erasure_words,
     happened_words,
     judging,
     list_words,
     looking,
     outcome_words,
+    resident_words,
     simulation_words,
     vouching,
+    week_words,
 )
 from serving.home import Home
 from serving.saying import home_of, say, settings_of, steps
@@ -23,7 +27,23 @@ from serving.saying import home_of, say, settings_of, steps
 
 def run(options: argparse.Namespace) -> int:
     """Run the command that ``options.run`` names; returns the exit code."""
-    return function_of(options.run)(options)
+    story = function_of(options.run)
+    with _beside_others(options):
+        return story(options)
+
+
+@contextmanager
+def _beside_others(options: argparse.Namespace) -> Iterator[None]:
+    """Says that a command works in its home, while there is one: erasing waits for it."""
+    try:
+        settings = None if options.run in _NOT_WITH_OTHERS else settings_of(options)
+    except BadInput:  # for the command to refuse, if it needs them
+        settings = None
+    if settings is None or not settings.home.is_dir():
+        yield
+        return
+    with Home(settings).in_use():
+        yield
 
 
 def function_of(name: str) -> Callable[[argparse.Namespace], int]:
@@ -43,8 +63,15 @@ _ROOMS = (
     happened_words,
     assignment_words,
     simulation_words,
+    resident_words,
+    week_words,
+    erasure_words,
 )
 """Modules that hold the functions of commands."""
+
+
+_NOT_WITH_OTHERS = ("erase", "serve", "not_built")
+"""Erasing waits until the other commands have ended. A service writes no file, and would be waited for in vain."""
 
 
 def not_built(options: argparse.Namespace) -> int:

@@ -199,7 +199,8 @@ def _card(outcomes: Mapping[str, Any]) -> str:
     if row is None:
         return ""
     lines = []
-    for name, value in row.items():
+    for name, told in row.items():
+        value = told.removeprefix("'")  # which keeps a spreadsheet from reading a telephone number as a formula
         several = value.splitlines()
         lines += [f"  {name}: {value}"] if len(several) < 2 else [f"  {name}:", *(f"    · {line}" for line in several)]
     return f"As a caseworker reads it (first row of the list for {listed['need']}):\n" + "\n".join(lines)

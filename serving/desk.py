@@ -118,7 +118,7 @@ class ScoreDesk:
         self.guarded = guarded
         self.objections = objections
         self.policy = policy
-        self._typicals: dict[tuple[str, str, date, int], Typical] = {}
+        self._typicals: dict[tuple[str, str, date, tuple[int, int]], Typical] = {}
         self._lock = Lock()
 
     def require_trust(self) -> None:
@@ -231,7 +231,7 @@ class ScoreDesk:
 
     def _typical(self, scorer: Scorer, as_of_date: date) -> Typical:
         """What is typical on a day. It takes the whole cohort, so it is kept; another objection makes it anew."""
-        key = (scorer.need.id, scorer.model.digest, as_of_date, self.objections.count())
+        key = (scorer.need.id, scorer.model.digest, as_of_date, self.objections.version())
         with self._lock:
             found = self._typicals.get(key)
             if found is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ethics.refusals import Fault, NotTrusted
 from ethics.whole_file import write_whole
@@ -24,6 +24,9 @@ from serving.progress import Step, silent
 from serving.rehearsal import rehearsed
 from serving.report_work import signatures_of, write_beside_verdict
 from serving.training_flow import number_or_null, train_need
+
+if TYPE_CHECKING:
+    from scoring.scorer import Scorer, Scores
 
 # ---- judge -----------------------------------------------------------------------------------------------------
 
@@ -139,25 +142,11 @@ def train_and_judge(
 
 def score_need(home: Home, city_folder: str | Path, need: Path, as_of: date, step: Step = silent) -> dict[str, Any]:
     """Score the cohort of a day with the approved model; written whole, recorded in the audit log."""
-    from ethics.gate import ONLINE_CHECKS
-    from scoring.list_gate import ask_gate
-    from scoring.reasons import additivity_gap
-    from scoring.scorer import sort_key_of
-
     champion, scorer, _, scores = scored(home, city_folder, need, as_of, step)
-    ask_gate(
-        scorer,
-        home.policy,
-        home.stop_switch,
-        n_objectors=int(home.objections.objecting(scores.frame["person_id"].to_list(), champion.need.id).sum()),
-        columns=scores.matrix.names,
-        sort_key=sort_key_of(scores.frame),
-        max_error=additivity_gap(champion.model, scores.matrix),
-        moment=datetime.now(UTC),
-        checks=ONLINE_CHECKS,
-    )
+    ask_about_scores(home, scorer, scores)
     name = f"{as_of}-{scores.model_digest[:12]}-{scores.matrix_digest[:12]}.parquet"
     path = scores.write(home.scores / champion.need.id / name)
+    home.store.add_scores(scores)  # so that a resident can be told
     home.audit_log.append("score", "service", need=champion.need.id, verdict=scores.verdict_id, n=len(scores))
     return {
         "path": str(path),
@@ -169,6 +158,33 @@ def score_need(home: Home, city_folder: str | Path, need: Path, as_of: date, ste
         "verdict_id": scores.verdict_id,
         "matrix_digest": scores.matrix_digest,
     }
+
+
+def ask_about_scores(home: Home, scorer: Scorer, scores: Scores) -> None:
+    """Let the gate judge scores before they are kept: the checks of a score, on all of them at once.
+
+    Raises
+    ------
+    Blocked, NotTrusted
+        They may not leave.
+    """
+    from ethics.gate import ONLINE_CHECKS
+    from scoring.list_gate import ask_gate
+    from scoring.reasons import additivity_gap
+    from scoring.scorer import sort_key_of
+
+    people = scores.frame["person_id"].to_list()
+    ask_gate(
+        scorer,
+        home.policy,
+        home.stop_switch,
+        n_objectors=int(home.objections.objecting(people, scorer.need.id).sum()),
+        columns=scores.matrix.names,
+        sort_key=sort_key_of(scores.frame),
+        max_error=additivity_gap(scorer.model, scores.matrix),
+        moment=datetime.now(UTC),
+        checks=ONLINE_CHECKS,
+    )
 
 
 def serve_champions(home: Home, city_folder: str | Path, needs: Sequence[Path] = ()) -> int:

@@ -45,7 +45,7 @@ def put_before_gate(
     demonstration: bool = False,
     changed: Callable[[Evidence], Evidence] | None = None,
 ) -> Answer:
-    """Let the gate judge a model (G1); nothing is signed, and nothing is written.
+    """Let the gate judge a model (G1); nothing is signed, and nothing is kept.
 
     Parameters
     ----------
@@ -67,6 +67,7 @@ def put_before_gate(
     from ethics.gate import judge
     from models.baselines import audit_cut_of
     from models.gate_case import evidence_of
+    from scoring.override_rehearsal import rehearsed_overrides
 
     trust, need, policy = home.key_ring.trust(), model.need, home.policy
     evidence = evidence_of(
@@ -86,7 +87,7 @@ def put_before_gate(
     )
     if changed is not None:
         evidence = changed(evidence)
-    cuts = Cuts(need.capacity.k, audit_cut_of(evidence.rows, need, policy.verdict_days, policy.audit_recall))
+    cuts = Cuts(need.listed_k, audit_cut_of(evidence.rows, need, policy.verdict_days, policy.audit_recall))
     fairness = groups.measure(evidence.rows, cuts, policy, seed=evidence.seed)
     examined = groups.examine(
         evidence.rows,
@@ -98,7 +99,7 @@ def put_before_gate(
         gain=gain_of(model),
         feature_of={row["column"]: row["feature"] for row in evidence.features},
     )
-    evidence = replace(evidence, **examined)
+    evidence = replace(evidence, **examined, override=rehearsed_overrides(home.store))
     verdict = judge(
         evidence,
         fairness,

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import polars as pl
 
     from ethics.groups import GroupRegister
+    from features.city import City
+    from models.need import Need
 
 
 def what_happened(
@@ -69,20 +71,20 @@ def what_happened(
     )
     listed = worked.filter("is_listed")
     least = home.policy.min_persons_public
-    result |= _numbers(shares_of(listed)._asdict())
+    result |= numbers(shares_of(listed)._asdict())
     result["channels"] = by_channel(listed, least)
     followed = _followed(home, need, city, worked, step)
-    sample = followed.filter(followed["kind"] == "sample").with_columns(in_need=_reviewed_first())
+    sample = followed.filter(followed["kind"] == "sample").with_columns(in_need=reviewed_first())
     lots = followed.filter(followed["kind"] == "margin").with_columns(in_need="by_register")
-    result["missed"] = _numbers(missed_need(sample)._asdict())
-    result["effect"] = _numbers(effect_of_a_place(lots, seed)._asdict())
+    result["missed"] = numbers(missed_need(sample)._asdict())
+    result["effect"] = numbers(effect_of_a_place(lots, seed)._asdict())
     if city is not None:
         result |= _by_groups(home, Path(city), listed, by, least)
     home.audit_log.append("what happened", "service unit", need=need_id, lists=lists.height)
     return result
 
 
-def _reviewed_first() -> pl.Expr:
+def reviewed_first() -> pl.Expr:
     """What a worker saw; where nobody said, what registers show."""
     import polars as pl
 
@@ -94,20 +96,34 @@ def _followed(home: Home, need: Path, city: Path | None, worked: pl.DataFrame, s
     import polars as pl
 
     nothing = worked.with_columns(by_register=pl.lit(None, dtype=pl.Float64))
-    by_lot = worked.filter(pl.col("kind").is_in(["sample", "margin"]) & pl.col("person_id").is_not_null())
-    if city is None or by_lot.is_empty():
+    if city is None or _by_lot(worked).is_empty():
         return nothing
-    from features.label import build_label
-
     opened = open_need(home, need)
     if opened.label is None:
         return nothing
     found = open_city_for(home, folder_of(city), opened, step)
-    keys = by_lot.select("person_id", "as_of_date").unique(maintain_order=True)
-    keys = keys.filter(keys["person_id"].is_in(found.persons["person_id"].implode()))
     step("looking at what followed by registers")
-    label = pl.Series("by_register", build_label(found, keys, opened.label)).fill_nan(None)
+    return with_registers(worked, found, opened)
+
+
+def with_registers(worked: pl.DataFrame, city: City, need: Need) -> pl.DataFrame:
+    """Rows with what registers show of the need of those drawn by lot: ``by_register``, null where not known (yet)."""
+    import polars as pl
+
+    from features.label import build_label
+
+    keys = _by_lot(worked).select("person_id", "as_of_date").unique(maintain_order=True)
+    keys = keys.filter(keys["person_id"].is_in(city.persons["person_id"].implode()))
+    if need.label is None or keys.is_empty():
+        return worked.with_columns(by_register=pl.lit(None, dtype=pl.Float64))
+    label = pl.Series("by_register", build_label(city, keys, need.label)).fill_nan(None)
     return worked.join(keys.with_columns(label), on=["person_id", "as_of_date"], how="left", maintain_order="left")
+
+
+def _by_lot(worked: pl.DataFrame) -> pl.DataFrame:
+    import polars as pl
+
+    return worked.filter(pl.col("kind").is_in(["sample", "margin"]) & pl.col("person_id").is_not_null())
 
 
 def _by_groups(home: Home, city: Path, listed: pl.DataFrame, by: tuple[str, ...], least: int) -> dict[str, Any]:
@@ -132,12 +148,12 @@ def _by_groups(home: Home, city: Path, listed: pl.DataFrame, by: tuple[str, ...]
     return {"groups": groups, "low_uptake": warned}
 
 
-def _numbers(values: dict[str, Any]) -> dict[str, Any]:
+def numbers(values: dict[str, Any]) -> dict[str, Any]:
     """JSON values: intervals as objects, what is not known as null."""
     return {name: _number(value) for name, value in values.items()}
 
 
 def _number(value: Any) -> Any:
     if hasattr(value, "_asdict"):
-        return _numbers(value._asdict())
+        return numbers(value._asdict())
     return None if isinstance(value, float) and value != value else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -242,6 +243,20 @@ class Home:
         if damage:
             raise NotTrusted(Fault(str(path), damage, "Restore it from the backup, or train again"))
         return record
+
+    @contextmanager
+    def in_use(self, *, alone: bool = False) -> Iterator[None]:
+        """Commands that write work side by side; ``alone`` waits until they have ended, and keeps others waiting.
+
+        Erasing works alone: what another command had read before would otherwise be written after. It is the folder
+        itself that is locked, so nothing is left in it.
+        """
+        folder = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+            yield
+        finally:
+            os.close(folder)
 
 
 @contextmanager

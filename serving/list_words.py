@@ -24,6 +24,8 @@ def _say_list(result: Result) -> None:
     if value is not None:
         print(_worth("one more worker", value["one_more_worker"], "more people in need"))
         print(_worth("a perfect order in today's places", value["perfect_order"], "more"))
+    if result["objected_meanwhile"]:
+        print(f"{result['objected_meanwhile']} objected while it was made: its files are RECALLED; make the list again")
     print("\n".join(result["files"]))
 
 
@@ -57,14 +59,16 @@ def _say_shown(result: Result) -> None:
         ("matrix", result["matrix_digest"]),
         *((f"left out: {reason}", f"{n:,}") for reason, n in result["excluded"].items() if n),
         *((f"changed: {act}", f"{n:,}") for act, n in result["changes"].items()),
+        *([("objected since", f"{result['objected_since']:,}")] if result["objected_since"] else []),
         *(("seen", f"{view['at']} {view['actor']}: {view['purpose']}") for view in result["views"]),
         *(("file", file["file"] + (" RECALLED" if file["recalled"] else "")) for file in result["files"]),
     ]
     table(rows, ("", ""))
     if "rows" in result:
-        heads = ("place", "person", "why here", "band", "worker")
-        names = ("position", "person_id", "kind", "rank_band", "worker")
-        shown = [tuple(str(row[name] if row[name] is not None else "") for name in names) for row in result["rows"]]
+        heads = ("place", "person", "why here", "band", "worker", "not by")
+        names = ("position", "person_id", "kind", "rank_band", "worker", "not_by")
+        rows_of = ({**row, "not_by": ", ".join(row["not_by"])} for row in result["rows"])
+        shown = [tuple(str(row[name] if row[name] is not None else "") for name in names) for row in rows_of]
         table(shown, heads)
 
 

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ethics.digests import sha256
@@ -13,19 +14,21 @@ from ethics.refusals import BadInput, Fault
 from serving.approval import bytes_of, open_champion, verdict_place
 from serving.gate_question import groups_file
 from serving.home import CELLS, Home, locked
+from serving.objection_work import recall_late_objectors
 from serving.opening import folder_of, need_path, open_city_for
 from serving.progress import Step, silent
 
 if TYPE_CHECKING:
     from features.city import City
     from models.need import Need
-    from scoring.contacts import ContactBook
+    from scoring.contacts import ContactBook, Refusals
     from scoring.hygiene import Past
     from scoring.list_evidence import Surroundings
     from scoring.list_records import OutreachList
     from scoring.outreach import DrawnUp
     from scoring.scorer import Scorer, Scores
     from scoring.store import Export
+    from serving.approval import Champion
 
 _DRAFT = ".draft-"
 
@@ -69,49 +72,80 @@ def list_scored(
     elsewhere : collection of str
         Whom another need contacts in the same period, from :func:`wanted_elsewhere`.
     """
-    from scoring.hygiene import past_of
-    from scoring.outreach import outreach_list
-
     need = scorer.need
     with locked(home.lists / f".{need.id}.lock"):
         finish_interrupted(home, need.id)
-        now = datetime.now(UTC)
         step(f"{need.id}: writing the list")
-        past = past_of(home.store, need, scores.as_of_date)
-        listed = outreach_list(
-            scores,
-            scorer,
-            city,
-            objections=home.objections,
-            policy=home.policy,
-            stop_switch=home.stop_switch,
-            past=past,
-            erased=home.store.is_erased,
-            elsewhere=elsewhere,
-            guardians=guardians_of(city_folder, need, scores, past),
-            surroundings=_surroundings(home, scorer, city_folder, now),
-            row_keys=home.store.row_keys,
-            issued_at=now,
-            language=language,
-        )
-        files = publish(home, listed, unit, contacts_of(city_folder, need))
-    expected = need.capacity.reached_in(listed.listed)
+        listed = list_made(home, city_folder, scorer, city, scores, language=language, elsewhere=elsewhere)
+        home.store.add_scores(scores)  # so that a resident can be told; the same scores are kept once
+        files, n_late = publish_to_units(home, city_folder, listed, unit)
+    expected = need.capacity.reached_in(listed.listed, listed.attempts_per_person)
     value = value_of_capacity(home, need, listed.verdict_id)
     return {
         **listed.facts(),
         "expected_reached": expected,
         "capacity_value": value,
+        "objected_meanwhile": n_late,
         "files": [str(path) for path in files],
     }
 
 
-def contacts_of(city_folder: Path, need: Need) -> ContactBook | None:
-    """The contact book, where the need's columns show anything of it and the city has one; open it after ranking."""
+def list_made(
+    home: Home,
+    city_folder: Path,
+    scorer: Scorer,
+    city: City,
+    scores: Scores,
+    *,
+    language: str = "en",
+    elsewhere: Collection[str] = (),
+) -> OutreachList:
+    """The list of some scores, drawn up and let through by the gate; nothing is published yet."""
+    from scoring.hygiene import past_of
+    from scoring.outreach import outreach_list
+
+    now = datetime.now(UTC)
+    past = past_of(home.store, scorer.need, scores.as_of_date)
+    return outreach_list(
+        scores,
+        scorer,
+        city,
+        objections=home.objections,
+        policy=home.policy,
+        stop_switch=home.stop_switch,
+        past=past,
+        erased=home.store.is_erased,
+        elsewhere=elsewhere,
+        guardians=guardians_of(city_folder, scorer.need, scores, past),
+        surroundings=_surroundings(home, scorer, city_folder, now),
+        row_keys=home.store.row_keys,
+        issued_at=now,
+        language=language,
+    )
+
+
+def contacts_of(city_folder: Path, need: Need, refusals: Refusals | None = None) -> ContactBook | None:
+    """The contact book, where the need's columns show anything of it and the city has one; open it after ranking.
+
+    ``refusals`` says who objects to which channel, of guardians too.
+    """
     from scoring.contacts import ContactBook, contacts_file
     from scoring.list_cells import needs_contacts
 
     path = contacts_file(city_folder) if needs_contacts(need.list.columns) else None
-    return None if path is None else ContactBook.open(path)
+    if path is None:
+        return None
+    return ContactBook.open(path) if refusals is None else ContactBook.open(path, refusals)
+
+
+def publish_to_units(
+    home: Home, city_folder: Path, listed: OutreachList, unit: str | None = None
+) -> tuple[tuple[Path, ...], int]:
+    """Publish a list with the contacts its units may see; its files, and how many objected while it was made."""
+    need_id = listed.need.id
+    book = contacts_of(city_folder, listed.need, lambda who: home.objections.refused_channels(who, need_id))
+    files = publish(home, listed, unit, book)
+    return files, recall_late_objectors(home, need_id, listed.list_id)
 
 
 def publish(
@@ -149,6 +183,7 @@ def finish_interrupted(home: Home, need_id: str) -> None:
             if list_id not in {act.get("list") for act in home.audit_log.facts_of("list")}:
                 _record(home, need_id, list_id, facts["verdict_id"], facts["listed"])
             written.rename(target)
+            recall_late_objectors(home, need_id, list_id)
         shutil.rmtree(draft)
 
 
@@ -217,7 +252,10 @@ def value_of_capacity(home: Home, need: Need, verdict_id: str) -> dict[str, Any]
 
 
 def wanted_elsewhere(
-    home: Home, prepared: Sequence[tuple[Scorer, City, Scores]], city_folder: Path
+    home: Home,
+    prepared: Sequence[tuple[Scorer, City, Scores]],
+    city_folder: Path,
+    taken: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> Mapping[str, frozenset[str]]:
     """Of several needs of one period, whom each leaves to another, so that nobody is contacted twice.
 
@@ -225,19 +263,32 @@ def wanted_elsewhere(
     ----------
     prepared : sequence of (scorer, city, scores)
         One for each need; scores of one as-of date.
+    taken : mapping, optional
+        Need → people who stand on a published list of another need; they are left to that need for good.
     """
     import polars as pl
 
     from scoring.contention import Cut, settled
 
+    known: dict[str, frozenset[str]] = {scorer.need.id: frozenset() for scorer, _, _ in prepared}
+
     def cut_of(scorer: Scorer, city: City, scores: Scores) -> Cut:
+        need_id = scorer.need.id
+        gone = frozenset(taken.get(need_id, ()))
+
         def cut(out: frozenset[str]) -> pl.DataFrame:
-            return drawn_up(home, city_folder, scorer, city, scores, out).listed.select("person_id", "score")
+            while True:
+                drawn = drawn_up(home, city_folder, scorer, city, scores, out | known[need_id])
+                met = gone & set(drawn.listed["person_id"])
+                if not met:
+                    return drawn.listed.select("person_id", "score")
+                known[need_id] |= met
 
         return cut
 
     cuts = {scorer.need.id: cut_of(scorer, city, scores) for scorer, city, scores in prepared}
-    return settled(cuts, home.settings.secret("contention"))
+    left = settled(cuts, home.settings.secret("contention"))
+    return {need_id: out | known[need_id] for need_id, out in left.items()}
 
 
 def drawn_up(
@@ -292,12 +343,19 @@ def why_not_listed(
 
 def scored(home: Home, city_folder: str | Path, need: Path, as_of: date, step: Step) -> Any:
     """The approved model, its scorer, the city, and the scores of a day's cohort."""
+    file = need_path(need)
+    return scored_by(home, city_folder, file.stem, file, as_of, step)
+
+
+def scored_by(
+    home: Home, city_folder: str | Path, need_id: str, file: Path | None, as_of: date, step: Step = silent
+) -> tuple[Champion, Scorer, City, Scores]:
+    """As :func:`scored`, of a need by its id; without a file, the one it was trained from is compared where it is."""
     from scoring.scorer import Scorer
 
-    file = need_path(need)
     city_folder = folder_of(city_folder)
-    step(f"{file.stem}: verifying the verdict")
-    champion = open_champion(home, file.stem, file)
+    step(f"{need_id}: verifying the verdict")
+    champion = open_champion(home, need_id, file)
     city = open_city_for(home, city_folder, champion.need, step)
     _refuse_later_than(city, as_of)
     step(f"{champion.need.id}: scoring")
@@ -315,9 +373,11 @@ def _surroundings(home: Home, scorer: Scorer, city_folder: Path, now: datetime) 
     """What the gate compares a list with; the groups are opened for it alone."""
     from ethics.groups import GroupRegister
     from scoring.list_evidence import Surroundings
+    from scoring.override_rehearsal import rehearsed_overrides
     from serving.retention import stored_ages
 
     verdict = scorer.verified.verdict
     cells = bytes_of(verdict_place(home, verdict.need_id, verdict.verdict_id).with_name(CELLS))
     path = groups_file(city_folder)
-    return Surroundings(GroupRegister.open(path), cells, stored_ages(home, path, now))
+    overrides = rehearsed_overrides(home.store)
+    return Surroundings(GroupRegister.open(path), cells, stored_ages(home, path, now), overrides)

@@ -84,9 +84,13 @@ def open_city_for(home: Home, place: str | Path, need: Need, step: Step) -> City
 
     A city in a database is read anew each time: nothing tells whether its rows rest.
     """
+    return open_city_within(min(home.policy.limits.max_reject_share, need.limits.max_reject_share or 1.0), place, step)
+
+
+def open_city_within(share: float, place: str | Path, step: Step) -> City:
+    """The city, if no more than a share of its rows is rejected; kept as :func:`open_city_for` does."""
     from features.city import open_city
 
-    share = min(home.policy.limits.max_reject_share, need.limits.max_reject_share or 1.0)
     if isinstance(place, str) or _lies_in_a_database(place):
         step("opening the city")
         return open_city(place, max_reject_share=share)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from serving.saying import Result, counted, home_of, say, table
+from serving.saying import Result, home_of, say, table
 
 
 def outcome_add(options: argparse.Namespace) -> int:
@@ -19,8 +19,9 @@ def outcome_add(options: argparse.Namespace) -> int:
         "channel": options.channel or "",
         "worker": options.worker or "",
     }
-    result = add_outcome(home_of(options), cells, by=options.by)
-    return say(options, result, lambda: say_kept(result))
+    language = options.lang or "en"
+    result = add_outcome(home_of(options), cells, by=options.by, language=language)
+    return say(options, result, lambda: say_kept(result, language))
 
 
 def outcome_import(options: argparse.Namespace) -> int:
@@ -28,18 +29,29 @@ def outcome_import(options: argparse.Namespace) -> int:
     from serving.outcome_work import import_outcomes
 
     result = import_outcomes(
-        home_of(options), options.file, list_id=options.list_id, dry_run=options.dry_run, by=options.by
+        home_of(options),
+        options.file,
+        list_id=options.list_id,
+        dry_run=options.dry_run,
+        by=options.by,
+        language=options.lang,
     )
-    return say(options, result, lambda: say_kept(result))
+    return say(options, result, lambda: say_kept(result, options.lang or "en"))
 
 
-def say_kept(result: Result) -> None:
+def say_kept(result: Result, language: str) -> None:
     """How many rows were new, known before, or of people who were erased."""
-    would = "" if result["kept"] else " would be"
-    print(f"{counted(result['rows'], 'row')} read: {counted(result['attempts'], 'attempt')}{would} new", end="")
-    print(f", {result['known_before']:,} known before.")
+    from scoring.import_words import ImportWords
+    from scoring.reason_words import Words
+
+    words, outcome = ImportWords(language), Words.of(language)
+    new = words.said(
+        "new" if result["kept"] else "would", result["attempts"], known=words.number(result["known_before"])
+    )
+    print(words.said("read", result["rows"]), new)
     if result["erased"]:
-        print(f"{counted(result['erased'], 'row')} of people who were erased: nothing is kept of them.")
-    table([(name, f"{n:,}") for name, n in result["by_outcome"].items()], ("outcome", "rows"))
+        print(words.said("erased", result["erased"]))
+    rows = [(outcome(f"outcomes.{name}"), words.number(n)) for name, n in result["by_outcome"].items()]
+    table(rows, (words.said("column_outcome"), words.said("column_rows")))
     if not result["kept"]:
-        print("Tried only: nothing was kept.")
+        print(words.said("tried"))

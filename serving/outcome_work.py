@@ -6,7 +6,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ethics.refusals import BadInput, Fault
+from ethics.refusals import BadInput
 from serving.home import Home
 
 if TYPE_CHECKING:
@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 
 
 def import_outcomes(
-    home: Home, path: Path, *, list_id: str | None, dry_run: bool, by: str, today: date | None = None
+    home: Home,
+    path: Path,
+    *,
+    list_id: str | None,
+    dry_run: bool,
+    by: str,
+    today: date | None = None,
+    language: str | None = None,
 ) -> dict[str, Any]:
     """Keep what a file says, all of it or nothing; see :mod:`scoring.outcomes`.
 
@@ -30,25 +37,30 @@ def import_outcomes(
         Read and check everything, and keep nothing.
     by : str
         Role of whoever brings it in, for the audit log.
+    language : {"en", "fi", "sv"}, optional
+        In which what is wrong is told; by default a workbook's own, otherwise English.
 
     Raises
     ------
     BadInput
         Every row that cannot be read, by its number.
     """
+    from scoring.import_words import ImportWords
     from scoring.outcomes import keep_outcomes, keep_workbook, read_rows
 
-    today = today or date.today()
+    today, said_in = today or date.today(), language or "en"
     if path.suffix == ".xlsx":
-        found = keep_workbook(home.store, path, list_id, today, keep=not dry_run)
-    elif rows := read_rows(path, list_id):
-        found = keep_outcomes(home.store, rows, path.name, today, keep=not dry_run)
+        found = keep_workbook(home.store, path, list_id, today, keep=not dry_run, language=language)
+    elif rows := read_rows(path, list_id, language=said_in):
+        found = keep_outcomes(home.store, rows, path.name, today, keep=not dry_run, language=said_in)
     else:
-        raise BadInput(Fault(str(path), "holds no row", "Give at least one attempt"))
+        raise BadInput(ImportWords(said_in).fault(str(path), "no_row"))
     return _told(home, found, "outcome import", by, dry_run=dry_run)
 
 
-def add_outcome(home: Home, cells: dict[str, str], *, by: str, today: date | None = None) -> dict[str, Any]:
+def add_outcome(
+    home: Home, cells: dict[str, str], *, by: str, today: date | None = None, language: str = "en"
+) -> dict[str, Any]:
     """Keep one attempt and what came of it.
 
     Parameters
@@ -56,10 +68,11 @@ def add_outcome(home: Home, cells: dict[str, str], *, by: str, today: date | Non
     cells : dict
         ``list_id``, ``person_id``, ``at`` and ``outcome``; ``channel`` and ``worker`` if they are known.
     """
+    from scoring.import_words import ImportWords
     from scoring.outcomes import ReadRow, keep_outcomes
 
-    rows: list[ReadRow] = [ReadRow("outcome", cells)]
-    found = keep_outcomes(home.store, rows, "outcome add", today or date.today())
+    rows: list[ReadRow] = [ReadRow(ImportWords(language).texts["outcome"], cells)]
+    found = keep_outcomes(home.store, rows, "outcome add", today or date.today(), language=language)
     return _told(home, found, "outcome add", by, dry_run=False)
 
 

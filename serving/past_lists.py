@@ -26,7 +26,8 @@ def show_list(home: Home, list_id: str, unit: str | None = None, *, by: str = ""
     -------
     dict
         The facts as published, ``published_at``, ``proof`` {rows, redacted, whole}, ``files``, ``changes`` (by act),
-        ``views`` (who, what for, when), and with a unit ``rows``.
+        ``views`` (who, what for, when), ``objected_since`` (people of it who object by now), and with a unit ``rows``:
+        of those who do not object, each with ``not_by``, the channels that the person objects to.
     """
     store = home.store
     facts = store.list_facts(list_id)
@@ -51,11 +52,20 @@ def show_list(home: Home, list_id: str, unit: str | None = None, *, by: str = ""
             for view in store.views(list_id).select("unit_id", "actor", "purpose", "at").to_dicts()
         ],
     }
+    people = store.current(list_id)["person_id"].drop_nulls().to_list()
+    result["objected_since"] = int(home.objections.objecting(people, facts["need"]).sum())
     if unit is not None:
-        result["rows"] = (
-            store.current(list_id, unit).select("position", "kind", "person_id", "rank_band", "worker").to_dicts()
-        )
+        rows = store.current(list_id, unit).select("position", "kind", "person_id", "rank_band", "worker").to_dicts()
+        result["rows"] = _without_objectors(home, facts["need"], rows)
     return result
+
+
+def _without_objectors(home: Home, need_id: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows that may still be worked; the erased keep theirs, which names nobody."""
+    people = [row["person_id"] for row in rows if row["person_id"] is not None]
+    gone = {person for person, no in zip(people, home.objections.objecting(people, need_id), strict=True) if no}
+    refused = home.objections.refused_channels(people, need_id)
+    return [{**row, "not_by": list(refused.get(row["person_id"], ()))} for row in rows if row["person_id"] not in gone]
 
 
 def rebuild_list(home: Home, list_id: str, out: Path | None = None) -> dict[str, Any]:
@@ -106,10 +116,10 @@ def change_list(
     Raises
     ------
     BadInput
-        As the store says; or whoever is to be added objects to the need.
+        As the store says; or whoever is to be added or given to a worker objects to the need.
     """
     need_id = home.store.list_facts(list_id)["need"]
-    if act == "added" and home.objections.objecting([person_id], need_id)[0]:
+    if act in ("added", "assigned") and home.objections.objecting([person_id], need_id)[0]:
         mend = "Leave the person in peace; an objection is withdrawn by the resident alone"
         raise BadInput(Fault("person", "has objected to this need, or was erased", mend))
     home.store.change(list_id, unit, person_id, act, by, reason=reason, worker=worker)

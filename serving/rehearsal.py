@@ -175,8 +175,11 @@ def _list_by_unit(
     last = rows.filter(pl.col("as_of_date") == day).sort(["rank_score", "tie_key"], descending=[True, False])
     served = unit_of_persons(city, units, cast(Any, _Ranked(last, day))).drop_nulls("unit_id")
     people = dict(served.group_by("unit_id").len().iter_rows())
-    capacity = dict(units.select("unit_id", "capacity").iter_rows())
-    shares = split_capacity(need.capacity.k, units["unit_id"].to_list(), people, capacity)
+    capacity = {
+        unit: None if attempts is None else need.list.places(attempts)
+        for unit, attempts in units.select("unit_id", "capacity").iter_rows()
+    }
+    shares = split_capacity(need.listed_k, units["unit_id"].to_list(), people, capacity)
     names = dict(units.select("unit_id", "name").iter_rows())
     told = told_by_unit(shares, home.policy.min_persons_public)
     return [{"unit": names[unit] or unit, "listed": WITHHELD if n is None else n} for unit, n in told.items()]

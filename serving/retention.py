@@ -1,9 +1,9 @@
-"""How old what a home stores of persons is, for check C610."""
+"""How old what a home stores of persons is, for check C610; and how what is overdue goes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,16 +28,65 @@ def stored_ages(home: Home, groups: Path, now: datetime) -> list[dict[str, Any]]
         "groups": (groups, [groups]),
     }
     rows = [_oldest(kind, where, files, now) for kind, (where, files) in kinds.items()]
+    rows += _stored_rows(home, now)
     begun = home.audit_log.begun_at()
     if begun is not None:
-        days = (now - begun).total_seconds() / _SECONDS_A_DAY
-        rows.append({"kind": "log", "where": "the audit log", "n": 1, "oldest_days": _not_ahead(days)})
+        rows.append({"kind": "log", "where": "the audit log", "n": 1, "oldest_days": _not_ahead(_days(now - begun))})
     return [row for row in rows if row["n"]]
 
 
+def _stored_rows(home: Home, now: datetime) -> list[dict[str, Any]]:
+    """Scores and lists of the store: its rows outlive the files that were made of them."""
+    from scoring.store_opening import is_begun
+
+    if not is_begun(home.engine):
+        return []
+    return [
+        {"kind": kind, "where": "the database", "n": kept.n, "oldest_days": _not_ahead(_days(now - kept.since))}
+        for kind, kept in home.store.kept(now.date()).items()
+    ]
+
+
+def forget_overdue(home: Home, by: str, now: datetime) -> dict[str, Any]:
+    """Delete scores and lists that lie longer than the policy's schedule lets them, in files and in the database.
+
+    Judged rows and groups are not touched: those are for training anew and for the city to delete.
+
+    Returns
+    -------
+    dict
+        ``removed`` (files of the home), ``rows`` (table → rows deleted).
+    """
+    schedule = home.policy.retention
+    removed = []
+    with home.in_use(alone=True):
+        limits = {"scores": schedule.scores_days, "lists": schedule.lists_days}
+        kinds = {"scores": home.scores.glob("*/[!.]*.parquet"), "lists": home.lists.glob("*/[!.]*/*")}
+        for kind, files in kinds.items():
+            for path in sorted(file for file in files if file.is_file()):
+                if _days(now - _written(path)) > limits[kind]:
+                    path.unlink()
+                    removed.append(str(path.relative_to(home.root)))
+        for folder in sorted(path for path in home.lists.glob("*/[!.]*") if path.is_dir()):
+            if not any(folder.iterdir()):
+                folder.rmdir()
+        oldest = {kind: now - timedelta(days=days) for kind, days in limits.items()}
+        rows = home.store.forget_before(**oldest, today=now.date())
+        home.audit_log.append("erase overdue", by, files=len(removed), rows=sum(rows.values()))
+    return {"removed": removed, "rows": rows}
+
+
+def _written(path: Path) -> datetime:
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+
+
+def _days(age: timedelta) -> float:
+    return age.total_seconds() / _SECONDS_A_DAY
+
+
 def _oldest(kind: str, where: Path, files: Iterable[Path], now: datetime) -> dict[str, Any]:
-    made = [datetime.fromtimestamp(file.stat().st_mtime, UTC) for file in files if file.is_file()]
-    days = (now - min(made)).total_seconds() / _SECONDS_A_DAY if made else 0.0
+    made = [_written(file) for file in files if file.is_file()]
+    days = _days(now - min(made)) if made else 0.0
     return {"kind": kind, "where": str(where), "n": len(made), "oldest_days": _not_ahead(days)}
 
 

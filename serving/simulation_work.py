@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,12 +77,13 @@ def simulate_run(
     step("reading the run")
     need, gathered = _run(home, run_id)
     least = home.policy.min_persons_public
-    k, places = int(gathered.facts["capacity_k"]), sorted(set(capacities))
+    k, places = int(gathered.facts["capacity_k"]), sorted({need.list.places(attempts) for attempts in capacities})
     # Of a split of persons only a share of the people is judged, in the same share of the places.
     worker = max(1, round(need.capacity.attempts_per_worker_per_period * k / need.capacity.k))
     n_workers = math.ceil(least / worker)
     places = places or [k, k + n_workers * worker, 2 * k]
     _refuse(need, places, k, least, given=bool(capacities))
+    gathered = _without_objectors(home, need, gathered)
     others = {other: _order_of(home, other, need, gathered.rows) for other in compare}
     register = GroupRegister.open(groups_of(record, city_folder))
     units, capacity = _units(home, Path(city_folder or record["city"]), need, gathered.rows, step)
@@ -100,6 +102,7 @@ def simulate_run(
         "people": history.rows.height,
         "known": int(gathered.rows["label"].is_not_null().sum()),
         "k": k,
+        "attempts_per_person": need.list.attempts_per_person,
         "workers_added": n_workers,
         "scenarios": [_outcome(one) for one in outcomes],
         "worth": _worth_of(history, others),
@@ -124,6 +127,8 @@ def _written(result: dict[str, Any], folder: Path) -> str:
 
 def _run(home: Home, run_id: str) -> tuple[Need, GatheredEvidence]:
     """The need of a run, and the people it was judged on, as they were when it was trained."""
+    import polars as pl
+
     from models.evidence_files import read_evidence
     from models.registry import logged_digests, run_model
     from serving.gate_question import refuse_other_evidence
@@ -131,7 +136,29 @@ def _run(home: Home, run_id: str) -> tuple[Need, GatheredEvidence]:
     home.run_record(run_id)
     model = run_model(home.registry, run_id)
     refuse_other_evidence(home.runs / run_id, logged_digests(home.registry, run_id))
-    return model.need, read_evidence(home.runs / run_id)
+    gathered = read_evidence(home.runs / run_id)
+    # Taken out of the rows at erasure already; a backup of the run's folder may have brought somebody back.
+    gone = home.objections.erased(gathered.rows["person_id"].to_list())
+    return model.need, replace(gathered, rows=gathered.rows.filter(~pl.Series(gone, dtype=pl.Boolean)))
+
+
+def _without_objectors(home: Home, need: Need, gathered: GatheredEvidence) -> GatheredEvidence:
+    """The judged people without those who object by now, or were erased: they are on no list, not even a tried one.
+
+    Raises
+    ------
+    BadInput
+        Nobody is left.
+    """
+    import polars as pl
+
+    gone = pl.Series(home.objections.objecting(gathered.rows["person_id"].to_list(), need.id))
+    rows = gathered.rows.filter(~gone)
+    if rows.is_empty():
+        raise BadInput(
+            Fault("--run", "was judged on people who all object by now", "Train again, and simulate that run")
+        )
+    return replace(gathered, rows=rows)
 
 
 def _refuse(need: Need, places: Sequence[int], k: int, least: int, *, given: bool) -> None:
@@ -154,6 +181,7 @@ def _order_of(home: Home, run_id: str, need: Need, rows: pl.DataFrame) -> Any:
     from models.baselines import floats
 
     other, gathered = _run(home, run_id)
+    gathered = _without_objectors(home, other, gathered)
     joined = rows.select("person_id", "as_of_date").join(
         gathered.rows.select("person_id", "as_of_date", "rank_score"),
         on=["person_id", "as_of_date"],
@@ -196,7 +224,8 @@ def _units(
     unit = rows.select("person_id", "as_of_date").join(
         known, on=["person_id", "as_of_date"], how="left", maintain_order="left"
     )
-    return unit["unit_id"], dict(units.select("unit_id", "capacity").iter_rows())
+    capacity = units.select("unit_id", "capacity").iter_rows()
+    return unit["unit_id"], {one: None if most is None else need.list.places(most) for one, most in capacity}
 
 
 def _history(
@@ -223,11 +252,11 @@ def _history(
         orders=orders | others,
         k=k,
         attempts_of_a_worker=worker,
-        contact_success=need.capacity.contact_success,
+        contact_success=need.reach,
         expected=expected,
         units=units,
         capacity=capacity,
-        attempt_cost=attempt_cost,
+        attempt_cost=None if attempt_cost is None else attempt_cost * need.list.attempts_per_person,
         seed=SEED,
     )
 

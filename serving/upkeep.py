@@ -1,4 +1,4 @@
-"""The shorter stories: look at a city or invent one, keys, stop switch, objections."""
+"""The shorter stories: look at a city or invent one, keys, stop switch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ethics.refusals import BadInput, Fault, did_you_mean
+from ethics.refusals import BadInput, Fault
 from ethics.whole_file import write_whole
 from serving.gate_question import groups_file
 from serving.home import Home
@@ -156,42 +156,6 @@ def use_stop_switch(home: Home, action: str, reason: str, now: datetime) -> dict
     return {"set": switch.is_set(), "reason": switch.reason(), "tested_at": tested.isoformat() if tested else None}
 
 
-def record_objection(home: Home, person_id: str, need_id: str, withdraw: bool) -> dict[str, Any]:
-    """Record or withdraw a resident's objection; the log learns that it happened, not whose it was.
-
-    Raises
-    ------
-    BadInput
-        No person; a need that this home does not know, which would protect nobody; nothing to withdraw.
-    """
-    person_id, need_id = person_id.strip(), need_id.strip()
-    known = _known_needs(home)
-    faults = []
-    if not person_id:
-        faults.append(Fault("person", "is empty", "Give the pseudonym, e.g. 000123"))
-    if need_id != "*" and need_id not in known:
-        faults.append(Fault("--need", f"'{need_id}' is no need of this home", did_you_mean(need_id, ["*", *known])))
-    if faults:
-        raise BadInput(*faults)
-    if withdraw:
-        if not home.objections.objecting([person_id], need_id)[0]:
-            wrong = "has no objection to withdraw for this need"
-            raise BadInput(Fault("person", wrong, "Name the need that the objection was about, or leave --need out"))
-        home.objections.withdraw(person_id, need_id)
-    else:
-        home.objections.object(person_id, need_id)
-    home.audit_log.append("withdraw" if withdraw else "object", "service point", need=need_id)
-    return {"need": need_id, "objecting": not withdraw, "objections": home.objections.count()}
-
-
-def _known_needs(home: Home) -> list[str]:
-    """Ids of the needs that come with Ennakko, and of those that this home has trained."""
-    from models.need import NEEDS
-
-    trained = {folder.name for folder in home.mlflow_artefacts.glob("[!.]*")}
-    return sorted({path.stem for path in NEEDS.glob("*.toml")} | trained)
-
-
 def measure_by_other_label(home: Home, city: Path, ranked_by: str, labelled_by: str) -> FairnessTable:
     """Fairness of one run's ranking against another run's label, on the people that both judged."""
     from ethics.cells import Cuts
@@ -205,4 +169,4 @@ def measure_by_other_label(home: Home, city: Path, ranked_by: str, labelled_by: 
     cut = audit_cut_of(truth, need, home.policy.verdict_days, home.policy.audit_recall)
     rows = ranking.drop("label").join(truth.select("person_id", "label"), on="person_id", maintain_order="left")
     groups = GroupRegister.open(groups_file(city))
-    return groups.measure(rows, Cuts(need.capacity.k, cut), home.policy, seed=0)
+    return groups.measure(rows, Cuts(need.listed_k, cut), home.policy, seed=0)

@@ -1,4 +1,4 @@
-"""What the commands do by which people vouch: statements, signatures, keys, the stop switch, objections."""
+"""What the commands do by which people vouch: statements, signatures, keys, the stop switch."""
 
 from __future__ import annotations
 
@@ -151,12 +151,3 @@ def stop(options: argparse.Namespace) -> int:
     result = upkeep.use_stop_switch(home_of(options), options.action, options.reason, datetime.now(UTC))
     state = "SET: no score leaves" if result["set"] else "clear"
     return say(options, result, lambda: print(f"stop switch: {state}; last tested {result['tested_at'] or 'never'}"))
-
-
-def objection(options: argparse.Namespace) -> int:
-    """Record or withdraw an objection."""
-    from serving import upkeep
-
-    result = upkeep.record_objection(home_of(options), options.person_id, options.need, options.withdraw)
-    said = "withdrawn" if options.withdraw else "recorded: masked in every matrix, score and list from now on"
-    return say(options, result, lambda: print(f"objection {said}"))

@@ -61,6 +61,36 @@ def oulad_folder():
     return folder
 
 
+@pytest.fixture(scope="session")
+def approved_needs_folder(tmp_path_factory):
+    """A folder with a city, a home in which four needs are approved, and their files; tests copy the home."""
+    import shutil
+
+    from week_world import NEEDS, week_world
+
+    folder = tmp_path_factory.mktemp("week")
+    week_world(folder, tuple(NEEDS))
+    shutil.copytree(folder / "home", folder / "without")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def listed_week(approved_needs_folder):
+    """The folder, a home whose week was made, and what was said of it; tests leave both as they are."""
+    import shutil
+
+    from sealed_world import AS_OF
+
+    from serving.home import Home
+    from serving.settings import Settings
+    from serving.weekly import run_week
+
+    folder = approved_needs_folder
+    shutil.copytree(folder / "home", folder / "listed")
+    home = Home(Settings(home=folder / "listed"))
+    return folder, home, run_week(home, folder / "city", AS_OF)
+
+
 @pytest.fixture
 def tiny_city(tmp_path):
     """Four persons whose figures can be counted by hand; extract date 2024-12-31."""

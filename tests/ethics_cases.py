@@ -23,6 +23,8 @@ DIGESTS = {
         ("model", "need", "policy", "code", "environment", "training_matrix", "test_matrix"), start=1
     )
 } | {"policy": POLICY.digest}
+DRAWN = {"places": 60, "by_lot": 0, "sample": 3, "below": 39_940, "margin": 0.0}
+OVERRIDDEN = dict.fromkeys(("added", "removed", "needs_reason", "nothing_kept"), True)
 INTERVAL = {"value": 0.74, "low": 0.72, "high": 0.76}
 
 
@@ -180,6 +182,8 @@ PASSING = Evidence(
         "shifts": tuple(shift_row(name) for name in ("psychiatric care", "child welfare")),
         "concentration": (),
     },
+    exploration=DRAWN,
+    override=OVERRIDDEN,
 )
 
 _HALVES = {"edges": ["0"], "counts": ["500", "500"]}
@@ -267,6 +271,8 @@ LIST = ListEvidence(
     stored=({"kind": "lists", "where": "lists", "n": 3, "oldest_days": 20.0},),
     purposes=({"source": "school register", "allowed": None},),
     run_purposes=("outreach-youth-work", "youth_exclusion"),
+    exploration=DRAWN,
+    override=OVERRIDDEN,
 )
 
 
@@ -334,7 +340,7 @@ def key_ring(folder, roles=("gate", "auditor"), *, demonstration=True, now=NOW):
 def vouching():
     """The keys of :func:`vouched`: real ones, of no test's own ring."""
     ring = KeyRing(Path(mkdtemp()) / "keys")
-    for role in ("dpo", "lawyer", "service_owner"):
+    for role in ("dpo", "lawyer", "service_owner", "ethics_board"):
         ring.make(role, f"Vouching {role}", demonstration=False, days=3650, now=NOW - timedelta(days=365))
     return ring
 
@@ -350,14 +356,14 @@ def stop_switch(folder):
 
 
 @cache
-def vouched(need_id=PASSING.need_id, model_digest=PASSING.model_digest, policy_digest=POLICY.digest, now=NOW):
-    """What the policy demands of every need (C502), signed by those who may give it."""
+def vouched(need_id=PASSING.need_id, model_digest=PASSING.model_digest, policy_digest=POLICY.digest, now=NOW, also=()):
+    """What the policy demands of every need (C502), and what ``also`` names, signed by those who may give it."""
     ring = vouching()
     names = {"need_id": need_id, "model_digest": model_digest, "policy_digest": policy_digest}
     names |= {"given_at": now - timedelta(hours=1), "expires_at": now + timedelta(days=300)}
     signed = []
-    for id in POLICY.required_attestations:
+    for check, id in (*(("C502", id) for id in POLICY.required_attestations), *also):
         roles = POLICY.attestations[id].roles
-        content = sign_attestation(attestation("C502", id, roles[0], **names), *map(ring.signer, roles))
+        content = sign_attestation(attestation(check, id, roles[0], **names), *map(ring.signer, roles))
         signed.append(read_attestation(content, id, ring.trust(), now))
     return tuple(signed)

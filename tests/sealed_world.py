@@ -28,6 +28,7 @@ from ethics.whole_file import write_whole
 from features.city import City, open_city
 from features.cohort import build_cohort
 from features.matrix import build_matrix
+from models.gate_case import declared_exploration
 from models.need import parse_need
 from models.registry import approve
 from models.rule import RuleModel
@@ -35,6 +36,7 @@ from models.tracking import log_run
 from models.training import train
 from scoring.list_evidence import Surroundings
 from scoring.outreach import outreach_list
+from scoring.override_rehearsal import rehearsed_overrides
 from scoring.scorer import Scorer
 from serving.home import CELLS, VERDICT, Home
 from serving.settings import Settings
@@ -182,6 +184,8 @@ class World:
     now: datetime = NOW
     shared_home: Home | None = None
     shared_city: City | None = None
+    lots_vouched_for: bool = True
+    """Whether AT-08 was given: for the need's few people drawn by lot, or its many."""
 
     @cached_property
     def city(self) -> City:
@@ -297,13 +301,16 @@ class World:
             invented=True,
             **{
                 **{part.name: getattr(PASSING, part.name) for part in fields(Evidence) if part.default is None},
+                "exploration": declared_exploration(self.need, rows.height),
+                "override": rehearsed_overrides(self.home.store),
                 "reference": self.reference,
                 "rivals_due": (),
                 "register": register(self.subject, revision_date="2030-01-01"),
                 "responsible": responsible(review_by="2030-01-01"),
             },
         )
-        given = vouched(self.need.id, self.model.digest, self.policy.digest, self.now)
+        lots = (("C407", "AT-08"),) if self.lots_vouched_for else ()
+        given = vouched(self.need.id, self.model.digest, self.policy.digest, self.now, lots)
         return judge(evidence, table, self.policy, given, issued_at=self.now, demonstration=self.demonstration)
 
     @cached_property
@@ -323,7 +330,7 @@ class World:
 
     @property
     def surroundings(self) -> Surroundings:
-        return Surroundings(self.groups, self.cells, ())
+        return Surroundings(self.groups, self.cells, (), rehearsed_overrides(self.home.store))
 
     @cached_property
     def envelope(self) -> bytes:

@@ -20,7 +20,19 @@ from scoring.store_opening import is_begun
 
 ROOT = Path(__file__).parent.parent
 KEYS = StoreKeys(b"a key of people, for tests", b"a key of tombstones, for tests")
-NEED = SimpleNamespace(id="youth", service="youth-work", digest="d" * 64, capacity=SimpleNamespace(period_days=7, k=10))
+NEED = SimpleNamespace(
+    id="youth",
+    service="youth-work",
+    digest="d" * 64,
+    capacity=SimpleNamespace(period_days=7, k=10),
+    list=SimpleNamespace(keep=None),
+)
+DUTY = SimpleNamespace(
+    **{
+        **vars(NEED),
+        "list": SimpleNamespace(keep=SimpleNamespace(days=365, law=SimpleNamespace(model_dump=lambda: {"en": "law"}))),
+    }
+)
 FIRST = "01HZZZZZZZZZZZZZZZZZZZZZZ1"
 SECOND = "01HZZZZZZZZZZZZZZZZZZZZZZ2"
 
@@ -100,6 +112,44 @@ def test_a_batch_of_scores_is_kept_once(open_store):
     expected = [(s.as_of_date, "youth", s.frame["score"][0], "top_1") for s in (scores, later)]
     assert store.scores_of("anna").select("as_of_date", "need_id", "score", "rank_band").rows() == expected
     assert store.scores_of("nobody").is_empty() and store.scores_of("anna", "health").is_empty()
+
+
+def test_what_lies_too_long_goes_whole_and_the_rest_stays(open_store):
+    from dataclasses import replace
+    from datetime import UTC, timedelta
+
+    store, now = open_store(), datetime(2024, 7, 1, tzinfo=UTC)
+    today = now.date()
+    assert store.kept(today) == {}
+    store.publish(small_list(store, {"west": ["anna", "bo"]}), [Export("west.csv", "a" * 64)], now - timedelta(days=9))
+    store.publish(small_list(store, {"west": ["bo"]}, SECOND), [], now - timedelta(days=2))
+    store.add_work(attempts((FIRST, "anna", "2024-06-05", "phone", "w", "reached")), outcomes(), "a")
+    store.view(FIRST, "west", "head", "work")
+    kept = store.kept(today)
+    assert (kept["lists"].n, kept["lists"].since) == (3, now - timedelta(days=9)) and "scores" not in kept
+    bound = replace(small_list(store, {"west": ["cai"]}, f"{FIRST[:-1]}0"), need=DUTY)
+    bound = replace(bound, list_digest=sha256(canonical_json(bound.said())))
+    store.publish(bound, [], now - timedelta(days=99))
+    assert store.kept(today) == kept, "what the law says must be kept is not overdue"
+    gone = store.forget_before(now, now - timedelta(days=5), today)
+    assert gone == {"list_rows": 2, "list_views": 1, "attempts": 1, "exports": 1, "lists": 1, "people": 1}
+    assert store.refs(["anna", "bo", "cai"]).keys() == {"bo", "cai"} and not store.is_erased(["anna"]).any()
+    assert store.proof(SECOND).faults == () and store.lists()["list_id"].to_list() == [bound.list_id, SECOND]
+    store.add_scores(small_scores(["anna"]))
+    assert store.kept(today)["scores"].n == 1
+    gone = store.forget_before(datetime.now(UTC) + timedelta(days=1), now, date(2030, 1, 1))
+    assert gone == {"scores": 1, "score_batches": 1, "list_rows": 2, "lists": 2, "people": 3}
+
+
+def test_texts_that_others_typed_about_the_erased_go_too(open_store):
+    store = open_store()
+    store.publish(small_list(store, {"west": ["anna", "bo"]}))
+    store.change(FIRST, "west", "bo", "removed", "head", reason="sibling of anna")
+    store.change(FIRST, "west", "bo", "added", "head", reason="asked for the annals")
+    store.view(FIRST, "west", "head", "to call anna, then bo")
+    store.erase("anna")
+    assert store.changes(FIRST)["reason"].to_list() == [None, "asked for the annals"]
+    assert store.views(FIRST)["purpose"].to_list() == [""]
 
 
 def test_a_list_reads_back_as_it_was_published_and_twice_is_once(open_store):

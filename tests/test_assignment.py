@@ -416,6 +416,14 @@ def test_the_command_proposes_twice_alike_and_leaves_objectors_to_people(city, t
     assert main(["audit", "log", "--home", str(home)]) == 0
     said = capsys.readouterr().out
     assert "propose places" in said and someone not in said
+    assert main(["erase", someone, "--by", "dpo", "--reason", "asked", "--home", str(home)]) == 0
+    told = capsys.readouterr().out
+    assert f"removed: places/{Path(after['path']).name}" in told and not Path(first["path"]).exists()
+    erased = assign(capsys, city, home)[1]
+    assert erased["children"] == first["children"] - 1, "an erased child stands in no queue either"
+    for path in Path(erased["path"]).iterdir():
+        text = str(pl.read_parquet(path).to_dicts()) if path.suffix == ".parquet" else path.read_text("utf-8")
+        assert someone not in text
 
 
 def test_the_stop_switch_stops_proposals_too(city, tmp_path, capsys):

@@ -12,6 +12,7 @@ from scoring.capacity_value import value_of_places
 NEED = SimpleNamespace(
     capacity=Capacity(workers=2, attempts_per_worker_per_period=20, contact_success=0.5, period_days=7),
     list=ListSettings(),
+    reach=0.5,
 )
 
 

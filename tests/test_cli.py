@@ -74,8 +74,8 @@ def open_nothing():
 @pytest.mark.parametrize(
     "words",
     [
-        ["week", "--city", "x", "--as-of", "2026-06-01"],
-        ["erase", "000123"],
+        ["token"],
+        ["token", "x"],
     ],
 )
 def test_what_is_not_built_yet_says_so_whatever_follows(words, capsys):

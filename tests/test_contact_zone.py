@@ -40,7 +40,7 @@ def test_contacts_go_into_the_units_files_and_nowhere_else(world, monkeypatch):
     opened, asked = [], []
     open_book = ContactBook.open.__func__
     monkeypatch.setattr(
-        ContactBook, "open", classmethod(lambda cls, path: opened.append(list(asked)) or open_book(cls, path))
+        ContactBook, "open", classmethod(lambda cls, *more: opened.append(list(asked)) or open_book(cls, *more))
     )
     monkeypatch.setattr("scoring.outreach.ask_gate", watched("scoring.outreach.ask_gate", asked))
     result = list_need(world.home, world.folder / "city", world.folder / "youth.toml", AS_OF)

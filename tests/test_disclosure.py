@@ -336,8 +336,28 @@ def test_c608_passes_and_blocks(monkeypatch):
     assert [(one.state, one.value) for one in check.run(PASSING, Context(POLICY, NOW, table))] == [("pass", 0)]
     plain = [replace(one, hidden=frozenset()) for one in published_tables(table, 10)]
     monkeypatch.setattr("ethics.privacy_checks.published_tables", lambda table, least: plain)
-    (blocked,) = check.run(PASSING, Context(POLICY, NOW, table))
+    (blocked,) = check.run(PASSING, Context(POLICY, NOW, replace(table)))
     assert (blocked.state, blocked.facts["names"], blocked.facts["least"]) == ("block", "language=rare", 10)
+
+
+def test_what_c608_attacked_is_what_the_report_shows_and_neither_is_worked_out_twice(monkeypatch):
+    table, worked = replace(fair_table(small=0.002)), []
+    monkeypatch.setattr(
+        "ethics.report_figures.suppress", lambda tables, **more: worked.append(1) or suppress(tables, **more)
+    )
+    context = Context(POLICY, NOW, table)
+    first, again = (list(BUILT["C608"].run(PASSING, context)) for _ in range(2))
+    figures = Figures.beside_page(table, POLICY.min_persons_shown, POLICY.min_persons_public)
+    assert first == again and worked == [1]
+    public = published_tables(table, POLICY.min_persons_public)
+    alone = Figures(replace(table), POLICY.min_persons_shown, earlier=public)
+    assert figures.counts == alone.counts
+    further = [simple(3, 40, 900)]
+    assert Figures.beside_page(table, POLICY.min_persons_shown, POLICY.min_persons_public, further) is not figures
+    assert Figures.beside_page(table, 6, POLICY.min_persons_public) is not figures
+    assert Figures.beside_page(replace(table), POLICY.min_persons_shown, POLICY.min_persons_public) is not figures
+    public.clear()
+    assert published_tables(table, POLICY.min_persons_public), "nobody empties what others are given"
 
 
 def test_c608_without_groups_is_an_error():
@@ -384,7 +404,7 @@ def test_a_page_that_is_out_already_is_reckoned_with():
 
 
 def test_c608_attacks_the_report_and_its_crossings_as_well(monkeypatch):
-    check, table = BUILT["C608"], fair_table(small=0.002)
+    check, table = BUILT["C608"], replace(fair_table(small=0.002))
     monkeypatch.setattr("ethics.report_figures.suppress", lambda tables, **_: list(tables))
     (blocked,) = check.run(PASSING, Context(POLICY, NOW, table))
     assert blocked.state == "block" and "language=rare" in blocked.facts["names"]

@@ -101,3 +101,12 @@ def test_a_page_fits_the_window_and_fetches_nothing(pages, tmp_path, name, width
     wide, page_width, fetched, out = measured(pages[name], tmp_path, width)
     assert (wide, fetched, out) == (width, 0, "")
     assert page_width <= wide
+
+
+@pytest.mark.parametrize("name", [*LANGUAGES, "plain"])
+def test_nothing_is_cut_off_on_a4(pages, tmp_path, name):
+    """Within margins of 12 mm, at 96 pixels to the inch: a printer cuts what is wider, and nobody scrolls paper."""
+    width = 1032 if "A4 landscape" in pages[name] else 703
+    assert (width == 703) == (name == "plain")
+    _, page_width, _, out = measured(pages[name].replace("@media print", "@media all"), tmp_path, width)
+    assert page_width <= width and out == ""

@@ -69,6 +69,28 @@ def test_an_objection_masks_until_it_is_withdrawn(engine):
     assert ObjectionRegister(engine, KEY).objecting(["anna", "bo"], "youth").tolist() == [True, False]
 
 
+def test_channels_and_history_are_kept_and_many_at_once_lose_nothing(server, engine):
+    register = ObjectionRegister(engine, KEY)
+    register.object("anna", "youth", channel="phone", by="service_point")
+    assert register.refused_channels(["anna", "bo"], "youth") == {"anna": ("phone",)}
+    start = threading.Barrier(8)
+
+    def act(i):
+        own = create_engine(server)
+        mine = ObjectionRegister(own, KEY)
+        start.wait()
+        try:
+            return (mine.object if i % 2 else mine.withdraw)("bo", "youth")
+        finally:
+            own.dispose()
+
+    with ThreadPoolExecutor(8) as pool:
+        done = list(pool.map(act, range(8)))
+    acts = [one.act for one in register.history("bo")]
+    assert len(acts) == sum(done) and acts == [("object", "withdraw")[i % 2] for i in range(len(acts))]
+    assert len(register.standing("bo")) == len(acts) % 2
+
+
 def test_the_database_never_holds_a_person(engine):
     ObjectionRegister(engine, KEY).object("anna-the-resident", "youth")
     with engine.connect() as connection:

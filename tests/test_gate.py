@@ -1,3 +1,4 @@
+import math
 from dataclasses import fields, replace
 from datetime import timedelta
 
@@ -5,8 +6,10 @@ import numpy as np
 import pytest
 from ethics_cases import (
     DIGESTS,
+    DRAWN,
     LIST,
     NOW,
+    OVERRIDDEN,
     PASSING,
     POLICY,
     evidence,
@@ -340,6 +343,28 @@ FIRES = {
     "C705": [
         ({"robustness": {**PASSING.robustness, "low": 0.89}}, "warn"),
         ({"robustness": None}, "error"),
+    ],
+    "C407": [
+        ({"exploration": {**DRAWN, "sample": 2}}, "pass"),
+        ({"exploration": {**DRAWN, "sample": 1}}, "needs_attestation"),
+        ({"exploration": {**DRAWN, "sample": 1, "by_lot": 1, "margin": 0.02}}, "pass"),
+        ({"exploration": {**DRAWN, "sample": 0, "by_lot": 1, "margin": 0.02}}, "needs_attestation"),
+        ({"exploration": {**DRAWN, "sample": 0, "by_lot": 18, "margin": 0.3}}, "needs_attestation"),
+        ({"exploration": {**DRAWN, "sample": 0, "below": 0}}, "pass"),
+        ({"exploration": {**DRAWN, "sample": 1, "below": 1}}, "pass"),
+        ({"exploration": {**DRAWN, "places": 0}}, "needs_attestation"),
+        ({"exploration": {**DRAWN, "sample": -1}}, "error"),
+        ({"exploration": {**DRAWN, "margin": math.nan}}, "error"),
+        ({"exploration": {"places": 60}}, "error"),
+        ({"exploration": None}, "error"),
+        ({"exploration": {**DRAWN, "sample": 1}, "kind": "rule"}, "needs_attestation"),
+    ],
+    "C802": [
+        *(({"override": {**OVERRIDDEN, step: False}}, "block") for step in OVERRIDDEN),
+        ({"override": {**OVERRIDDEN, "added": 1}}, "error"),
+        ({"override": {"added": True}}, "error"),
+        ({"override": {}}, "error"),
+        ({"override": None}, "error"),
     ],
     "C801": [
         ({"stop_switch_tested_at": None}, "block"),
@@ -677,7 +702,7 @@ def test_the_same_evidence_gives_the_same_verdict():
     [
         lambda data: data.update(state="PASS"),
         lambda data: data["checks"].pop(0),
-        lambda data: data["checks"][-1].update(state="pass"),
+        lambda data: next(check for check in data["checks"] if check["id"] == "C801").update(state="pass"),
         lambda data: data.update(expires_at="2030-01-01T00:00:00+00:00"),
         lambda data: data.update(extra="x"),
         lambda data: data.pop("scope"),

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import polars as pl
 import pytest
-from sealed_world import AS_OF, World
+from sealed_world import AS_OF, MODEL_NEED, World
 from sqlalchemy import create_engine
 from store_cases import FIRST, KEYS, SECOND, attempts, outcomes, small_list
 
@@ -17,19 +17,20 @@ from ethics.refusals import BadInput, NotTrusted
 from features.city import open_city
 from models.need_parts import ListSettings
 from scoring.hygiene import Past, past_of
+from scoring.list_cells import shown_rows
 from scoring.outreach import draw_up, outreach_list
 from scoring.store import Store
 
 MONDAY = date(2024, 6, 3)
 
 
-def need_with(cooldown, period=7):
+def need_with(cooldown, period=7, columns=()):
     return SimpleNamespace(
         id="youth",
         service="youth-work",
         digest="d" * 64,
         capacity=SimpleNamespace(period_days=period, k=10),
-        list=SimpleNamespace(cooldown_days=cooldown),
+        list=SimpleNamespace(cooldown_days=cooldown, columns=columns, keep=None),
     )
 
 
@@ -209,9 +210,17 @@ def test_a_sample_from_below_the_line_takes_no_place_and_has_no_reasons(world):
     assert "drawn at random" in render_page(listed, part) and "drawn at random" in render_csv(listed, part)
 
 
+EXPLORES = f"{MODEL_NEED}[list]\nsample = 1\n"
+
+
 def test_a_margin_above_the_policys_needs_vouching_and_one_within_it_passes_the_gate(world, tmp_path):
-    with pytest.raises(NotTrusted, match=r"list.margin: gives 0.3 of the places by lot, above the policy's 0.02"):
-        listed_of(world, {"margin": 0.3})
+    unvouched = World(tmp_path / "unvouched", units=True, need_text=EXPLORES, lots_vouched_for=False)
+    assert listed_of(unvouched, {"sample": 1}).listed == 20
+    with pytest.raises(NotTrusted, match=r"check C407: needs_attestation: share given by lot 0.3 \(limit 0.02\)"):
+        listed_of(unvouched, {"margin": 0.3})
+    with pytest.raises(NotTrusted, match=r"check C407: needs_attestation: share drawn by lot 0 \(limit 0.02\)"):
+        listed_of(unvouched, {})
+    assert {check.state for check in listed_of(world, {"margin": 0.3}).checks} == {"pass"}, "it was vouched for there"
     text = world.policy.bytes.decode().replace("min_exploration = 0.02", "min_exploration = 0.3")
     explores = World(tmp_path, units=True, policy=Policy.parse(text.encode(), "policy.toml"))
     listed = listed_of(explores, {"margin": 0.3, "sample": 5})
@@ -256,6 +265,34 @@ def test_attempts_per_person_shorten_the_list_and_need_shares_its_places(world):
     need = dict(scores.group_by("unit_id").agg(pl.col("score").sum()).iter_rows())
     for part in listed.parts:
         assert abs(part.k - 20 * need[part.unit_id] / sum(need.values())) < 1
+
+
+def test_earlier_attempts_are_counted_where_the_list_shows_them(store):
+    store.publish(small_list(store, {"west": ["anna", "bo"]}), [])
+    tried = ("phone", "w", "not_reached")
+    rows = [(FIRST, "anna", day, *tried) for day in ("2024-06-05", "2024-06-06T09:00", "2024-06-10")]
+    store.add_attempts(attempts(*rows, (None, "bo", "2024-06-05", *tried)), "a")
+    week = MONDAY + timedelta(days=7)
+    assert past_of(store, need_with(30, columns=("attempts",)), week).attempts == {"anna": 2}
+    assert past_of(store, need_with(30), week).attempts == {}, "what no list shows is not read"
+
+
+def test_who_helps_and_how_often_it_was_tried_stand_on_the_row(world):
+    plain = {"fi": "kouluterveys", "sv": "skolhälsan", "en": "school health care"}
+    settings = {
+        "columns": ["rank_band", "who_helps", "attempts"],
+        "helpers": [{"codes": ["health.pressure"], "window": 300, "plain": plain}],
+    }
+    tried = listed_of(world, settings).parts[0].rows[0].person_id
+    listed = listed_of(world, settings, language="sv", past=Past(attempts={tried: 2}))
+    told = {row.person_id: row.payload for row in rows_of(listed, "ranked")}
+    assert {tuple(one["who_helps"]) for one in told.values()} == {(), ("skolhälsan",)}
+    assert {person: one["attempts"] for person, one in told.items()} == dict.fromkeys(told, 0) | {tried: 2}
+    shown = {row.person_id: row for part in listed.parts for row in shown_rows(listed, part, None)}
+    assert shown[tried].cells["attempts"] == "2 tidigare" and shown[tried].facts["attempts"] == 2
+    assert {row.cells["who_helps"] for row in shown.values()} == {"inget känt", "skolhälsan"}
+    bare = listed_of(world, {"columns": ["rank_band"]}, past=Past(attempts={tried: 2}))
+    assert all(row.payload.keys() <= {"reasons"} for row in rows_of(bare, "ranked")), "only what the columns show"
 
 
 def test_cautions_stand_on_the_row_in_the_lists_language(world):

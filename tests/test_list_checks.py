@@ -1,6 +1,7 @@
 """What only a list can answer: every case fires for its own fault, honest weeks are not refused, planted faults are."""
 
 import math
+import os
 import tomllib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -8,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 import pytest
-from ethics_cases import LIST, POLICY, audited_of, week_of
+from ethics_cases import DRAWN, LIST, NOW, OVERRIDDEN, POLICY, audited_of, week_of
 from sealed_world import World
+from store_cases import small_list, small_scores
 
 from ethics import Blocked, Cuts, GroupRegister, NotTrusted, judge_list, measure
 from ethics.checks import BUILT
@@ -19,9 +21,11 @@ from ethics.population_stability import MOST_COLUMNS, counts_like, drift_between
 from ethics.report import HERE
 from features.city import open_city
 from scoring.list_evidence import reason_words
+from serving.cli import main
 from serving.retention import stored_ages
 
 OWN = ("C204", "C305", "C408", "C411", "C609", "C610", "C611", "C703")
+AT_MODELS_TOO = ("C407", "C802")
 
 
 def states(found):
@@ -36,6 +40,9 @@ def answer(id, **changes):
 
 REASON = LIST.reasons[0]
 CASES = [
+    ("C407", {"exploration": {**DRAWN, "sample": 1}}, "needs_attestation", {}),
+    ("C407", {"exploration": {**DRAWN, "by_lot": 18, "margin": 0.3}}, "needs_attestation", {"case": "margin"}),
+    *(("C802", {"override": {**OVERRIDDEN, step: False}}, "block", {"case": step}) for step in OVERRIDDEN),
     ("C204", {"notice": {"phone": "1", "letter": None}}, "block", {"names": "letter"}),
     ("C204", {"notice": {"phone": " ", "letter": "x"}}, "block", {"names": "phone"}),
     ("C305", {"reasons": ({**REASON, "text": "absences: 010190-123A"},)}, "block", None),
@@ -77,7 +84,8 @@ CASES = [
 def test_each_check_of_lists_fires_for_its_own_fault_only(id, changes, state, facts):
     found = judge_list(replace(LIST, **changes), POLICY)
     own = [check for check in found if check.id == id]
-    assert {check.state for check in own} == {state}
+    assert {check.state for check in own} <= {state, "pass"}
+    own = [check for check in own if check.state != "pass"]
     assert facts is None or own[0].facts == facts
     others = {check.id for check in found if check.state != "pass"} - {id}
     assert others <= ({"C408"} if id == "C411" else {"C609"} if facts is None else set())
@@ -86,7 +94,7 @@ def test_each_check_of_lists_fires_for_its_own_fault_only(id, changes, state, fa
 
 def test_every_case_of_every_list_check_is_fired_here():
     fired = {(id, facts.get("case", state) if facts else state) for id, _, state, facts in CASES}
-    wanted = {(id, case) for id in OWN for case in BUILT[id].cases if case != "pass"}
+    wanted = {(id, case) for id in (*OWN, *AT_MODELS_TOO) for case in BUILT[id].cases if case != "pass"}
     assert wanted == fired
 
 
@@ -97,6 +105,11 @@ def test_every_case_of_every_list_check_is_fired_here():
         ("C204", {"notice": {}}),
         ("C305", {"reasons": None}),
         ("C305", {"reason_words": None}),
+        ("C407", {"exploration": None}),
+        ("C407", {"exploration": {**DRAWN, "below": 1.5}}),
+        ("C407", {"exploration": {**DRAWN, "sample": 1}, "attestations": None}),
+        ("C802", {"override": None}),
+        ("C802", {"override": {**OVERRIDDEN, "undone": True}}),
         ("C408", {"week": None}),
         ("C408", {"audited": None}),
         ("C408", {"ties": None}),
@@ -122,6 +135,29 @@ def test_every_case_of_every_list_check_is_fired_here():
 )
 def test_what_a_list_check_cannot_answer_is_an_error(id, changes):
     assert {check.state for check in answer(id, **changes)} == {"error"}
+
+
+VOUCHED = {"id": "AT-08", "check": "C407", "given_at": NOW - timedelta(days=1), "expires_at": NOW + timedelta(days=9)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "state"),
+    [
+        ({}, "pass"),
+        ({"id": "AT-06"}, "needs_attestation"),
+        ({"check": "C502"}, "needs_attestation"),
+        ({"expires_at": NOW}, "needs_attestation"),
+        ({"given_at": NOW + timedelta(seconds=1)}, "needs_attestation"),
+        ({"given_at": NOW - timedelta(days=365), "expires_at": NOW + timedelta(days=400)}, "needs_attestation"),
+        ({"given_at": NOW - timedelta(days=364), "expires_at": NOW + timedelta(days=400)}, "pass"),
+    ],
+)
+def test_a_list_that_explores_too_little_or_much_rests_on_the_word_its_verdict_passed_by(changes, state):
+    given = [*LIST.attestations, {**VOUCHED, **changes}]
+    for drawn in ({"sample": 0}, {"sample": 0, "by_lot": 18, "margin": 0.3}):
+        found = answer("C407", exploration={**DRAWN, **drawn}, attestations=given)
+        assert {check.state for check in found} == {state} | ({"pass"} if "margin" in drawn else set())
+        assert {check.needs for check in found if check.state != "pass"} == ({"AT-08"} if state != "pass" else set())
 
 
 def test_online_scores_keep_their_six_checks():
@@ -397,6 +433,29 @@ def test_ages_of_what_a_home_stores(tmp_path):
     assert set(ages) == {"scores", "groups", "log"}
     assert all(199 < row["oldest_days"] < 201 for row in ages.values())
     assert ages["scores"]["n"] == 1
+
+
+def test_rows_of_the_database_grow_old_too_and_what_is_overdue_goes(tmp_path, capsys):
+    world = World(tmp_path)
+    home, groups, now = world.home, tmp_path / "groups.parquet", datetime.now(UTC)
+    groups.write_bytes(b"x")
+    listed = small_list(home.store, {"west": ["anna"]})
+    home.store.publish(listed, [], now - timedelta(days=731))
+    home.store.add_scores(small_scores(["anna"]))
+    ages = {row["kind"]: row for row in stored_ages(home, groups, now) if row["where"] == "the database"}
+    assert ages["lists"]["oldest_days"] == pytest.approx(731) and ages["scores"]["oldest_days"] < 1
+    old, new = (home.scores / "youth" / f"{name}.parquet" for name in "ab")
+    old.parent.mkdir(parents=True)
+    for path, days in ((old, 184), (new, 182)):
+        path.write_bytes(b"x")
+        os.utime(path, ((now - timedelta(days=days)).timestamp(),) * 2)
+    assert main(["erase", "--overdue", "--by", "records officer", "--home", str(home.root)]) == 0
+    told = capsys.readouterr().out
+    assert "removed: scores/youth/a.parquet" in told and "rows deleted: lists 1" in told
+    assert not old.exists() and new.exists() and home.store.lists().is_empty()
+    assert home.store.scores_of("anna").height == 1
+    assert main(["erase", "--overdue", "--by", "records officer", "--home", str(home.root)]) == 0
+    assert "Nothing lies longer" in capsys.readouterr().out
 
 
 def test_a_register_gives_sums_and_no_person(world):

@@ -176,6 +176,15 @@ def test_several_attempts_have_columns_of_their_own():
     assert header[-10:] == ["Worker", *numbered]
 
 
+@pytest.mark.parametrize("language", ["fi", "sv", "en"])
+def test_the_page_says_how_many_attempts_there_are_for_each_person(language):
+    listed = replace(a_list(need=a_need(attempts_per_person=3), language=language), attempts_per_person=3)
+    n, words = listed.part("north").listed_n, Words.of(language)
+    reached = words.number(round(n * (1 - (1 - listed.need.capacity.contact_success) ** 3)))
+    told = words("list.reached_several", attempts=3 * n, each=3, people=n, n=reached)
+    assert told in render_page(listed, listed.part("north"), a_book())
+
+
 def test_a_unit_without_anybody_gets_files_that_say_so():
     listed = a_list({"north": []})
     said = texts_of(listed, "north", a_book())

@@ -5,6 +5,7 @@ import pytest
 
 from ethics.digests import sha256
 from ethics.refusals import BadInput
+from models.evidence_facts import need_facts
 from models.need import NEEDS, list_needs, load_need, parse_need
 from models.need_misfits import _overlap
 from models.need_parts import Capacity, ModelSettings, Splits
@@ -442,6 +443,9 @@ contraindications = [{ codes = ["no.visit"], window = 365, plain = { fi = "a", s
 """
 
 
+HELPERS = 'helpers = [{ codes = ["%s"], plain = { fi = "a", sv = "b", en = "c" } }]'
+
+
 def listing(text):
     return MODEL_NEED.replace('columns = ["rank_band", "reasons"]\ncooldown_days = 90\nmerge = "none"', text)
 
@@ -452,6 +456,22 @@ def test_every_key_of_a_list_is_read():
     assert (settings.allocation, settings.churn_cap, settings.sample, settings.margin) == ("need", 0.5, 20, 0.02)
     assert settings.left == ("moved_away",) and settings.places(61) == 30
     assert parse_need(MODEL_NEED.encode(), "youth.toml").list.places(60) == 60
+
+
+def test_several_attempts_for_each_person_make_shorter_lists_that_reach_more_of_them():
+    need, thrice = (parse_need(listing(text).encode(), "youth.toml") for text in ("", "attempts_per_person = 3"))
+    assert (need.capacity.k, need.listed_k, need.reach) == (60, 60, 0.6)
+    assert (thrice.capacity.k, thrice.listed_k, thrice.reach) == (60, 20, 0.936)
+    assert need_facts(thrice)["capacity_k"] == 20, "the gate judges the list that can be made"
+    assert thrice.capacity.reached_in(20, 3) == 18.72
+
+
+def test_who_helps_is_not_told_from_events_that_the_service_may_not_see():
+    shown = f'columns = ["who_helps"]\n{HELPERS % "school.absence.none"}'
+    hidden = listing(shown).replace('name = "absence"', 'name = "absence"\nvisible_to = ["school"]', 1)
+    assert parse_need(listing(shown).encode(), "youth.toml").list.helpers[0].window.label == "180d"
+    (told,) = faults(hidden)
+    assert told.startswith("youth.toml: list.helpers[0].codes: reads events of feature 'absence'"), told
 
 
 @pytest.mark.parametrize(
@@ -472,6 +492,8 @@ def test_every_key_of_a_list_is_read():
         ('in_service = { codes = ["a"], window = "soon" }', "list.in_service.window: is 'soon'"),
         ('left = ["a*b"]', "list.left[0]: is 'a*b'"),
         ('contraindications = [{ codes = ["a"] }]', "list.contraindications[0].plain: is missing"),
+        ('helpers = [{ codes = ["a"] }]', "list.helpers[0].plain: is missing"),
+        (f'columns = ["reasons"]\n{HELPERS % "help.*"}', "list.helpers: say who helps, and no column"),
         ('merge = "guardian"', "list.merge: is 'guardian', and the cohort holds people up to 28"),
     ],
 )

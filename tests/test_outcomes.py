@@ -3,18 +3,26 @@
 import contextlib
 import io
 import json
+from dataclasses import replace
 from datetime import date, datetime
 
 import polars as pl
 import pytest
+from listed_cases import LIST_ID, a_list, a_need
 from outcome_cases import *  # noqa: F403 the cases shared with PostgreSQL
 from outcome_cases import home_with_list, outcome_file
 from store_cases import FIRST, SECOND
+from test_xlsx_import import DAY, Filled
 
+from ethics.digests import canonical_json, sha256
 from ethics.refusals import BadInput
+from scoring.import_words import ImportWords
 from scoring.outcomes import read_rows
+from scoring.reason_words import placeholders
 from serving.cli import main
+from serving.home import Home
 from serving.outcome_work import contacted_people, import_outcomes
+from serving.settings import Settings
 
 TODAY = date(2024, 7, 1)
 
@@ -184,6 +192,72 @@ def test_the_commands_say_what_was_kept(tmp_path):
     assert (code, error["where"], error["wrong"]) == (2, "outcome", "has an outcome that is none")
     code, _, wrong = command("outcome", "import", tmp_path / "none.csv", *words)
     assert code == 2 and "none.csv: cannot be read or written: No such file or directory" in wrong
+
+
+def published(home, **asked):
+    """A list with every kind of row in the store of a home, as its workbook shows it."""
+    listed = a_list(**asked)
+    keys = home.store.row_keys([row.person_id for part in listed.parts for row in part.rows])
+    parts = tuple(
+        replace(part, rows=tuple(row.hashed(part.unit_id, keys[row.person_id]) for row in part.rows))
+        for part in listed.parts
+    )
+    listed = replace(listed, parts=parts)
+    listed = replace(listed, list_digest=sha256(canonical_json(listed.said())))
+    home.store.publish(listed)
+    return listed
+
+
+def test_a_filled_workbook_comes_in_through_the_command_whole_or_not_at_all(tmp_path):
+    home = Home(Settings(home=tmp_path / "home"))
+    words = ("--home", tmp_path / "home")
+    filled = Filled(published(home, need=a_need(attempts_per_person=2), language="fi"))
+    filled.fill("000001", worker="A", day_1=DAY, outcome_1="ei tavoitettu", day_2=date(2024, 6, 7))
+    filled.fill("000002", day_1="viime tiistaina", outcome_1="tavoitettu")
+    path = filled.save(tmp_path)
+    code, told, wrong = command("outcome", "import", path, *words)
+    row = filled.row("000002") + 1
+    assert (code, told) == (2, "") and home.store.attempts().is_empty()
+    assert f"north.xlsx: rivi {row}, sarake " in wrong and "(Päivä 1): ei ole luettavissa. Tähän kuuluu päivä" in wrong
+    code, told, _ = command("outcome", "import", path, "--lang", "sv", "--json", *words)
+    (error,) = json.loads(told)["errors"]
+    assert code == 2 and f"rad {row}, kolumn" in error["where"] and error["wrong"] == "kan inte läsas"
+    filled.fill("000002", day_1=DAY)
+    code, told, _ = command("outcome", "import", filled.save(tmp_path), "--list", LIST_ID, "--lang", "fi", *words)
+    assert code == 0 and told.splitlines()[0] == (
+        "3 riviä luettu: 3 yhteydenottoyritystä on uusia, 0 tiedettiin ennestään."
+    )
+    kept = home.store.attempts().select("person_id", "worker", "result").rows()
+    assert set(kept) == {("000001", "A", None), ("000001", "A", "not_reached"), ("000002", None, "reached")}
+    code, told, _ = command("outcome", "import", filled.save(tmp_path), "--json", *words)
+    assert code == 0 and json.loads(told)["known_before"] == 3
+    home.store.erase("000002")
+    filled.fill("000003", day_1=DAY, outcome_1="sai apua")
+    code, told, _ = command("outcome", "import", filled.save(tmp_path), "--json", *words)
+    again = json.loads(told)
+    assert code == 0 and (again["rows"], again["attempts"], again["known_before"], again["erased"]) == (4, 1, 2, 1)
+    assert set(home.store.attempts()["person_id"].drop_nulls()) == {"000001", "000003"}
+
+
+def test_whoever_brings_outcomes_in_reads_what_is_wrong_in_any_language(tmp_path):
+    home_with_list(tmp_path / "home")
+    path = outcome_file(tmp_path / "west.csv", [(FIRST, "p000", "2024-06-04", None, None, "helpd")])
+    for language, said in (
+        ("fi", "rivi 2: tulosta ei tunneta. Tarkoititko ”helped”? Sallitut: already_served"),
+        ("sv", "rad 2: har ett utfall som inte är känt. Menade du ”helped”? Tillåtna: already_served"),
+        ("en", "row 2: has an outcome that is none. Did you mean 'helped'? Allowed: already_served"),
+    ):
+        code, _, wrong = command("outcome", "import", path, "--lang", language, "--home", tmp_path / "home")
+        assert code == 2 and wrong.startswith(said)
+
+
+def test_every_language_says_all_of_it_with_the_same_names():
+    def flat(texts, prefix=""):
+        for key, value in texts.items():
+            yield from flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", value)]
+
+    said = [{key: placeholders(text) for key, text in flat(ImportWords(one).texts)} for one in ("en", "fi", "sv")]
+    assert said[0] == said[1] == said[2]
 
 
 def test_training_hears_of_this_needs_contacts_alone(tmp_path):

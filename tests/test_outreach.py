@@ -7,10 +7,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from types import SimpleNamespace
-from zipfile import ZipFile
 
 import polars as pl
 import pytest
+from file_texts import text_of
 from hypothesis import given
 from hypothesis import strategies as st
 from sealed_world import AS_OF, RULE_NEED, World
@@ -300,16 +300,6 @@ def test_one_units_files_hold_nobody_elses_people(city_of_units, tmp_path):
     with pytest.raises(BadInput, match=r"unit: 'norht' is not a unit here. Did you mean 'north'\?"):
         listed.write(tmp_path / "other", unit="norht")
     assert not (tmp_path / "other").exists()
-
-
-def text_of(path):
-    """All that a file says, the parts of a workbook unpacked."""
-    if path.suffix == ".parquet":
-        return str(pl.read_parquet(path).to_dicts())
-    if path.suffix != ".xlsx":
-        return path.read_text("utf-8")
-    with ZipFile(path) as parts:
-        return "".join(parts.read(name).decode("utf-8") for name in parts.namelist())
 
 
 def test_a_write_that_fails_leaves_nothing(world, tmp_path, monkeypatch):

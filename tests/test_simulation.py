@@ -15,7 +15,7 @@ from ethics.groups import GroupRegister
 from models.metrics import found_difference
 from scoring.simulation import CHANCE, MODEL, PERFECT, RULE, History, Scenario, simulate, worth_of_a_worker
 from scoring.simulation_groups import found_by_group
-from scoring.simulation_page import LANGUAGES, PageWords, curves_of, render_page, worth_sentences
+from scoring.simulation_page import LANGUAGES, PageWords, curves_of, render_page, scenario_rows, worth_sentences
 from serving.simulation_work import _estimate, _outcome, _refuse, _scenarios, _worth
 
 MESSAGES = Path(__file__).parent.parent / "scoring" / "simulation_messages"
@@ -212,6 +212,7 @@ def a_result(history):
         "people": 400,
         "known": 400,
         "k": 40,
+        "attempts_per_person": 1,
         "workers_added": 1,
         "scenarios": [_outcome(one) for one in simulate(history, scenarios)],
         "worth": [_worth(worth_of_a_worker(history, RULE, MODEL))],
@@ -231,6 +232,13 @@ def test_the_page_has_table_plot_and_words_and_no_person(language):
     words = PageWords(language)
     assert words("banner_invented") in page and words("withheld") in page and words("allocations.need") in page
     assert not any(person in page for person in history.rows["person_id"])
+
+
+def test_several_attempts_for_each_person_are_told_as_attempts():
+    result = a_result(a_history(units=["a", "b"])) | {"attempts_per_person": 3}
+    words = PageWords("en")
+    assert [row[1] for row in scenario_rows(result, words)][:2] == ["120", "150"]
+    assert "120 attempts " in render_page(result, "en")
 
 
 def test_languages_have_the_same_keys_and_the_same_names():

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -100,3 +101,15 @@ def test_altered_rows_are_not_simulated(place, runs):
     code, told = command("simulate", "--run", runs[0], "--home", place / "home", "--json")
     path.write_bytes(before)
     assert code == 30 and "was altered" in told
+
+
+def test_the_erased_are_simulated_no_more_and_the_rest_is_still_trusted(place, runs, said, tmp_path):
+    home = tmp_path / "home"
+    shutil.copytree(place / "home", home)
+    rows = home / "runs" / runs[0] / "rows.parquet"
+    someone = pl.read_parquet(rows)["person_id"][7]
+    code, told = command("erase", someone, "--by", "dpo", "--reason", "asked", "--home", home, "--json")
+    assert code == 0 and json.loads(told)["runs"] == [runs[0]]
+    code, told = command("simulate", "--run", runs[0], "--home", home, "--json")
+    assert code == 0 and json.loads(told)["people"] == said["people"] - 1
+    assert someone not in pl.read_parquet(rows)["person_id"]

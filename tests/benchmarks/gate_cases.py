@@ -33,10 +33,12 @@ from features.matrix import Matrix
 from models.baselines import audit_cut_of
 from models.evidence import gather_evidence
 from models.evidence_files import read_evidence, write_evidence
-from models.gate_case import load_evidence
+from models.gate_case import declared_exploration, load_evidence
 from models.need import Need
 from models.training import NeedModel, train
 from models.tree_fitting import binned, grow
+from scoring.override_rehearsal import rehearsed_overrides
+from scoring.store import Store, StoreKeys
 
 PERSONS = 6_000
 JUDGED, LATER = (6,), (7,)
@@ -206,6 +208,8 @@ def model_case(seed: int, plant: Plant | None = None, *, tiny_leaves: bool = Fal
         evidence,
         owner=PASSING.owner,
         texts=PASSING.texts,
+        exploration=declared_exploration(exploring(need), evidence.eligible_n),
+        override=rehearsed_overrides(store()),
         register=register(evidence.subject),
         responsible=responsible(),
     )
@@ -231,6 +235,8 @@ def list_of(evidence: Evidence, model: NeedModel, X: np.ndarray) -> ListEvidence
         additivity_max_error=evidence.additivity_max_error,
         determinism=evidence.determinism,
         register=evidence.register,
+        exploration=evidence.exploration,
+        override=evidence.override,
         reference=evidence.reference,
         today=counts_like(evidence.reference, model.raw(X), model.columns, X),
     )
@@ -239,6 +245,17 @@ def list_of(evidence: Evidence, model: NeedModel, X: np.ndarray) -> ListEvidence
 def objections() -> ObjectionRegister:
     """A register in memory to which nobody has objected yet."""
     return ObjectionRegister(create_engine("sqlite://"), _KEY)
+
+
+def store(kind: type[Store] = Store) -> Store:
+    """A store in memory that holds nothing yet."""
+    return kind(create_engine("sqlite://"), StoreKeys(_KEY, _KEY[::-1]))
+
+
+def exploring(need: Need, **settings: Any) -> Need:
+    """The need with people drawn for review, as an honest city has it: for a twentieth of its places, one at least."""
+    drawn = {"sample": max(1, need.capacity.k // 20), **settings}
+    return need.model_copy(update={"list": need.list.model_copy(update=drawn)})
 
 
 def _with_tiny_leaves(model: NeedModel, taught: Matrix, seed: int) -> NeedModel:

@@ -134,6 +134,9 @@ CHEAP = {
     "six columns are no longer fed": Fault("drift", "C703"),
     "one column counts twice, or is in another unit": Fault("one_drifts", "C703", warns=True),
     "the register describes another model, or is overdue": Fault("stale", "C202"),
+    "nobody is drawn by lot, or too few": Fault("unexplored", "C407"),
+    "too many places are given by lot": Fault("much_by_lot", "C407"),
+    "the store swallows changes, or takes them unexplained": Fault("no_override", "C802"),
     "a text of the need has no Swedish": Fault("need_text", "C101"),
     "a text of the register has no Swedish": Fault("register_text", "C203", warns=True),
     "a person twice": Fault("twice", REFUSED),
@@ -239,6 +242,73 @@ def _stale(case: Any, rng: np.random.Generator) -> Any:
     return replace(case, evidence=replace(case.evidence, register=record))
 
 
+def _unexplored(case: Any, rng: np.random.Generator) -> Any:
+    """A list that draws fewer for review than a fiftieth of its places, and gives few places by lot or none."""
+    places = case.model.need.list.places(case.model.need.capacity.k)
+    fewer = int(rng.integers(0, -(-places // 50)))
+    return _drawing(case, sample=fewer, margin=0.0 if fewer else float(rng.choice([0.0, 0.5 / places])))
+
+
+def _much_by_lot(case: Any, rng: np.random.Generator) -> Any:
+    return _drawing(case, margin=float(rng.uniform(0.021, 0.5)))
+
+
+def _drawing(case: Any, **settings: Any) -> Any:
+    from gate_cases import exploring
+
+    from models.gate_case import declared_exploration
+
+    drawn = declared_exploration(exploring(case.model.need, **settings), case.evidence.eligible_n)
+    return replace(
+        case,
+        evidence=replace(case.evidence, exploration=drawn),
+        listed=replace(case.listed, exploration=drawn),
+    )
+
+
+def _no_override(case: Any, rng: np.random.Generator) -> Any:
+    """A real store whose database swallows changes or loses their reasons, or that takes changes unexplained."""
+    from gate_cases import store
+    from sqlalchemy import text
+
+    from scoring.override_rehearsal import rehearsed_overrides
+
+    which = int(rng.integers(len(SWALLOWING) + 1))
+    if which < len(SWALLOWING):
+        broken = store()
+        with broken._engine.begin() as connection:
+            connection.execute(text(SWALLOWING[which]))
+    else:
+        broken = store(unexplained())
+    found = rehearsed_overrides(broken)
+    return replace(
+        case,
+        evidence=replace(case.evidence, override=found),
+        listed=replace(case.listed, override=found),
+    )
+
+
+SWALLOWING = (
+    "CREATE TRIGGER swallow BEFORE INSERT ON store_list_changes BEGIN SELECT RAISE(IGNORE); END",
+    "CREATE TRIGGER refuse BEFORE INSERT ON store_list_changes BEGIN SELECT RAISE(ABORT, 'no'); END",
+    "CREATE TRIGGER blank AFTER INSERT ON store_list_changes BEGIN "
+    "UPDATE store_list_changes SET reason = NULL WHERE number = NEW.number; END",
+    "CREATE TRIGGER forget AFTER INSERT ON store_list_changes WHEN NEW.act = 'removed' BEGIN "
+    "DELETE FROM store_list_changes WHERE number = NEW.number; END",
+)
+
+
+def unexplained() -> type[Any]:
+    """A kind of store that writes a reason itself where none was given."""
+    from scoring.store import Store
+
+    class Unexplained(Store):
+        def change(self, *args: Any, reason: str = "", **more: Any) -> None:
+            super().change(*args, reason=reason.strip() or "none given", **more)
+
+    return Unexplained
+
+
 def _need_text(case: Any, rng: np.random.Generator) -> Any:
     texts = {name: dict(said) for name, said in case.evidence.texts.items()}
     texts[sorted(texts)[int(rng.integers(len(texts)))]]["sv"] = "  "
@@ -262,6 +332,9 @@ _PLANTS: Mapping[str, Callable[[Any, np.random.Generator], Any]] = {
     "drift": _drift,
     "one_drifts": _one_drifts,
     "stale": _stale,
+    "unexplored": _unexplored,
+    "much_by_lot": _much_by_lot,
+    "no_override": _no_override,
     "need_text": _need_text,
     "register_text": _register_text,
 }
