@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from contest import HERE, line
-from performance_page import write_table
+from performance_page import write_between
 from worker import peak_mb
 
 sys.path.insert(0, str(HERE.parents[1]))
@@ -199,6 +199,21 @@ def city_lines(root: Path, n_events: int, n_small: int) -> list[dict[str, Any]]:
     return lines + steps
 
 
+def steps_table(lines: list[dict[str, Any]]) -> str:
+    """The steps and the whole as Markdown: wall and CPU seconds, and the most memory when a step last ended."""
+    whole, steps = lines[0], [found for found in lines if found["bench"] == "city_week_step"]
+    steps.sort(key=lambda found: -found["cpu_s"])
+    total = sum(found["cpu_s"] for found in steps)
+    rows = ["| step | wall, s | CPU, s | most memory so far, MB |", "|---|---|---|---|"]
+    rows += [f"| {one['size']} | {one['ours_s']:.1f} | {one['cpu_s']:.1f} | {one['peak_mb']:,} |" for one in steps]
+    rows.append(f"| **the week** | **{whole['ours_s']:.1f}** | **{total:.1f}** | **{whole['peak_mb']:,}** |")
+    met = [f"{found['target']} {unit}: {_YES[found['met']]}" for found, unit in zip(lines, ("s", "MB"), strict=False)]
+    return f"{whole['size'].removesuffix(' (s)')}.\n\n" + "\n".join(rows) + f"\n\nAim {'; '.join(met)}."
+
+
+_YES = {True: "met", False: "**not met**", None: "not asked of a smaller city"}
+
+
 def main() -> None:
     """Print one JSON line each, and write the table when the city was whole."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -217,7 +232,7 @@ def main() -> None:
     for found in lines:
         print(json.dumps(found, ensure_ascii=False), flush=True)
     if given.events == EVENTS:
-        write_table(lines[:2], "bench-city")
+        write_between("bench-city", steps_table(lines))
 
 
 if __name__ == "__main__":
