@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import date, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Table, and_, delete, func, select
 
@@ -47,7 +47,8 @@ class StoredAges(People):
         Lists under a duty to keep (the need's ``[list.keep]``) are left out until it ends. Kinds without rows too.
         """
         with reading(self._engine) as connection:
-            found = {"scores": [connection.execute(select(func.sum(BATCHES.c.n), func.min(BATCHES.c.at))).one()]}
+            found: dict[str, list[Any]] = {}
+            found["scores"] = [connection.execute(select(func.sum(BATCHES.c.n), func.min(BATCHES.c.at))).one()]
             free = _free_lists(connection, today)
             found["lists"] = [(n, at) for n, at in free.values()]
             for table, moment in _OUTSIDE.items():

@@ -33,7 +33,7 @@ _WITHOUT_PERSONS = frozenset(
     {
         *("attestations", "audit_head.json", "capacity_value", "demo", "effects.toml", "erasures", "feature_cache"),
         *("keys", "mitigations", "mlartifacts", "policy", "rehearsals", "searches", "secrets", "simulations", "stop"),
-        *("tombstones.txt", "trials", "verdicts"),
+        *("tombstones.txt", "trials", "verdicts", "week"),
     }
 )
 """Counts and figures, keys and keyed hashes; the cache has a way of its own; ``demo`` holds invented cities."""

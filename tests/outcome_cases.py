@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 from store_cases import FIRST, NEED, small_list
 
+from serving.erasure_work import erase_person
 from serving.home import Home
 from serving.settings import Settings
 
@@ -79,3 +80,16 @@ def test_imports_at_once_lose_nothing_and_keep_shared_rows_once(tmp_path, databa
     )
     assert kept.height == len(said) and set(kept.iter_rows()) == said
     assert store.outcomes(FIRST).height == len(said)
+
+
+def test_a_person_is_erased_from_a_home_and_the_list_says_redacted(tmp_path, database_url):
+    home, names = home_with_list(tmp_path / "home", database_url, people=4)
+    home.store.change(FIRST, "west", names[2], "removed", "head", reason=f"sibling of {names[0]}")
+    asked = {"by": "dpo", "reason": "asked"}
+    assert erase_person(home, names[0], **asked)["rows"]["list_rows"] == 1
+    again = Home(Settings(home=tmp_path / "home", database_url=database_url))
+    proof = again.store.proof(FIRST)
+    assert (proof.n, proof.redacted, proof.faults) == (4, 1, ()) and again.store.lists_of(names[0]) == []
+    assert again.store.changes(FIRST)["reason"].to_list() == [None] and again.audit_log.verify() == []
+    assert again.objections.erased(names).tolist() == [True, False, False, False]
+    assert again.objections.objecting(names, "any").tolist() == [True, False, False, False]
