@@ -136,7 +136,9 @@ def run_week(
         write_state(path, state)
         result = _result(home, as_of, state, about_city, chosen)
         home.audit_log.append("week", "service", n=sum(need.list_id is not None for need in chosen))
-        return {**result, **write_pages(home, city, as_of, state, result["needs"], about_city, step)}
+        beside = [_told(home, need) for need in _others(home, as_of, chosen)]
+        shown = sorted([*result["needs"], *beside], key=lambda need: str(need["need"]))
+        return {**result, **write_pages(home, city, as_of, state, shown, about_city, step)}
 
 
 # ---- what a run begins with ------------------------------------------------------------------------------------
@@ -342,6 +344,14 @@ def _people(made: OutreachList, *, without_sample: bool = False) -> list[str]:
     """People whom a list shows, or of them those to contact."""
     rows = [row for part in made.parts for row in part.rows]
     return [row.person_id for row in rows if not (without_sample and row.kind == "sample")]
+
+
+def _others(home: Home, as_of: date, chosen: Iterable[NeedOfWeek]) -> list[NeedOfWeek]:
+    """Needs outside this run that have a list of the day: the pages are of all of them."""
+    lists = home.store.lists(since=as_of)
+    newest = dict(lists.filter(lists["as_of_date"] == as_of).sort("list_id").select("need_id", "list_id").iter_rows())
+    here = {need.need_id for need in chosen}
+    return [NeedOfWeek(one, None, LISTED, list_id=newest[one]) for one in sorted(newest.keys() - here)]
 
 
 # ---- what came of it -------------------------------------------------------------------------------------------
