@@ -64,6 +64,9 @@ bench-gate: $(READY) ## the gate's statistics on a million persons, beside row-w
 bench-scoring: $(READY) ## scores, contributions and lists beside LightGBM's own prediction
 	$(BIN)/python tests/benchmarks/bench_scoring.py
 
+bench-city: $(READY) ## the week of a city of 675 000 persons, 100 million events (needs 6 GB of memory, 6 GB of disk)
+	$(BIN)/python tests/benchmarks/bench_city.py
+
 bench-assignment: $(READY) ## pre-school places: 10 000 children, 300 units
 	$(BIN)/python tests/benchmarks/bench_assignment.py
 
@@ -79,6 +82,7 @@ trials: $(READY) ## invented worlds with known truth: gate, intervals, leaks, ce
 	$(BIN)/python tests/benchmarks/gate_trials.py
 	$(BIN)/python tests/benchmarks/worlds.py
 	$(BIN)/python tests/benchmarks/kills.py
+	$(BIN)/python tests/benchmarks/kills_week.py
 	$(BIN)/python tests/benchmarks/uplift_trials.py
 	$(BIN)/python tests/benchmarks/model_trials.py
 	$(BIN)/python tests/benchmarks/outreach_trials.py
@@ -89,4 +93,4 @@ lock: ## pin the newest versions that pyproject.toml allows (needs uv)
 clean: ## remove the virtual environment, the state and the caches
 	rm -rf $(VENV) $(AEQUITAS) var .hypothesis .mypy_cache .ruff_cache
 
-.PHONY: help setup demo test setup-full test-full lint bench bench-features bench-city-features bench-training bench-gate bench-scoring bench-assignment oracle-aequitas trials lock clean
+.PHONY: help setup demo test setup-full test-full lint bench bench-features bench-city-features bench-training bench-gate bench-scoring bench-city bench-assignment oracle-aequitas trials lock clean

@@ -218,7 +218,11 @@ class _Suppression:
                     self._hide((number, each, group) for each in [*shown, *rates] for group in table.groups)
 
     def _is_printed(self, key: Key) -> bool:
-        return bool(self._open(self.exact.get(key, ())))
+        return self._is_any_open(self.exact.get(key, ()))
+
+    def _is_any_open(self, places: Iterable[tuple[int, str, str]]) -> bool:
+        hidden = self.hidden
+        return any((name, group) not in hidden[number] for number, name, group in places)
 
     def _withhold_more(self) -> None:
         """One figure for each sum that gives a count away, where that helps by itself; else one that is near."""
@@ -266,7 +270,8 @@ class _Suppression:
         """Withhold the cheapest of the nearest figures of the same tables; False when none is left."""
         level, seen = [key], {key}
         while level:
-            sums = [each for member in level for each in self.of.get(member, ())]
+            # Each sum once, however many of its counts are near: the sum over a table's groups is a sum of every group.
+            sums = list({id(each): each for member in level for each in self.of.get(member, ())}.values())
             if level == [key]:
                 sums = [each for each in sums if self._width(each, key) < self.least] or sums
             near = dict.fromkeys(one for each in sums for one in (each.whole, *each.parts))
@@ -306,7 +311,7 @@ class _Suppression:
         printed = [
             key
             for key in keys
-            if key not in self.known and (self._is_printed(key) or self._open(self.loose.get(key, ())))
+            if key not in self.known and (self._is_printed(key) or self._is_any_open(self.loose.get(key, ())))
         ]
         chosen = min(printed, key=lambda one: (self._cost(one), one), default=None)
         if chosen is not None:

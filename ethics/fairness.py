@@ -198,6 +198,7 @@ def measure(
     design_effect: float = 1.0,
     households: npt.ArrayLike | None = None,
     crossings: Sequence[tuple[str, ...]] | None = None,
+    tabulated: Callable[..., FairnessTable] | None = None,
 ) -> FairnessTable:
     """Measure how a ranking, or a selection already made, treats each group.
 
@@ -224,6 +225,8 @@ def measure(
     crossings : sequence of tuples of attributes, optional
         Which attributes are put together; without it every pair and all, of those with two groups of people known.
         Nothing is crossed without a label.
+    tabulated : callable, optional
+        In place of :func:`tabulate`, e.g. :func:`ethics.judged_table.tabulated_once`.
 
     Raises
     ------
@@ -294,7 +297,7 @@ def measure(
         effects=effects,
         fixed=selected is not None,
     )
-    table = tabulate(
+    table = (tabulated or tabulate)(
         cells,
         Cuts(max(1, above[0]), max(1, above[1])),
         seed=seed,
@@ -303,7 +306,8 @@ def measure(
         design_effect=effects.everyone,
         fixed=selected is not None,
     )
-    return replace(table, households=NOT_KNOWN if households is None else KNOWN)
+    said = NOT_KNOWN if households is None else KNOWN
+    return table if table.households == said else replace(table, households=said)
 
 
 def _counted(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -140,7 +140,14 @@ class GroupRegister:
         return pl.concat(parts)
 
     def measure(
-        self, rows: pl.DataFrame, cuts: Cuts, policy: Policy, *, seed: int, design_effect: float = 1.0
+        self,
+        rows: pl.DataFrame,
+        cuts: Cuts,
+        policy: Policy,
+        *,
+        seed: int,
+        design_effect: float = 1.0,
+        tabulated: Callable[..., FairnessTable] | None = None,
     ) -> FairnessTable:
         """Measure how the ranking in ``rows`` treats each group.
 
@@ -153,6 +160,8 @@ class GroupRegister:
             measured.
         design_effect : float
             At least this.
+        tabulated : callable, optional
+            As :func:`ethics.fairness.measure` takes it.
 
         Raises
         ------
@@ -182,6 +191,7 @@ class GroupRegister:
             thresholds=policy.fairness,
             design_effect=design_effect,
             households=rows[HOUSEHOLD] if HOUSEHOLD in rows.columns else None,
+            tabulated=tabulated,
         )
 
     def only(self, attribute: str) -> GroupRegister:

@@ -63,6 +63,28 @@ def table_of(verdict: Verdict, cells: pl.DataFrame | None, cells_digest: str | N
     return _KEPT[key]
 
 
+def tabulated_once(
+    cells: pl.DataFrame,
+    cuts: Cuts,
+    *,
+    seed: int,
+    replicates: int,
+    thresholds: Thresholds,
+    design_effect: float = 1.0,
+    fixed: bool = False,
+) -> FairnessTable:
+    """As :func:`ethics.fairness.tabulate`; the table that the same cells gave a while ago is given again.
+
+    A model is judged, vouched for, and judged again: its people and cells are the same.
+    """
+    settings = (cuts, seed, replicates, thresholds, design_effect, fixed)
+    key = (sha256(cells_as_bytes(cells)), *settings)
+    if key not in _KEPT:
+        asked = dict(zip(("cuts", "seed", "replicates", "thresholds", "design_effect", "fixed"), settings, strict=True))
+        _keep(key, tabulate(cells, **asked))  # type: ignore[arg-type]
+    return _KEPT[key]
+
+
 def remember(table: FairnessTable) -> None:
     """Keep a table that was just measured, so that its verdict's pages need not compute it again."""
     settings = (table.cuts, table.seed, table.replicates, table.thresholds, table.design_effect, table.fixed)

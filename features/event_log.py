@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import pairwise
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +18,7 @@ from numpy.typing import NDArray
 from ethics.refusals import Fault
 from features.arrays import DAY_US, frozen, read_only
 from features.door import Checked, DataError, Door
+from features.side_threads import read_ahead
 
 if TYPE_CHECKING:
     from features.row_groups import EventRows
@@ -24,6 +28,9 @@ _FIRST_DAY, _LAST_DAY = ((day - _EPOCH).days for day in (date.min, date.max))
 _USUAL_DAYS = ((date(1900, 1, 1) - _EPOCH).days, (date(2200, 12, 31) - _EPOCH).days)
 _NEVER = np.iinfo(np.int64).max
 _KNOWN_BY_EXTRACT = 0.999
+_ROWS_FOR_THREADS = 2**20
+"""Below so many rows, threads cost more than they save."""
+_PIECES_AHEAD, _PARTS_PER_THREAD = 4, 4
 _STATIC = 255  # stands in ``reason`` for a row that is no event and no reject
 
 
@@ -128,6 +135,8 @@ class _Reading:
             with _damage_of(door, file):
                 self.files.append(_File(file, rows_of(file, door.settings.timezone)))
         door.refuse_faults()
+        n_rows = sum(file.rows.n_rows for file in self.files)
+        self.threads = pl.thread_pool_size() if n_rows >= _ROWS_FOR_THREADS else 1
         self.numbers: dict[str, int] = {}
         self.is_ahead = np.empty(0, dtype=np.uint8)
 
@@ -135,15 +144,29 @@ class _Reading:
         """First pass: who each row is about, and how much room each person needs; returns the number of rows."""
         from features.person_index import PersonIndex
         from features.regrouping import count_persons
+        from features.row_groups import CANNOT_READ
 
         index, counts = PersonIndex(self.ids), np.zeros(len(self.ids), dtype=np.int64)
-        for file in self.files:
+        adding = Lock()
+
+        def find(file: _File) -> bool:
+            """Whether the file could be read; each file has places of its own, and counts are added one at a time."""
             first = 0
-            with _damage_of(self.door, file.checked):
+            try:
                 for place in file.rows.places(index):
-                    count_persons(frozen(place), counts)
+                    with adding:
+                        count_persons(frozen(place), counts)
                     file.place[first : first + place.size] = place
                     first += place.size
+            except CANNOT_READ:
+                return False
+            return True
+
+        with ThreadPoolExecutor(self.threads) as pool:
+            could_read = list(pool.map(find, self.files) if self.threads > 1 else map(find, self.files))
+        for file, is_whole in zip(self.files, could_read, strict=True):
+            if not is_whole:
+                self.door.unreadable(file.checked.label)
         self.door.refuse_faults()
         self.offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         return sum(file.rows.n_rows for file in self.files)
@@ -160,7 +183,8 @@ class _Reading:
         bounds = frozen(np.array([_FIRST_DAY * DAY_US, (_LAST_DAY + 1) * DAY_US, too_late]))
         for file in self.files:
             with _damage_of(self.door, file.checked):
-                for rows in file.rows.rows():
+                pieces = read_ahead(file.rows.rows, _PIECES_AHEAD) if self.threads > 1 else file.rows.rows()
+                for rows in pieces:
                     number_of = self._number(rows.names)
                     part = slice(rows.first, rows.first + rows.time.size)
                     if rows.reason is not None:
@@ -265,7 +289,11 @@ class _Reading:
             if column is not None and column.size > n:
                 column.resize(n, refcheck=False)  # gives the rest back without a copy
         codes = self._renumber()
-        sort_within_persons(frozen(self.offsets), self.time, known, self.code, self.value)
+        with ThreadPoolExecutor(self.threads) as pool:  # nobody's events are in two parts
+            cuts = np.linspace(0, len(self.ids), _PARTS_PER_THREAD * self.threads + 1).astype(np.int64).tolist()
+            parts = [frozen(self.offsets[first : last + 1]) for first, last in pairwise(cuts)]
+            for _ in pool.map(lambda own: sort_within_persons(own, self.time, known, self.code, self.value), parts):
+                pass
         return EventLog(
             person_ids=self.ids,
             offsets=read_only(self.offsets),

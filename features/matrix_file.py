@@ -41,7 +41,7 @@ class MatrixOnFile:
     def __init__(self, folder: Path, names: Sequence[str], n_objectors: int = 0) -> None:
         self.names, self.n_objectors = tuple(names), n_objectors
         self._folder = folder
-        self._file: BinaryIO = tempfile.TemporaryFile(dir=folder, buffering=0)  # type: ignore[assignment]  # noqa: SIM115
+        self._file: BinaryIO = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
         self._digest, self._keys = MatrixDigest(self.names), list[pl.DataFrame]()
         self._starts = [0]
         self._columns = np.empty((len(self.names), 0), dtype=np.float32)
@@ -71,7 +71,7 @@ class MatrixOnFile:
             self._columns = np.empty((len(self.names), n), dtype=np.float32)
         copy_transposed(frozen(block.X), self._columns, 0)
         self._digest.update(self._columns)
-        self._write(memoryview(self._columns).cast("B"))
+        self._write(self._columns.data.cast("B"))
         self._keys.append(block.keys)
         self._starts.append(len(self) + n)
         self._known = None
@@ -118,7 +118,7 @@ class MatrixOnFile:
     def _cells(self, offset: int, shape: tuple[int, int]) -> NDArray[np.float32]:
         """float32 cells from a place in the file on."""
         cells = np.empty(shape, dtype=np.float32)
-        left, at = memoryview(cells).cast("B"), offset
+        left, at = cells.data.cast("B"), offset
         while left:
             n = os.preadv(self._file.fileno(), [left], at)
             if not n:

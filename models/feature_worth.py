@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from models.bounded_refits import RefitGround, columns_used
 from models.interval_ends import ends
-from models.metrics import found_bounds, ranking_replicates
+from models.metrics import found_bounds, numbered, ranking_replicates
 from models.reason_stability import feature_groups
 from models.tree_fitting import raw_scores
 
@@ -75,7 +75,7 @@ def feature_worth(
     tried = [g for g in np.argsort(gain, kind="stable").tolist() if used[g]][:MOST_FEATURES]
     asked: dict[str, Any] = {
         "label": np.asarray(judged.y),
-        "person": judged.keys["person_id"].to_numpy(),
+        "person": numbered(judged.keys["person_id"].to_numpy())[0],  # once: texts are numbered again for every order
         "k": k,
         "weight": weight,
     }

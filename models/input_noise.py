@@ -86,7 +86,10 @@ def quantum_of(ordered: np.ndarray) -> float:
     known = known[np.isfinite(known)].astype(np.float64)
     if known.size < 2:
         return 0.0
-    return 1.0 if (known == np.round(known)).all() else float(np.median(np.diff(known)))
+    if (known == np.round(known)).all():
+        return 1.0
+    steps = np.sort(np.diff(known))  # quicker than to look for the middle alone
+    return float(np.mean(steps[(steps.size - 1) // 2 : steps.size // 2 + 1]))
 
 
 def _first(raw: np.ndarray, k: int) -> NDArray[np.int64]:

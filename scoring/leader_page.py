@@ -95,7 +95,7 @@ def _overview(facts: Facts, words: LeaderWords) -> Sheet:
                 words.estimate((need["worth"] or {}).get("one_more_worker"), 1),
             ]
         )
-    return Sheet("overview", words("page.overview"), [words(f"page.{column}") for column in columns], rows)
+    return Sheet("overview", words("page.overview_caption"), [words(f"page.{column}") for column in columns], rows)
 
 
 def _section(number: int, need: Facts, words: LeaderWords) -> dict[str, Any]:
@@ -120,8 +120,9 @@ def _section(number: int, need: Facts, words: LeaderWords) -> dict[str, Any]:
 
 def _who(need: Facts, words: LeaderWords) -> list[str]:
     said = {"listed": words.number(need["listed"]), "k": words.number(need["k"])}
-    period, cohort = words.period(need["period"]), words.people(need["cohort_about"])
-    paragraphs = [words("section.who", period=period, cohort=cohort, **said)]
+    paragraphs = [words("section.who", period=words.period(need["period"]), **said)]
+    if need["cohort_about"] is not None:
+        paragraphs[0] += " " + words("section.covers", cohort=words.number(need["cohort_about"]))
     if need["attempts_per_person"] > 1:
         paragraphs[0] += " " + words("section.attempts", n=need["attempts_per_person"])
     reached = words.number(need["expected_reached"])
@@ -180,9 +181,11 @@ def _happened(need: Facts, words: LeaderWords) -> list[str]:
     if missed is None:
         return [*said, words("section.missed_none")]
     sampled = {name: words.number(missed[name]) for name in ("drawn", "known")}
-    people, below = words.estimate(missed["people"]), words.people(missed["below_about"])
-    share = words.percent(missed["share"])
-    return [*said, words("section.missed", share=share, people=people, below=below, **sampled)]
+    sentence = words("section.missed", share=words.percent(missed["share"]), **sampled)
+    if missed["people"] is not None:
+        people, below = words.estimate(missed["people"]), words.number(missed["below_about"])
+        sentence += " " + words("section.missed_people", people=people, below=below)
+    return [*said, sentence]
 
 
 def _costs(need: Facts, words: LeaderWords) -> list[str]:

@@ -375,7 +375,8 @@ def _scored_again(scores: Scores, scorer: Scorer) -> dict[str, int]:
         frame = frame[rescored(frame.height)]
         few = scores.matrix.take(frame["row"].to_numpy())
         return rescoring(scorer.model, few.X, frame["raw"].to_numpy())
-    return rescoring(scorer.model, scores.matrix.X, frame["raw"].to_numpy(), at=frame["row"].to_numpy())
+    whole = scores.matrix.take(np.arange(scores.matrix.keys.height))
+    return rescoring(scorer.model, whole.X, frame["raw"].to_numpy(), at=frame["row"].to_numpy())
 
 
 def _reasons(

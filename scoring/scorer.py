@@ -163,8 +163,9 @@ class Scorer:
         part = city if whole_order or person_ids is None else city.only(person_ids)
         cohort = build_cohort(part, self.need.cohort, [as_of_date], label=self.need.label)
         if scratch is None or whole_order or cohort.height * len(self.model.columns) <= MOST_CELLS_HELD:
-            matrix: Matrix | MatrixOnFile = self._matrix(part, cohort, objections)
-            raw, probability = self.raw_and_score(matrix.X)
+            held = self._matrix(part, cohort, objections)
+            matrix: Matrix | MatrixOnFile = held
+            raw, probability = self.raw_and_score(held.X)
         else:
             matrix, raw, probability = self._streamed(part, cohort, objections, scratch)
         frame = self._ranked(matrix.keys["person_id"], raw, probability, as_of_date)

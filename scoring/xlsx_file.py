@@ -56,7 +56,7 @@ def render_xlsx(
     title = words("list.title", title=getattr(listed.need.title, listed.language), unit=part.name)
     book.set_properties({"title": title, "created": datetime.combine(listed.as_of_date, time())})
     looks = _Looks(book, words)
-    rows = rows_or_shown(listed, part, contacts, rows)
+    rows = list(rows_or_shown(listed, part, contacts, rows))
     main = book.add_worksheet(words("workbook.sheet")[:31])
     _write_help(book.add_worksheet(words("workbook.help_sheet")[:31]), listed, looks, words, title)
     marks = book.add_worksheet(MARKS_SHEET)

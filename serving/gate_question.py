@@ -65,6 +65,7 @@ def put_before_gate(
     """
     from ethics.cells import Cuts
     from ethics.gate import judge
+    from ethics.judged_table import tabulated_once
     from models.baselines import audit_cut_of
     from models.gate_case import evidence_of
     from scoring.override_rehearsal import rehearsed_overrides
@@ -88,7 +89,7 @@ def put_before_gate(
     if changed is not None:
         evidence = changed(evidence)
     cuts = Cuts(need.listed_k, audit_cut_of(evidence.rows, need, policy.verdict_days, policy.audit_recall))
-    fairness = groups.measure(evidence.rows, cuts, policy, seed=evidence.seed)
+    fairness = groups.measure(evidence.rows, cuts, policy, seed=evidence.seed, tabulated=tabulated_once)
     examined = groups.examine(
         evidence.rows,
         gathered.features,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ethics.refusals import BadInput, Fault, did_you_mean
@@ -62,8 +63,9 @@ def record_objection(
     dict
         ``need``, ``channel``, ``by``, ``objecting``, ``changed`` (False: it stood already, or the person was erased),
         ``erased``, ``standing`` (the person's objections now), ``recalled`` (files, with the list, the unit, and
-        whether this act recalled them), ``seen_before`` (whether the person was ever scored or listed here; None while
-        nobody was), ``objections`` on record.
+        whether this act recalled them), ``places`` (place proposals of the home in which the person stands; who holds a
+        copy is not recorded, so people call them back), ``seen_before`` (whether the person was ever scored or listed
+        here; None while nobody was), ``objections`` on record.
 
     Raises
     ------
@@ -95,9 +97,23 @@ def record_objection(
         "erased": is_erased,
         "standing": [one._asdict() for one in register.standing(person_id)],
         "recalled": recalled,
+        "places": [] if withdraw or channel is not None else place_proposals_with(home, person_id),
         "seen_before": None if store is None else bool(store.refs([person_id])),
         "objections": register.count(),
     }
+
+
+def place_proposals_with(home: Home, person_id: str) -> list[str]:
+    """The folders of the home's pre-school place proposals that propose, or deny, this child a place."""
+    import polars as pl
+
+    def names(path: Path) -> bool:
+        return (
+            path.is_file() and not pl.scan_parquet(path).filter(pl.col("person_id") == person_id).collect().is_empty()
+        )
+
+    folders = sorted((home.root / "places").glob("places-*"))
+    return [str(one) for one in folders if any(names(one / f"{name}.parquet") for name in ("proposals", "no_place"))]
 
 
 def recall_late_objectors(home: Home, need_id: str, list_id: str) -> int:

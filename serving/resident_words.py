@@ -30,6 +30,8 @@ def _say_objection(result: Result) -> None:
         print(f"{counted(n, 'file')} recalled now, {len(result['recalled']) - n} before: have every copy destroyed")
     for file in result["recalled"]:
         print(f"  {file['unit_id'] or 'all units'}: {file['file']}")
+    for folder in result["places"]:
+        print(f"place proposals that hold the person, to be called back by hand: {folder}")
 
 
 def _what_came_of_it(result: Result) -> str:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from features.city import City
     from models.need import Need
 
+_ROUNDLY = 10
+"""Whole cohorts are told to so many times the smallest number that may be told."""
 LOOKED_BACK_DAYS = 91
 """Earlier lists that the page tells of: a quarter of a year."""
 _PAST = ("listed", "tried", "reached", "found", "taken_up", "reach", "found_share", "uptake")
@@ -153,8 +155,8 @@ def _list_numbers(
         "places": need.list.places(facts["capacity_k"]),
         "listed": facts["listed"],
         "attempts_per_person": facts["attempts_per_person"],
-        "expected_reached": need.capacity.reached_in(facts["listed"]),
-        "cohort_about": about(facts["cohort_n"], least),
+        "expected_reached": need.capacity.reached_in(facts["listed"], facts["attempts_per_person"]),
+        "cohort_about": about(facts["cohort_n"], _ROUNDLY * least),
         "units": unit_rows(units, to_contact, least),
         "left_out": left_out(facts["excluded"], least),
         "happened": past,
@@ -198,7 +200,10 @@ def _happened(worked: pl.DataFrame, to_contact: pl.DataFrame, least: int) -> dic
     sample = worked.filter(worked["kind"] == "sample").with_columns(in_need=reviewed_first())
     missed = missed_need(sample)
     told = numbers(missed._asdict())
-    told["below_about"] = about(told.pop("below_n"), least)
+    # From the exact number of those below the line, who was left out for a reason that is withheld might follow.
+    below = told["below_about"] = about(told.pop("below_n"), _ROUNDLY * least)
+    people = {end: share * below for end, share in told["share"].items()} if below and missed.known else None
+    told["people"] = people
     shares = numbers(shares_of(to_contact)._asdict())
     return {
         "lists": to_contact["list_id"].n_unique(),

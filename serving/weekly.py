@@ -136,7 +136,9 @@ def run_week(
         write_state(path, state)
         result = _result(home, as_of, state, about_city, chosen)
         home.audit_log.append("week", "service", n=sum(need.list_id is not None for need in chosen))
-        return {**result, **write_pages(home, city, as_of, state, result["needs"], about_city, step)}
+        beside = [_told(home, need) for need in _others(home, as_of, chosen)]
+        shown = sorted([*result["needs"], *beside], key=lambda need: str(need["need"]))
+        return {**result, **write_pages(home, city, as_of, state, shown, about_city, step)}
 
 
 # ---- what a run begins with ------------------------------------------------------------------------------------
@@ -316,12 +318,10 @@ class _Run:
         if need.made is None:
             return
         with locked(self.home.lists / f".{need.need_id}.lock"):
-            people = _to_contact(need.made)
-            if self.home.objections.objecting(people, need.need_id).any():  # since the list was drawn up
+            if self.home.objections.objecting(_people(need.made), need.need_id).any():  # since it was drawn up
                 self._draw_up(need)
-                people = _to_contact(need.made)
             # Before the list, so that whoever finds it in the store finds its counts here.
-            self._keep_counts(need, need.made.list_digest, people)
+            self._keep_counts(need, need.made.list_digest, _people(need.made, without_sample=True))
             self.step(f"{need.need_id}: publishing the list")
             files, _ = publish_to_units(self.home, self.folder, need.made)
             need.files = tuple(map(str, files))
@@ -340,8 +340,18 @@ class _Run:
         write_state(self.path, self.state)
 
 
-def _to_contact(made: OutreachList) -> list[str]:
-    return [row.person_id for part in made.parts for row in part.rows if row.kind != "sample"]
+def _people(made: OutreachList, *, without_sample: bool = False) -> list[str]:
+    """People whom a list shows, or of them those to contact."""
+    rows = [row for part in made.parts for row in part.rows]
+    return [row.person_id for row in rows if not (without_sample and row.kind == "sample")]
+
+
+def _others(home: Home, as_of: date, chosen: Iterable[NeedOfWeek]) -> list[NeedOfWeek]:
+    """Needs outside this run that have a list of the day: the pages are of all of them."""
+    lists = home.store.lists(since=as_of)
+    newest = dict(lists.filter(lists["as_of_date"] == as_of).sort("list_id").select("need_id", "list_id").iter_rows())
+    here = {need.need_id for need in chosen}
+    return [NeedOfWeek(one, None, LISTED, list_id=newest[one]) for one in sorted(newest.keys() - here)]
 
 
 # ---- what came of it -------------------------------------------------------------------------------------------
@@ -378,7 +388,7 @@ def _told(home: Home, need: NeedOfWeek) -> dict[str, Any]:
         return {**said, "errors": [fault.facts() for fault in need.faults]}
     facts = home.store.list_facts(need.list_id)
     kept = ("list_id", "list_digest", "listed", "capacity_k", "cohort_n", "excluded", "verdict_id", "units")
-    people = list(people_listed(home, need.list_id))
+    people = home.store.rows(need.list_id)["person_id"].drop_nulls().unique().to_list()
     return {
         **said,
         **{name: facts[name] for name in kept},

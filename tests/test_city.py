@@ -419,7 +419,7 @@ def test_city_toml_is_refused_with_everything_that_is_wrong(tmp_path):
         "Did you mean 'events'? Allowed: codes, cohorts, events, history, persons, units",
         "<city>/city.toml: extract_dat: is not a key here. "
         "Did you mean 'extract_date'? "
-        "Allowed: columns, events, extract_date, invented, persons, purposes, relations, sql, timezone",
+        "Allowed: attempt_cost, columns, events, extract_date, invented, persons, purposes, relations, sql, timezone",
     ]
 
 
@@ -550,6 +550,18 @@ def test_a_single_bad_row_refuses_a_city_from_frames(tiny_city):
         "Mend the rows; the table of rejects says file, row, column and reason of each"
     )
     assert city_from_frames(persons, later, like=city, extract_date=date(2025, 1, 1)).n_event_rows == 4
+
+
+def test_what_an_attempt_costs_a_service_is_an_amount_above_nothing(tmp_path):
+    told = '[attempt_cost]\n"youth-work" = 24.5\nclinic = 30\n'
+    assert open_city(write_city(tmp_path / "a", PERSONS, EVENTS, toml=told)).attempt_cost == {
+        "youth-work": 24.5,
+        "clinic": 30.0,
+    }
+    for wrong in ("0.0", '"24"', "nan", "-1", "true"):
+        folder = write_city(tmp_path / wrong.strip('"'), PERSONS, EVENTS, toml=f"[attempt_cost]\nclinic = {wrong}\n")
+        with pytest.raises(DataError, match=r"attempt_cost\.clinic"):
+            open_city(folder)
 
 
 # -- the real one

@@ -50,7 +50,8 @@ def answers(table, id="C402", case=PASSING):
 # Oracle: fairlearn on rows
 
 
-def test_cells_equal_fairlearn_on_fifty_thousand_rows_crossings_included():
+@pytest.mark.parametrize("n", [6_000, pytest.param(50_000, marks=pytest.mark.full)])
+def test_cells_equal_fairlearn_on_rows_crossings_included(n):
     from fairlearn.metrics import (
         MetricFrame,
         false_negative_rate,
@@ -60,7 +61,7 @@ def test_cells_equal_fairlearn_on_fifty_thousand_rows_crossings_included():
     )
     from sklearn.metrics import precision_score
 
-    world = city()
+    world = city(n)
     table = measure(**world, replicates=20)
     order = np.argsort(-world["score"], kind="stable")
     groups = {name: np.asarray(column, dtype=object) for name, column in world["groups"].items()}
@@ -96,7 +97,7 @@ def test_cells_equal_fairlearn_on_fifty_thousand_rows_crossings_included():
                         assert math.isnan(found.value)
                     else:
                         assert found.value == pytest.approx(expected, abs=1e-12), (place, group, name, cut)
-    assert compared > 250
+    assert compared > (250 if n == 50_000 else 150)
 
 
 def test_the_people_of_a_crossing_add_up_to_the_city():
@@ -252,13 +253,14 @@ def test_a_harm_where_two_groups_meet_is_blocked_by_its_own_name(seed):
     assert {"recall_ratio", "recall_ratio_shrunk", "recall_ratio_shrunk.low"} <= set(told[0])
 
 
-def test_fair_worlds_are_not_blocked_by_crossings():
+@pytest.mark.parametrize("seeds", [range(3), pytest.param(range(3, 8), marks=pytest.mark.full)])
+def test_fair_worlds_are_not_blocked_by_crossings(seeds):
     states = [
         {check.state for id in ("C401", "C402", "C403") for check in answers(measure(**world, replicates=200), id)}
-        for world in (people(15_000, seed=seed, small=0.0) for seed in range(8))
+        for world in (people(15_000, seed=seed, small=0.0) for seed in seeds)
     ]
     assert sum("block" in found for found in states) == 0
-    assert sum("needs_attestation" in found for found in states) <= 2
+    assert sum("needs_attestation" in found for found in states) <= len(seeds) // 4
 
 
 def test_crossings_too_small_to_test_are_listed_and_leave_the_verdict_open_to_pass():

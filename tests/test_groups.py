@@ -283,3 +283,25 @@ def test_design_effects_of_groups_travel_with_the_cells_and_a_crossing_takes_the
     )
     assert again.table.equals(table.table)
     assert again.groups.equals(table.groups)
+
+
+def test_the_table_of_the_same_cells_is_worked_out_once_where_that_is_asked_for(monkeypatch):
+    from ethics import judged_table
+
+    (frame, _), worked, honest = rows(600), [], judged_table.tabulate
+    register = GroupRegister(pl.DataFrame({"person_id": frame["person_id"], "sex": ["f", "m"] * 300}), "g")
+    monkeypatch.setattr(judged_table, "_KEPT", type(judged_table._KEPT)())
+    monkeypatch.setattr(judged_table, "tabulate", lambda *a, **k: worked.append(1) or honest(*a, **k))
+
+    def table(of=frame, seed=1):
+        return register.measure(of, Cuts(10, 100), POLICY, seed=seed, tabulated=judged_table.tabulated_once)
+
+    first = table()
+    assert table() is first and worked == [1]
+    plain = register.measure(frame, Cuts(10, 100), POLICY, seed=1)
+    assert plain is not first and plain.table.equals(first.table) and plain.groups.equals(first.groups)
+    table(seed=2)
+    assert len(worked) == 2
+    fewer = frame.with_columns(label=pl.when(pl.int_range(pl.len()) < 5).then(1.0).otherwise("label"))
+    table(fewer)
+    assert len(worked) == 3

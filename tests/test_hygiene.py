@@ -18,7 +18,9 @@ from features.city import open_city
 from models.need_parts import ListSettings
 from scoring.hygiene import Past, past_of
 from scoring.list_cells import shown_rows
+from scoring.list_evidence import recorded_lots
 from scoring.outreach import draw_up, outreach_list
+from scoring.row_hashes import HELD_OUT
 from scoring.store import Store
 
 MONDAY = date(2024, 6, 3)
@@ -230,6 +232,23 @@ def test_a_margin_above_the_policys_needs_vouching_and_one_within_it_passes_the_
     held_out = {row.person_id for row in by_lot if row.is_held_out}
     assert not held_out & {row.person_id for part in listed.parts for row in part.rows}
     assert {row.payload["margin"]["probability"] for row in by_lot} == {"0.5"}
+
+
+def test_exploration_is_counted_in_the_rows_as_the_store_keeps_them(world):
+    settings = {"margin": 0.3, "sample": 5}
+    listed, people = listed_of(world, settings), drawn(world, settings).people
+    world.home.store.publish(listed)
+    kept = world.home.store.rows(listed.list_id)
+    rows = [row for part in listed.parts for row in part.recorded]
+    need = world.need.model_copy(update={"list": ListSettings(**settings)})
+    counted = recorded_lots(rows, people, need)
+    by_lot = kept.filter((pl.col("kind") == "margin") & ~pl.col("payload").str.contains(HELD_OUT, literal=True))
+    assert (counted["by_lot"], counted["sample"]) == (by_lot.height, kept.filter(kind="sample").height) == (6, 5)
+    held_out = sum(row.is_held_out for row in rows)
+    assert (counted["places"], counted["below"], held_out) == (20, listed.below - held_out, 6)
+    unlogged = [replace(row, chance="") for row in rows]
+    without = recorded_lots(unlogged, people, need)
+    assert (without["by_lot"], without["sample"]) == (0, 0), "without its probability a draw teaches nothing"
 
 
 def test_one_guardian_is_contacted_once_for_all_siblings(world):

@@ -23,7 +23,7 @@ ABSENCE = FeatureSpec(name="absence", codes=["school.absence.*"], windows=[30, "
 @pytest.fixture(scope="module")
 def invented(tmp_path_factory):
     folder = tmp_path_factory.mktemp("leak") / "city"
-    synthetic_city(folder, 8_000, seed=5)
+    synthetic_city(folder, 3_000, seed=5)
     return folder
 
 

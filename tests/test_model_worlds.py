@@ -142,11 +142,12 @@ def test_intervals_hold_the_truth_in_a_few_worlds(monkeypatch, capsys):
     assert "precision_at_capacity    " in capsys.readouterr().out
 
 
-def test_intervals_from_rows_in_place_of_persons_miss_the_target(monkeypatch):
+@pytest.mark.parametrize("n", [5, pytest.param(12, marks=pytest.mark.full)])
+def test_intervals_from_rows_in_place_of_persons_miss_the_target(monkeypatch, n):
     def by_rows(*, person, **given):
         return evaluate(person=np.arange(len(person)), **given)
 
-    many = [seed for seed in range(200) if model_trials.KINDS[seed % 4] == model_trials.MANY_DATES][:12]
+    many = [seed for seed in range(200) if model_trials.KINDS[seed % 4] == model_trials.MANY_DATES][:n]
     monkeypatch.setattr(model_trials, "FRESH", 50_000)
     persons = [model_trials.interval_world(seed) for seed in many]
     monkeypatch.setattr(metrics, "evaluate", by_rows)
@@ -156,11 +157,11 @@ def test_intervals_from_rows_in_place_of_persons_miss_the_target(monkeypatch):
     assert not model_trials.intervals(mutant)
 
 
-def test_every_leak_alarms_in_a_few_worlds_and_none_that_is_clean():
-    for seed in (100, 101):
-        found = model_trials.leak_world(seed)
-        assert {kind: found[kind][0] for kind in ("clean", *LEAKS)} == {"clean": False, **dict.fromkeys(LEAKS, True)}
-        assert found["clean"][1] < 0.88
+@pytest.mark.parametrize("seed", [100, *(pytest.param(seed, marks=pytest.mark.full) for seed in (101, 102))])
+def test_every_leak_alarms_and_none_that_is_clean(seed):
+    found = model_trials.leak_world(seed)
+    assert {kind: found[kind][0] for kind in ("clean", *LEAKS)} == {"clean": False, **dict.fromkeys(LEAKS, True)}
+    assert found["clean"][1] < 0.88
 
 
 def test_a_check_that_breaks_is_no_alarm(monkeypatch):

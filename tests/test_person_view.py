@@ -176,7 +176,7 @@ def test_people_of_whom_nothing_is_kept_get_a_plain_answer(world, home):
     unseen = look(world, before, world.listed)
     assert unseen["state"] == "not_seen" and "Nobody has estimated your need" in render_text(unseen)
     assert need_of(unseen)["no_data"] == "never_scored" and "You were never ranked" in render_text(unseen)
-    assert not before.settings.secret_path("people").exists(), "looking begins no store"
+    assert before.store.refs([world.listed]) == {}, "looking makes nobody known"
     assert look(world, before, world.listed, city=None)["state"] == "not_seen"
 
 
@@ -265,7 +265,7 @@ def test_every_language_has_every_text_and_the_same_page(world, home):
     pages = [_Page(render_page(look(world, home, world.listed, language=language))) for language in LANGUAGES]
     assert [page.language for page in pages] == list(LANGUAGES)
     bare = [[tag for tag in page.tags if tag[1] is None or not tag[1].startswith("looks")] for page in pages]
-    assert [sum(tag == "section" for tag, _ in of) for of in bare] == [8, 8, 8]
+    assert [sum(tag == "h2" for tag, _ in of) for of in bare] == [7, 7, 7]
     assert {tuple(i for _, i in of if i) for of in bare} == {tuple(i for _, i in bare[0] if i)}
 
 
@@ -398,6 +398,16 @@ def test_what_cannot_be_recorded_is_refused_with_what_stands(world, home):
     assert "ennakko object ID --withdraw" in refused("000001", "youth", withdraw=True), "it stands for every need"
     assert "for every need by phone" in refused("000001", withdraw=True, channel="phone")
     assert record_objection(home, "000001")["changed"] is False
+
+
+def test_place_proposals_that_hold_the_person_are_named(world, home):
+    for day, people in (("2026-01-08", ["000001", "000002"]), ("2026-02-08", ["000002"])):
+        folder = home.root / "places" / f"places-{day}-abc"
+        folder.mkdir(parents=True)
+        pl.DataFrame({"person_id": people, "unit_id": "a"}).write_parquet(folder / "proposals.parquet")
+    told = record_objection(home, "000001", "preschool_reach")["places"]
+    assert [Path(folder).name for folder in told] == ["places-2026-01-08-abc"]
+    assert record_objection(home, "000002", channel="phone")["places"] == []
 
 
 def test_of_the_erased_no_objection_is_kept(world, home):

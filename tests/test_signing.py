@@ -93,9 +93,11 @@ def test_a_verified_verdict_has_no_other_door(ring, tmp_path):
         found._verdict = verdict_of(trained_by="x")
 
 
-def test_one_byte_changed_anywhere_in_the_envelope_is_not_trusted(ring, tmp_path):
+@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.full)])
+def test_one_byte_changed_anywhere_in_the_envelope_is_not_trusted(ring, tmp_path, step):
     envelope = signed(ring)
-    places = sorted({*range(0, len(envelope), 97), *range(60), *range(len(envelope) - 420, len(envelope))})
+    ends = (*range(60), *range(len(envelope) - 420, len(envelope)))
+    places = sorted({*range(0, len(envelope), 97 * step), *ends[::step]})
     for place in places:
         flipped = bytearray(envelope)
         flipped[place] ^= (1, 32)[place % 2]

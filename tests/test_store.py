@@ -250,3 +250,28 @@ def test_whatever_is_done_rows_are_only_added_and_the_erased_are_gone(tmp_path_f
         refs = known
         assert all(store.proof(list_id).faults == () for list_id in store.lists()["list_id"])
     assert set(store.people(list(refs.values())).values()) == refs.keys()
+
+
+def test_the_index_of_people_is_made_anew_with_most_of_them_or_not_touched_at_all(tmp_path, monkeypatch):
+    """A run that ends between the two leaves the table and its index as they were."""
+    monkeypatch.setattr("scoring.store_people._READ_ALL_FROM", 3)
+    store = opener(tmp_path)()
+
+    def index():
+        with store._engine.connect() as connection:
+            found = "select sql from sqlite_master where name = 'store_people_by_ref'"
+            return connection.exec_driver_sql(found).scalar()
+
+    begun = index()
+    monkeypatch.setattr("scoring.store_people.add_many", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        store.refer(["anna", "bo", "cai"])
+    assert index() == begun and store.refs(["anna"]) == {}
+    monkeypatch.undo()
+    monkeypatch.setattr("scoring.store_people._READ_ALL_FROM", 3)
+    refs = store.refer(["anna", "bo", "cai"])
+    assert index() == begun and "UNIQUE" in begun
+    assert opener(tmp_path)().refer(["anna", "dora"])["anna"] == refs["anna"] and index() == begun
+    with store._engine.connect() as connection:
+        plan = connection.exec_driver_sql("explain query plan select salt from store_people where person_ref = x'00'")
+        assert "store_people_by_ref" in str(plan.all())

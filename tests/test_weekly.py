@@ -177,8 +177,10 @@ def test_a_killed_week_ends_as_an_undisturbed_one_when_it_is_run_again(approved_
         assert {Path(page).name for page in again["pages"]} >= {"leader.fi.html", "leader.json"}
 
 
-def test_the_command_is_fit_for_cron(listed_week, capsys):
-    folder, home, first = listed_week
+def test_the_command_is_fit_for_cron(listed_week, capsys, tmp_path):
+    folder, listed_home, first = listed_week
+    shutil.copytree(listed_home.root, tmp_path / "home")
+    home = Home(Settings(home=tmp_path / "home"))
     asked = ["week", "--city", str(folder / "city"), "--home", str(home.root), "--as-of", str(AS_OF)]
     youth = ["--need", str(folder / f"{YOUTH}.toml")]
     assert cli.main([*asked, *youth, "--quiet"]) == 0
@@ -192,6 +194,9 @@ def test_the_command_is_fit_for_cron(listed_week, capsys):
     assert cli.main([*asked, *youth]) == 0
     out = capsys.readouterr().out
     assert "listed before" in out and "leader.sv.html" in out
+    # The pages are of every need that has a list of the day, whichever were asked for.
+    told = json.loads((home.root / "week" / str(AS_OF) / "leader.json").read_text())
+    assert [need["need"] for need in told["needs"]] == sorted(GOOD) and len(said["needs"]) == 1
 
 
 def test_the_extract_is_checked_before_anybody_is_listed(listed_week, home, capsys):

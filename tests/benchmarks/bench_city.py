@@ -1,8 +1,9 @@
 """The weekly run of a whole city, 675 000 persons and 100 million events: ``make bench-city``.
 
 An invented city is written once into a temporary folder (about 1.7 GB). A model of 480 columns is trained on a small
-city drawn in the same way, judged by the whole gate and approved with demonstration keys. Then the command's own path
-runs in a new process on two cores: features, scores, the list gate, reasons for the 5 000 listed, files and store. Its
+city drawn in the same way, judged by the whole gate and approved with demonstration keys. Then the story of
+``ennakko week`` runs in a new process on two cores: features, scores, store, list gate, reasons for the 5 000 listed,
+files, leader's page. Its
 steps are printed with wall and CPU seconds and the most memory so far, as JSON lines of the bench ``city_week``.
 
 ``--events`` makes the city smaller; ``--keep FOLDER`` leaves city and home there, and finds them there again.
@@ -24,31 +25,34 @@ from pathlib import Path
 from typing import Any
 
 from contest import HERE, line
-from performance_page import write_table
+from performance_page import write_between
 from worker import peak_mb
 
 sys.path.insert(0, str(HERE.parents[1]))
 
 CORES = 2
 EVENTS, PERSONS, FILES = 100_000_000, 675_000, 48
-SMALL_PERSONS = 20_000
+SMALL_PERSONS = 12_000
 EVENTS_PER_PERSON = EVENTS / PERSONS
 MOST_SECONDS, MOST_MB = 120, 6_000
 GOAL_SECONDS, GOAL_MB = 60, 4_000
 
 STEPS = (
     ("serving.list_work", "open_champion", "verify the verdict"),
-    ("serving.list_work", "open_city_for", "open the city"),
+    ("features.city", "open_city", "open the city"),
     ("scoring.scorer", "Scorer.score", "features and scores"),
+    ("serving.weekly", "ask_about_scores", "list gate"),
+    ("scoring.store", "Store.add_scores", "scores into the store"),
     ("scoring.outreach", "draw_up", "hygiene and places"),
+    ("scoring.cohort_columns", "CohortColumns.of", "what is typical"),
     ("scoring.outreach", "_reasons", "reasons"),
     ("scoring.outreach", "reason_stability", "reasons"),
     ("scoring.outreach", "list_facts", "list gate"),
     ("scoring.outreach", "ask_gate", "list gate"),
     ("scoring.outreach", "_scored_again", "list gate"),
     ("serving.list_work", "_surroundings", "list gate"),
-    ("serving.list_work", "publish", "files and store of the list"),
-    ("scoring.store", "Store.add_scores", "scores into the store"),
+    ("serving.weekly", "publish_to_units", "files and store of the list"),
+    ("serving.weekly", "write_pages", "leader's page and area table"),
 )
 """What is timed, each without what it calls of the others."""
 
@@ -92,7 +96,8 @@ class Clock:
             with self.step(step):
                 return timed(*args, **more)
 
-        setattr(place, name, watched)
+        # Of a class method ``timed`` is bound already.
+        setattr(place, name, staticmethod(watched) if hasattr(timed, "__self__") else watched)
 
 
 def _now() -> tuple[float, float]:
@@ -100,13 +105,14 @@ def _now() -> tuple[float, float]:
 
 
 def run_week(home: Any, city: Path, need: Path, day: Any) -> dict[str, Any]:
-    """The week of one need by the command's own functions: scores into the store, and the list of every unit."""
-    from serving.list_work import list_scored, scored
-    from serving.progress import silent
+    """The week of one need, as ``ennakko week`` runs it; what it says of that need's list."""
+    from serving import weekly
 
-    _, scorer, opened, scores = scored(home, city, need, day, silent)
-    home.store.add_scores(scores)
-    return list_scored(home, city, scorer, opened, scores)
+    week = weekly.run_week(home, city, day, needs=[need])
+    (told,) = week["needs"]
+    if told["state"] != weekly.LISTED:
+        sys.exit(f"the week made no list: {json.dumps(told, ensure_ascii=False)}")
+    return told
 
 
 def week(folder: Path, home_folder: Path) -> None:
@@ -193,6 +199,21 @@ def city_lines(root: Path, n_events: int, n_small: int) -> list[dict[str, Any]]:
     return lines + steps
 
 
+def steps_table(lines: list[dict[str, Any]]) -> str:
+    """The steps and the whole as Markdown: wall and CPU seconds, and the most memory when a step last ended."""
+    whole, steps = lines[0], [found for found in lines if found["bench"] == "city_week_step"]
+    steps.sort(key=lambda found: -found["cpu_s"])
+    total = sum(found["cpu_s"] for found in steps)
+    rows = ["| step | wall, s | CPU, s | most memory so far, MB |", "|---|---|---|---|"]
+    rows += [f"| {one['size']} | {one['ours_s']:.1f} | {one['cpu_s']:.1f} | {one['peak_mb']:,} |" for one in steps]
+    rows.append(f"| **the week** | **{whole['ours_s']:.1f}** | **{total:.1f}** | **{whole['peak_mb']:,}** |")
+    met = [f"{found['target']} {unit}: {_YES[found['met']]}" for found, unit in zip(lines, ("s", "MB"), strict=False)]
+    return f"{whole['size'].removesuffix(' (s)')}.\n\n" + "\n".join(rows) + f"\n\nAim {'; '.join(met)}."
+
+
+_YES = {True: "met", False: "**not met**", None: "not asked of a smaller city"}
+
+
 def main() -> None:
     """Print one JSON line each, and write the table when the city was whole."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -211,7 +232,7 @@ def main() -> None:
     for found in lines:
         print(json.dumps(found, ensure_ascii=False), flush=True)
     if given.events == EVENTS:
-        write_table(lines[:2], "bench-city")
+        write_between("bench-city", steps_table(lines))
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ from event_world import AS_OF_DATES, BLOCKS, DAY_US, ROW_GROUP, SEED, Shape, per
 
 NEED_ID = "bench_city"
 LIST_DAY = AS_OF_DATES[-1]
-ORIGINS = tuple(LIST_DAY - timedelta(days=182 * back) for back in (4, 3, 2, 1, 0))
-"""Days before which signs stand: four to learn from and to be judged by, and the day of the list."""
+ORIGINS = tuple(LIST_DAY - timedelta(days=182 * back) for back in (3, 2, 1, 0))
+"""Days before which signs stand: two to learn from, one to be judged by, and the day of the list."""
 SIGN, NEED, MARKS = "g19.h19.sign", "status.need", ("mark.one", "mark.two")
 UNITS = 12
 _PERSONS_AT_ONCE = 50_000
@@ -195,7 +195,7 @@ codes = ["{MARKS[1]}"]
 [splits]
 kind = "temporal"
 [baseline]
-rule = "g19.count.365d desc"
+rule = "g00.count.365d desc"
 [capacity]
 workers = 100
 attempts_per_worker_per_period = 50
@@ -208,6 +208,9 @@ sample = 200
 [notice]
 phone = "+358 9 000 0004"
 letter = "outreach/a-meeting"
+[model]
+n_estimators = 200
+num_leaves = 31
 [register]
 status = "development"
 domain = "family, youth and households"

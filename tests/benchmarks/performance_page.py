@@ -14,13 +14,16 @@ _PACKAGES = ("numba", "numpy", "polars", "duckdb", "pandas", "pyarrow")
 
 def write_table(lines: list[dict[str, Any]], name: str = "bench-features") -> None:
     """Put the table of some lines where the page keeps it; everything outside the markers stays as it is."""
+    write_between(name, f"{_table(lines)}\n{_missed(lines)}")
+
+
+def write_between(name: str, table: str) -> None:
+    """Put what was measured between the markers of a name, after the facts of the machine."""
     text = PAGE.read_text(encoding="utf-8")
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     before, rest = text.split(begin)
     _, after = rest.split(end)
-    PAGE.write_text(
-        f"{before}{begin}\n{_machine()}\n\n{_table(lines)}\n{_missed(lines)}\n{end}{after}", encoding="utf-8"
-    )
+    PAGE.write_text(f"{before}{begin}\n{_machine()}\n\n{table}\n{end}{after}", encoding="utf-8")
 
 
 def _machine() -> str:
