@@ -31,12 +31,12 @@ def about(n: float | None, least: int) -> int | None:
 
 
 def left_out(excluded: Mapping[str, int], least: int) -> list[dict[str, Any]]:
-    """People left out by reason: ``reason`` and ``n``, None where fewer than ``least`` (or none).
+    """People left out by reason: ``reason`` and ``n``, None where fewer than ``least`` (or none); empty if nobody was.
 
     >>> left_out({"objected": 3, "listed recently": 40}, 10)
     [{'reason': 'objected', 'n': None}, {'reason': 'listed recently', 'n': 40}]
     """
-    if not excluded:
+    if not any(excluded.values()):
         return []
     reasons = tuple(reason for reason in REASONS if reason in excluded)
     counts = {"left_out": tuple(excluded[reason] for reason in reasons)}

@@ -110,7 +110,11 @@ def _section(number: int, need: Facts, words: LeaderWords) -> dict[str, Any]:
         (words("section.happened"), _happened(need, words), _past_units(number, need, words)),
         (words("section.cost"), _costs(need, words), None),
         (words("section.worker"), [_worker(need, words)], None),
-        (words("section.left_out"), [], _left_out(number, need, words)),
+        (
+            words("section.left_out"),
+            [] if need["left_out"] else [words("section.left_out_nobody")],
+            _left_out(number, need, words) if need["left_out"] else None,
+        ),
     ]
     units = [(unit["name"], unit["expected"]) for unit in need["units"] if unit["expected"]]
     chart = _chart(words("page.chart_units"), units, words) if len(units) > 1 else None

@@ -119,6 +119,7 @@ def test_what_is_not_known_is_said_to_be_not_known():
     told = text_of(render_page(facts(quiet, objections_about=None), "en"))
     assert "Nothing has been reported of them yet" in told and "By unit: what lists came to" not in told
     assert "for all needs: withheld." in told
+    assert "Nobody whom the need covers was left out." in text_of(render_page(facts(a_need(left_out=[])), "en"))
     assert "can no longer be made again" in text_of(render_page(facts(a_need(expected=None)), "en"))
 
 
@@ -186,7 +187,7 @@ def test_expected_need_of_few_people_and_reasons_of_few_are_withheld():
     assert (row["expected"], row["is_withheld"], row["listed"], row["share_used"]) == (None, True, 9, 1.0)
     (row,) = unit_rows([{**few, "k": 0, "listed": 0}], nobody, 10)
     assert row["share_used"] is None
-    assert unit_rows([], nobody, 10) == [] and left_out({}, 10) == []
+    assert unit_rows([], nobody, 10) == [] and left_out({}, 10) == left_out({"objected": 0}, 10) == []
     told = left_out({"listed recently": 40, "objected": 9, "erased": 0, "moved or deceased": 10}, 10)
     assert [(one["reason"], one["n"]) for one in told] == [
         ("objected", None),
