@@ -466,9 +466,14 @@ def test_several_attempts_for_each_person_make_shorter_lists_that_reach_more_of_
     assert thrice.capacity.reached_in(20, 3) == 18.72
 
 
+MINE, OTHERS = 'visible_to = ["outreach-youth-work"]', 'visible_to = ["school"]'
+
+
 def test_who_helps_is_not_told_from_events_that_the_service_may_not_see():
     shown = f'columns = ["who_helps"]\n{HELPERS % "school.absence.none"}'
-    hidden = listing(shown).replace('name = "absence"', 'name = "absence"\nvisible_to = ["school"]', 1)
+    before, absence = listing(shown).split('name = "absence"')
+    hidden = f'{before}name = "absence"{absence.replace(MINE, OTHERS, 1)}'
+    assert MINE in absence
     assert parse_need(listing(shown).encode(), "youth.toml").list.helpers[0].window.label == "180d"
     (told,) = faults(hidden)
     assert told.startswith("youth.toml: list.helpers[0].codes: reads events of feature 'absence'"), told
