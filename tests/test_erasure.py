@@ -30,6 +30,7 @@ from serving.flows import score_need
 from serving.gate_question import refuse_other_evidence
 from serving.home import Home
 from serving.list_work import list_need, why_not_listed
+from serving.objection_work import record_objection
 from serving.past_lists import change_list, rebuild_list
 from serving.settings import Settings
 
@@ -291,6 +292,37 @@ def test_whoever_is_somebodys_guardian_goes_from_the_childs_files(world, used, h
     assert {Path(one["file"]).name for one in result["recall"]} >= {"north.html", "north.xlsx"}
     assert not list((home.lists / "youth" / list_id).glob("north.*"))
     assert list((home.lists / "youth" / list_id).glob("east.*"))
+
+
+def test_files_that_show_a_guardian_under_a_secrecy_order_are_recalled_too(world, used, home, tmp_path):
+    list_id, _, _, other = used
+    city = tmp_path / "city"
+    city.mkdir()
+    tied = pl.when(pl.col("person_id") == other).then(pl.lit(GUARDIAN))
+    book = pl.read_parquet(world.folder / "city" / "contacts.parquet")
+    secret = (pl.col("person_id") == GUARDIAN).alias("secrecy_order")
+    book.with_columns(secret, guardian=tied).write_parquet(city / "contacts.parquet")
+    result = erase_person(home, GUARDIAN, **ASKED, city=city)
+    assert {Path(one["file"]).name for one in result["recall"]} >= {"north.html", "north.xlsx"}
+    assert not list((home.lists / "youth" / list_id).glob("north.*"))
+
+
+@pytest.mark.parametrize("act", ["erased", "objects"])
+def test_a_guardian_who_is_gone_is_on_no_later_list(world, home, tmp_path, act):
+    city = shutil.copytree(world.folder / "city", tmp_path / "city")
+    book = pl.read_parquet(city / "contacts.parquet")
+    tied = pl.when(pl.col("person_id") != GUARDIAN).then(pl.lit(GUARDIAN))
+    book.with_columns(guardian=tied).write_parquet(city / "contacts.parquet")
+    if act == "erased":
+        erase_person(home, GUARDIAN, **ASKED, city=city)
+    else:
+        record_objection(home, GUARDIAN)
+    made = list_need(home, city, world.folder / "youth.toml", AS_OF + timedelta(days=14))
+    assert made["listed"]
+    for path in map(Path, made["files"]):
+        if path.suffix in (".csv", ".html", ".json"):
+            text = path.read_text()
+            assert f"Person {GUARDIAN}" not in text and f"+358 {GUARDIAN}" not in text, path.name
 
 
 def test_erasing_waits_for_other_commands_and_keeps_them_waiting(home, monkeypatch, capsys):
