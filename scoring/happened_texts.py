@@ -48,7 +48,7 @@ class HappenedWords:
         return self.interval(share, 100, 1 if (share["value"] or 0.0) < 0.1 else 0)
 
     def missed_and_effect(self, missed: Mapping[str, Any], effect: Mapping[str, Any]) -> list[str]:
-        """What was missed and what a place changed, a sentence each, also where it is not known; then who crossed over."""
+        """What was missed and what a place changed, a sentence each, known or not; and how many crossed over."""
         said = [self("missed_none"), self("effect_none")]
         if missed["known"]:
             counts = {name: self.number(missed[name]) for name in ("drawn", "known")}

@@ -147,7 +147,7 @@ def publish_to_units(
 ) -> tuple[tuple[Path, ...], int]:
     """Publish a list with the contacts its units may see; its files, and how many objected while it was made."""
     need_id, register = listed.need.id, home.objections
-    refusals, masked = (partial(ask, need_id=need_id) for ask in (register.refused_channels, register.objecting))
+    refusals, masked = partial(register.refused_channels, need_id=need_id), partial(register.objecting, need_id=need_id)
     book = contacts_of(city_folder, listed.need, refusals, masked)
     files = publish(home, listed, unit, book)
     return files, recall_late_objectors(home, need_id, listed.list_id)

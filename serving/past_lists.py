@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def show_list(home: Home, list_id: str, unit: str | None = None, *, by: str = ""
         units = [one["unit_id"] for one in facts["units"]]
         if unit not in units:
             raise BadInput(Fault("--unit", f"'{unit}' is not on this list", f"Give one of: {', '.join(units)}"))
+        _refuse_names(home, {"--by": by, "--purpose": purpose})
         store.view(list_id, unit, by, purpose)
         home.audit_log.append("view", by, list=list_id, unit=unit, purpose=purpose)
     exports = store.exports(list_id=list_id)
@@ -116,8 +118,10 @@ def change_list(
     Raises
     ------
     BadInput
-        As the store says; or whoever is to be added or given to a worker objects to the need.
+        As the store says; whoever is to be added or given to a worker objects to the need; or what is said names
+        somebody, which the person concerned could read on their page.
     """
+    _refuse_names(home, {"--reason": reason, "--by": by, "--worker": worker})
     need_id = home.store.list_facts(list_id)["need"]
     if act in ("added", "assigned") and home.objections.objecting([person_id], need_id)[0]:
         mend = "Leave the person in peace; an objection is withdrawn by the resident alone"
@@ -125,3 +129,14 @@ def change_list(
     home.store.change(list_id, unit, person_id, act, by, reason=reason, worker=worker)
     home.audit_log.append("list-change", by, list=list_id, unit=unit, act=act)
     return {"list_id": list_id, "unit_id": unit, "act": act}
+
+
+def _refuse_names(home: Home, said: Mapping[str, str]) -> None:
+    """Refuse texts that name anybody the store knows: they are kept for years, and told to other people."""
+    from scoring.named_people import naming
+
+    named = naming(home.store, list(said.values()))
+    mend = "Say it without naming anybody: those whom it concerns may read it"
+    faults = [Fault(where, "names a person", mend) for where, names in zip(said, named, strict=True) if names]
+    if faults:
+        raise BadInput(*faults)
