@@ -208,12 +208,16 @@ class ContactBook:
         masked = {person for person, is_masked in zip(asked, self._masked(asked), strict=True) if is_masked}
         return tuple(self._row(person, show_secret, refused, masked) for person in person_ids)
 
-    def guardians(self, person_ids: Sequence[str]) -> dict[str, str]:
-        """Person → guardian, of those who have one. Who stands under a secrecy order is left out: nothing ties them."""
+    def guardians(self, person_ids: Sequence[str], *, secret: bool = False) -> dict[str, str]:
+        """Person → guardian, of those who have one.
+
+        Who stands under a secrecy order is left out, so that nothing ties them; with ``secret`` they are not: for
+        recalls and refusals, and never to be shown.
+        """
         found = {}
         for person in person_ids:
             own = self._values(person)
-            if own is not None and own["guardian"] is not None and not self._is_secret(own):
+            if own is not None and own["guardian"] is not None and (secret or not self._is_secret(own)):
                 found[person] = str(own["guardian"])
         return found
 

@@ -14,6 +14,7 @@ from ethics.digests import sha256
 from ethics.refusals import BadInput, Fault
 from serving.approval import bytes_of, open_champion, verdict_place
 from serving.gate_question import groups_file
+from serving.guardian_lists import channels_refused
 from serving.home import CELLS, Home, locked
 from serving.objection_work import recall_late_objectors
 from serving.opening import folder_of, need_path, open_city_for
@@ -149,8 +150,13 @@ def publish_to_units(
     need_id, register = listed.need.id, home.objections
     refusals, masked = partial(register.refused_channels, need_id=need_id), partial(register.objecting, need_id=need_id)
     book = contacts_of(city_folder, listed.need, refusals, masked)
+    people = [row.person_id for part in listed.parts for row in part.rows]
+    guardians = {} if book is None else book.guardians(people, secret=True)
+    before = channels_refused(home, need_id, guardians)
     files = publish(home, listed, unit, book)
-    return files, recall_late_objectors(home, need_id, listed.list_id)
+    after = channels_refused(home, need_id, guardians)
+    late = {child for child, channels in after.items() if not {*channels} <= {*before.get(child, ())}}
+    return files, recall_late_objectors(home, need_id, listed.list_id, late)
 
 
 def publish(
