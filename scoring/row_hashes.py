@@ -6,12 +6,19 @@ import hmac
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import polars as pl
+
 from ethics.digests import canonical_json
 
 HELD_OUT = '"margin":{"listed":false'
 """How a row's payload says that the lot at the cut left the person below the line: recorded, and shown to nobody."""
 RowKeys = Callable[[Sequence[str]], Mapping[str, bytes]]
 """Person ids → each one's key for row hashes; :meth:`scoring.store.Store.row_keys` is one."""
+
+
+def is_held_out() -> pl.Expr:
+    """Of a table of rows with their ``payload``: whom the lot left below the line."""
+    return pl.col("payload").str.contains(HELD_OUT, literal=True).fill_null(False)
 
 
 def payload_text(payload: Mapping[str, Any]) -> str:

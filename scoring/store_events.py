@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Table, insert, or_, select
 from ethics.digests import canonical_json
 from ethics.refusals import BadInput, Fault, did_you_mean
 from scoring.event_rows import checked_events
-from scoring.row_hashes import HELD_OUT
+from scoring.row_hashes import HELD_OUT, is_held_out
 from scoring.store_frames import CLOCK, MOMENT, day_text, frame_of, now_text
 from scoring.store_lists import StoredLists, require_list
 from scoring.store_opening import insert_new, reading, writing
@@ -73,6 +73,9 @@ class StoredEvents(StoredLists):
         self, list_id: str, unit_id: str, person_id: str, act: str, by: str, *, reason: str = "", worker: str = ""
     ) -> None:
         """Record that somebody was added to a unit's list by hand, removed from it, or given to a worker.
+
+        Whom the lot at the cut left below the line is not on the list: nobody can remove or assign them, and to add
+        them is to cross over to the other side of the lot, which :func:`scoring.what_happened.crossovers` counts.
 
         Parameters
         ----------
@@ -147,8 +150,7 @@ class StoredEvents(StoredLists):
                 added.pop(ref, None)
             elif act == "added":
                 added[ref] = unit
-        held_out = pl.col("payload").str.contains(HELD_OUT, literal=True).fill_null(False)
-        base = rows.filter(~(pl.col("person_ref").is_in(list(removed)) | held_out))
+        base = rows.filter(~(pl.col("person_ref").is_in(list(removed)) | is_held_out()))
         more = self._added_rows(rows, added)
         both = pl.concat([base, more]).sort("unit_id", "position", maintain_order=True)
         return both.with_columns(
@@ -382,8 +384,9 @@ def _facts_of(kept: Any) -> dict[str, Any]:
 
 def _place(connection: Connection, list_id: str, ref: bytes) -> str | None:
     """The unit on whose list the person stands today."""
-    here = (ROWS.c.list_id == list_id, ROWS.c.person_ref == ref)
-    place = connection.scalar(select(ROWS.c.unit_id).where(*here))
+    row = select(ROWS.c.unit_id, ROWS.c.payload).where(ROWS.c.list_id == list_id, ROWS.c.person_ref == ref)
+    found = connection.execute(row).first()
+    place = None if found is None or HELD_OUT in (found.payload or "") else str(found.unit_id)
     changed = select(CHANGES.c.unit_id, CHANGES.c.act).where(CHANGES.c.list_id == list_id, CHANGES.c.person_ref == ref)
     for unit_id, act in connection.execute(changed.order_by(CHANGES.c.number)):
         place = None if act == "removed" else unit_id

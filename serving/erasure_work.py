@@ -16,6 +16,7 @@ from typing import Any
 from ethics.refusals import BadInput, Fault, NotTrusted
 from ethics.whole_file import write_whole
 from serving.erasure_files import Gone, Swept, remove_exports, sweep
+from serving.guardian_lists import listed_children
 from serving.home import Home
 from serving.progress import Step, silent
 
@@ -202,19 +203,9 @@ def _exports_of(home: Home, person_id: str, city: Path | None) -> list[dict[str,
     """Files handed out in which the person stands, or a child whose guardian they are; the latter are recalled."""
     exports = home.store.exports(person_id=person_id)
     found = exports.select(_EXPORT).to_dicts()
-    for child in _children_of(home, person_id, city):
+    for child in listed_children(home, person_id, city):
         found += home.store.recall(child, "their guardian was erased").select(_EXPORT).to_dicts()
     return [one for at, one in enumerate(found) if one not in found[:at]]
-
-
-def _children_of(home: Home, person_id: str, city: Path | None) -> list[str]:
-    from scoring.contacts import ContactBook, contacts_file
-
-    path = None if city is None else contacts_file(city)
-    if path is None:
-        return []
-    listed = home.store.rows()["person_id"].drop_nulls().unique().sort().to_list()
-    return [child for child, guardian in ContactBook.open(path).guardians(listed).items() if guardian == person_id]
 
 
 def _take_out(home: Home, gone: Gone, journal: _Journal) -> tuple[Swept, list[str]]:

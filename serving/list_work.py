@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from ethics.digests import sha256
 from ethics.refusals import BadInput, Fault
 from serving.approval import bytes_of, open_champion, verdict_place
 from serving.gate_question import groups_file
+from serving.guardian_lists import channels_refused
 from serving.home import CELLS, Home, locked
 from serving.objection_work import recall_late_objectors
 from serving.opening import folder_of, need_path, open_city_for
@@ -21,7 +23,7 @@ from serving.progress import Step, silent
 if TYPE_CHECKING:
     from features.city import City
     from models.need import Need
-    from scoring.contacts import ContactBook, Refusals
+    from scoring.contacts import ContactBook, Masked, Refusals
     from scoring.hygiene import Past
     from scoring.list_evidence import Surroundings
     from scoring.list_records import OutreachList
@@ -124,10 +126,13 @@ def list_made(
     )
 
 
-def contacts_of(city_folder: Path, need: Need, refusals: Refusals | None = None) -> ContactBook | None:
+def contacts_of(
+    city_folder: Path, need: Need, refusals: Refusals | None = None, masked: Masked | None = None
+) -> ContactBook | None:
     """The contact book, where the need's columns show anything of it and the city has one; open it after ranking.
 
-    ``refusals`` says who objects to which channel, of guardians too.
+    ``refusals`` says who objects to which channel, and ``masked`` who objects to the need or was erased; of guardians
+    too.
     """
     from scoring.contacts import ContactBook, contacts_file
     from scoring.list_cells import needs_contacts
@@ -135,17 +140,23 @@ def contacts_of(city_folder: Path, need: Need, refusals: Refusals | None = None)
     path = contacts_file(city_folder) if needs_contacts(need.list.columns) else None
     if path is None:
         return None
-    return ContactBook.open(path) if refusals is None else ContactBook.open(path, refusals)
+    return ContactBook.open(path, refusals, masked)
 
 
 def publish_to_units(
     home: Home, city_folder: Path, listed: OutreachList, unit: str | None = None
 ) -> tuple[tuple[Path, ...], int]:
     """Publish a list with the contacts its units may see; its files, and how many objected while it was made."""
-    need_id = listed.need.id
-    book = contacts_of(city_folder, listed.need, lambda who: home.objections.refused_channels(who, need_id))
+    need_id, register = listed.need.id, home.objections
+    refusals, masked = partial(register.refused_channels, need_id=need_id), partial(register.objecting, need_id=need_id)
+    book = contacts_of(city_folder, listed.need, refusals, masked)
+    people = [row.person_id for part in listed.parts for row in part.rows]
+    guardians = {} if book is None else book.guardians(people, secret=True)
+    before = channels_refused(home, need_id, guardians)
     files = publish(home, listed, unit, book)
-    return files, recall_late_objectors(home, need_id, listed.list_id)
+    after = channels_refused(home, need_id, guardians)
+    late = {child for child, channels in after.items() if not {*channels} <= {*before.get(child, ())}}
+    return files, recall_late_objectors(home, need_id, listed.list_id, late)
 
 
 def publish(
