@@ -19,7 +19,6 @@ from features.cohort import had_events
 from features.spec import EventRule
 from features.windows import Window
 from scoring.event_rows import OUTCOME_CODES
-from scoring.row_hashes import HELD_OUT
 
 if TYPE_CHECKING:
     from features.city import City
@@ -130,8 +129,7 @@ def past_of(store: Store, need: Need, as_of_date: date) -> Past:
 
 def to_contact(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows of the store whose people were to be contacted: no sample, nobody held out at the cut."""
-    held_out = pl.col("payload").str.contains(HELD_OUT, literal=True).fill_null(False)
-    return rows.filter(pl.col("kind").is_in(_TO_CONTACT) & ~held_out)
+    return rows.filter(pl.col("kind").is_in(_TO_CONTACT) & ~pl.col("is_held_out"))
 
 
 def _last_outcomes(store: Store, need_id: str, first: date, last: date) -> dict[str, tuple[date, str]]:

@@ -14,7 +14,6 @@ from sqlalchemy import Connection, Table, insert, or_, select
 from ethics.digests import canonical_json
 from ethics.refusals import BadInput, Fault, did_you_mean
 from scoring.event_rows import checked_events
-from scoring.row_hashes import HELD_OUT
 from scoring.store_frames import CLOCK, MOMENT, day_text, frame_of, now_text
 from scoring.store_lists import StoredLists, require_list
 from scoring.store_opening import insert_new, reading, writing
@@ -147,8 +146,7 @@ class StoredEvents(StoredLists):
                 added.pop(ref, None)
             elif act == "added":
                 added[ref] = unit
-        held_out = pl.col("payload").str.contains(HELD_OUT, literal=True).fill_null(False)
-        base = rows.filter(~(pl.col("person_ref").is_in(list(removed)) | held_out))
+        base = rows.filter(~(pl.col("person_ref").is_in(list(removed)) | pl.col("is_held_out")))
         more = self._added_rows(rows, added)
         both = pl.concat([base, more]).sort("unit_id", "position", maintain_order=True)
         return both.with_columns(
@@ -173,6 +171,7 @@ class StoredEvents(StoredLists):
                     "kind": "added",
                     "person_ref": ref,
                     "person_id": named.get(ref),
+                    "is_held_out": False,
                 }
             )
         more = pl.DataFrame(records).with_columns(

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from scoring.row_hashes import HELD_OUT
 
 if TYPE_CHECKING:
     from scoring.store import Store
@@ -93,7 +92,7 @@ def _lists(store: Store, person_id: str) -> tuple[list[_Row], dict[str, str]]:
     published = {row["list_id"]: row for row in store.lists().to_dicts()}
     found = []
     for list_id in sorted({*rows, *(change["list_id"] for change in changes)}):
-        own = rows.get(list_id, {"unit_id": None, "kind": "added", "rank_band": None, "payload": None})
+        own = rows.get(list_id, {"unit_id": None, "kind": "added", "rank_band": None, "payload": None, "is_held_out": False})
         kept, payload = published[list_id], json.loads(own["payload"] or "{}")
         acts = [change for change in changes if change["list_id"] == list_id]
         files = exports.filter(pl.col("list_id") == list_id, pl.col("unit_id").is_not_null())
@@ -105,7 +104,7 @@ def _lists(store: Store, person_id: str) -> tuple[list[_Row], dict[str, str]]:
                 "period": kept["period"],
                 "published_at": kept["published_at"].isoformat(timespec="seconds"),
                 "unit_id": own["unit_id"] or acts[-1]["unit_id"],
-                "kind": "held_out" if HELD_OUT in (own["payload"] or "") else own["kind"],
+                "kind": "held_out" if own["is_held_out"] else own["kind"],
                 "rank_band": own["rank_band"],
                 "language": store.list_facts(list_id)["language"],
                 "reasons": [reason["text"] for reason in payload.get("reasons", ())],

@@ -20,7 +20,6 @@ from scoring.hygiene import Past, past_of
 from scoring.list_cells import shown_rows
 from scoring.list_evidence import recorded_lots
 from scoring.outreach import draw_up, outreach_list
-from scoring.row_hashes import HELD_OUT
 from scoring.store import Store
 
 MONDAY = date(2024, 6, 3)
@@ -242,7 +241,7 @@ def test_exploration_is_counted_in_the_rows_as_the_store_keeps_them(world):
     rows = [row for part in listed.parts for row in part.recorded]
     need = world.need.model_copy(update={"list": ListSettings(**settings)})
     counted = recorded_lots(rows, people, need)
-    by_lot = kept.filter((pl.col("kind") == "margin") & ~pl.col("payload").str.contains(HELD_OUT, literal=True))
+    by_lot = kept.filter((pl.col("kind") == "margin") & ~pl.col("is_held_out"))
     assert (counted["by_lot"], counted["sample"]) == (by_lot.height, kept.filter(kind="sample").height) == (6, 5)
     held_out = sum(row.is_held_out for row in rows)
     assert (counted["places"], counted["below"], held_out) == (20, listed.below - held_out, 6)
