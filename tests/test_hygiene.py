@@ -73,6 +73,17 @@ def test_who_was_reached_rests_from_that_day_and_who_was_not_is_carried_over(sto
     assert month.carried == frozenset(), "nobody is carried over for ever"
 
 
+def test_who_was_not_reached_and_answered_on_one_day_is_not_contacted_again(store):
+    people = [f"p{i:02d}" for i in range(20)]
+    store.publish(small_list(store, {"west": people}), [])
+    both = [(FIRST, p, "2024-06-05", code) for p in people for code in ("not_reached", "declined")]
+    store.add_outcomes(outcomes(*both), "a")  # the store gives equal times in the order of their random digests
+    # By the clock the day is the same: who said no in the morning is not asked again for a call missed at noon.
+    store.add_attempts(attempts((FIRST, "p00", "2024-06-05T12:00:00", "phone", "w", "not_reached")), "a")
+    past = past_of(store, need_with(30), MONDAY + timedelta(days=7))
+    assert (past.resting, past.carried) == (set(people), frozenset())
+
+
 def test_without_a_cool_down_the_unreached_are_still_carried_over_once(store):
     store.publish(small_list(store, {"west": ["anna", "bo"]}), [])
     store.add_outcomes(outcomes((FIRST, "bo", "2024-06-06", "not_reached")), "a")
