@@ -107,8 +107,8 @@ ROWS = Table(
     Index("store_list_rows_once", "list_id", "person_ref", unique=True),
     Index("store_list_rows_by_person", "person_ref"),
 )
-"""``probability`` and ``is_held_out`` are what the payload says of a lot (:func:`scoring.row_hashes.lot_of`), kept apart
-from it: a sample from which the erased drop out, or weigh nothing, would tell another share of need."""
+"""``probability`` and ``is_held_out`` are what the payload says of a lot (:func:`scoring.row_hashes.lot_of`), kept
+apart from it: a sample from which the erased drop out, or weigh nothing, would tell another share of need."""
 
 CHANGES = Table(
     "store_list_changes",
@@ -199,4 +199,4 @@ FORGOTTEN_COLUMNS = {
     OUTCOMES: ("source",),
     RECALLS: ("why",),
 }
-"""What erasure empties in the rows of a person. Counts, dates, kinds, lots, outcomes stay: they are nobody's by then."""
+"""What erasure empties in the rows of a person. Counts, dates, kinds, lots and outcomes stay: they are nobody's then."""

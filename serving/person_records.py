@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-
 if TYPE_CHECKING:
     from scoring.store import Store
 
@@ -84,6 +83,9 @@ def records_of(store: Store | None, person_id: str | None) -> Records:
     )
 
 
+_ADDED: _Row = {"unit_id": None, "kind": "added", "rank_band": None, "payload": None, "is_held_out": False}
+
+
 def _lists(store: Store, person_id: str) -> tuple[list[_Row], dict[str, str]]:
     """Every list the person stood on, as published or by hand; and the need of each."""
     changes = store.changes(person_id=person_id).to_dicts()
@@ -92,7 +94,7 @@ def _lists(store: Store, person_id: str) -> tuple[list[_Row], dict[str, str]]:
     published = {row["list_id"]: row for row in store.lists().to_dicts()}
     found = []
     for list_id in sorted({*rows, *(change["list_id"] for change in changes)}):
-        own = rows.get(list_id, {"unit_id": None, "kind": "added", "rank_band": None, "payload": None, "is_held_out": False})
+        own = rows.get(list_id, _ADDED)
         kept, payload = published[list_id], json.loads(own["payload"] or "{}")
         acts = [change for change in changes if change["list_id"] == list_id]
         files = exports.filter(pl.col("list_id") == list_id, pl.col("unit_id").is_not_null())

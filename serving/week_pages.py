@@ -202,7 +202,7 @@ def _happened(worked: pl.DataFrame, to_contact: pl.DataFrame, least: int) -> dic
     told = numbers(missed._asdict())
     # From the exact number of those below the line, who was left out for a reason that is withheld might follow.
     below = told["below_about"] = about(told.pop("below_n"), _ROUNDLY * least)
-    people = {end: share * below for end, share in told["share"].items()} if below and told["share"]["value"] is not None else None
+    people = {end: share * below for end, share in told["share"].items()} if below and missed.known else None
     told["people"] = people
     shares = numbers(shares_of(to_contact)._asdict())
     return {

@@ -18,9 +18,7 @@ def upgrade() -> None:
     was held out stands after all whom the unit was to contact.
     """
     op.add_column("store_list_rows", sa.Column("probability", sa.Float(53)))
-    op.add_column(
-        "store_list_rows", sa.Column("is_held_out", sa.Boolean(), nullable=False, server_default=sa.false())
-    )
+    op.add_column("store_list_rows", sa.Column("is_held_out", sa.Boolean(), nullable=False, server_default=sa.false()))
     connection = op.get_bind()
     table = sa.table(
         "store_list_rows",
