@@ -199,4 +199,4 @@ FORGOTTEN_COLUMNS = {
     OUTCOMES: ("source",),
     RECALLS: ("why",),
 }
-"""What erasure empties in the rows of a person. Counts, dates, kinds, lots and outcomes stay: they are nobody's then."""
+"""What erasure empties in the rows of a person. Counts, dates, kinds, lots, outcomes stay: they are nobody's then."""

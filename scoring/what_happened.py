@@ -178,15 +178,16 @@ def effect_of_a_place(drawn: pl.DataFrame, seed: int = 0, draws: int = 2000) -> 
     Parameters
     ----------
     drawn : polars.DataFrame
-        ``list_id``, ``unit_id``, ``person_ref``, ``probability``, ``is_listed``, ``in_need`` (1, 0, or null: left out),
-        the last of registers, for those placed and those not alike.
+        ``list_id``, ``unit_id``, ``person_ref``, ``probability``, ``is_held_out`` (as the lot had it, whatever was
+        changed by hand later), ``in_need`` (1, 0, or null: left out), the last of registers, for those placed and
+        those not alike.
     seed, draws : int
         Of redrawing the lots for the p-value.
     """
     known = drawn.filter(pl.col("in_need").is_not_null() & pl.col("probability").is_not_null())
     return effect_of_lot(
         known["in_need"].cast(pl.Float64).to_numpy(),
-        known["is_listed"].to_numpy(),
+        ~known["is_held_out"].to_numpy(),
         known["probability"].to_numpy(),
         _codes(known, ["person_ref"]),
         _codes(known, ["list_id", "unit_id"]),
