@@ -19,7 +19,6 @@ from features.cohort import had_events
 from features.spec import EventRule
 from features.windows import Window
 from scoring.event_rows import OUTCOME_CODES
-from scoring.row_hashes import is_held_out
 
 if TYPE_CHECKING:
     from features.city import City
@@ -130,17 +129,20 @@ def past_of(store: Store, need: Need, as_of_date: date) -> Past:
 
 def to_contact(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows of the store whose people were to be contacted: no sample, nobody held out at the cut."""
-    return rows.filter(pl.col("kind").is_in(_TO_CONTACT) & ~is_held_out())
+    return rows.filter(pl.col("kind").is_in(_TO_CONTACT) & ~pl.col("is_held_out"))
 
 
 def _last_outcomes(store: Store, need_id: str, first: date, last: date) -> dict[str, tuple[date, str]]:
-    """Per person the last thing that is known to have come of an attempt; an attempt's result may be such a code."""
+    """Per person the last thing that is known to have come of an attempt; an attempt's result may be such a code.
+
+    Of one day whatever else came of it stands above ``not_reached``: often only the day is known, not what came first.
+    """
     outcomes = store.outcomes(need_id=need_id, first=first, last=last).select("person_id", "at", "outcome")
     attempts = store.attempts(need_id=need_id, first=first, last=last)
     attempts = attempts.select("person_id", "at", outcome="result").filter(pl.col("outcome").is_in(OUTCOME_CODES))
     found: dict[str, tuple[date, str]] = {}
-    both = pl.concat([attempts, outcomes]).drop_nulls("person_id").sort("at", maintain_order=True)
-    for person, at, code in both.iter_rows():
+    both = pl.concat([attempts, outcomes]).drop_nulls("person_id")
+    for person, at, code in both.sort(pl.col("at").dt.date(), pl.col("outcome") != NOT_REACHED).iter_rows():
         found[person] = (at.date(), code)
     return found
 

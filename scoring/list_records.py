@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 ROWS = "rows.parquet"
 """File of a written list: who was on it, with each row's salted hash, for recall and proof."""
 
+_LONGEST_NAME = 80
+"""Characters of a unit's id that its files are named after; most file systems take names of 255 bytes."""
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
@@ -281,12 +283,12 @@ class OutreachList:
 
 
 def file_name_of(unit_id: str) -> str:
-    """The name that a unit's files begin with.
+    """The name that a unit's files begin with: without a dot, and short enough for every file system.
 
     >>> file_name_of("north"), file_name_of("north/1")
     ('north', 'north_1-2c911472')
     """
-    plain = re.sub(r"[^A-Za-z0-9_-]+", "_", unit_id)
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "_", unit_id)[:_LONGEST_NAME]
     return plain if plain == unit_id else f"{plain}-{sha256(unit_id.encode())[:8]}"
 
 

@@ -20,7 +20,6 @@ import polars as pl
 from ethics.refusals import BadInput, Fault
 from scoring.event_rows import OUTCOME_CODES
 from scoring.import_words import ImportWords
-from scoring.row_hashes import is_held_out
 
 if TYPE_CHECKING:
     from scoring.store import Store
@@ -249,7 +248,7 @@ def _people_of_lists(store: Store, wanted: set[str]) -> dict[str, _Listed]:
     known = dict(store.lists().select("list_id", "as_of_date").iter_rows())
     found = {}
     for list_id in sorted(wanted & known.keys()):
-        rows, added = store.rows(list_id).filter(~is_held_out()), store.changes(list_id).filter(act="added")
+        rows, added = store.rows(list_id).filter(~pl.col("is_held_out")), store.changes(list_id).filter(act="added")
         people = {*rows["person_id"], *added["person_id"]} - {None}
         found[list_id] = _Listed(frozenset(people), known[list_id])
     return found

@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import hmac
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import polars as pl
-
 from ethics.digests import canonical_json
 
-HELD_OUT = '"margin":{"listed":false'
-"""How a row's payload says that the lot at the cut left the person below the line: recorded, and shown to nobody."""
 RowKeys = Callable[[Sequence[str]], Mapping[str, bytes]]
 """Person ids → each one's key for row hashes; :meth:`scoring.store.Store.row_keys` is one."""
-
-
-def is_held_out() -> pl.Expr:
-    """Of a table of rows with their ``payload``: whom the lot left below the line."""
-    return pl.col("payload").str.contains(HELD_OUT, literal=True).fill_null(False)
 
 
 def payload_text(payload: Mapping[str, Any]) -> str:
     """What a row shows, as the store keeps it and the hash covers it: canonical JSON, decimals as strings."""
     return canonical_json(dict(payload)).decode("utf-8")
+
+
+def lot_of(kind: str, payload: str | None) -> tuple[float | None, bool]:
+    """What a lot did to a row, by its payload.
+
+    Returns
+    -------
+    (float or None, bool)
+        The probability with which it would have drawn the person (None where no lot decided), and whether the lot at
+        the cut left the person below the line: recorded, and shown to nobody.
+
+    >>> lot_of("margin", '{"margin":{"listed":false,"probability":"0.5"}}'), lot_of("ranked", '{"reasons":[]}')
+    ((0.5, True), (None, False))
+    """
+    if payload is None or kind not in ("sample", "margin"):
+        return None, False
+    lot = json.loads(payload).get(kind, {})
+    return float(lot["probability"]) if lot.get("probability") else None, not lot.get("listed", True)
 
 
 def row_hash(

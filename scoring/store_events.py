@@ -14,7 +14,6 @@ from sqlalchemy import Connection, Table, insert, or_, select
 from ethics.digests import canonical_json
 from ethics.refusals import BadInput, Fault, did_you_mean
 from scoring.event_rows import checked_events
-from scoring.row_hashes import HELD_OUT, is_held_out
 from scoring.store_frames import CLOCK, MOMENT, day_text, frame_of, now_text
 from scoring.store_lists import StoredLists, require_list
 from scoring.store_opening import insert_new, reading, writing
@@ -150,7 +149,7 @@ class StoredEvents(StoredLists):
                 added.pop(ref, None)
             elif act == "added":
                 added[ref] = unit
-        base = rows.filter(~(pl.col("person_ref").is_in(list(removed)) | is_held_out()))
+        base = rows.filter(~(pl.col("person_ref").is_in(list(removed)) | pl.col("is_held_out")))
         more = self._added_rows(rows, added)
         both = pl.concat([base, more]).sort("unit_id", "position", maintain_order=True)
         return both.with_columns(
@@ -175,6 +174,7 @@ class StoredEvents(StoredLists):
                     "kind": "added",
                     "person_ref": ref,
                     "person_id": named.get(ref),
+                    "is_held_out": False,
                 }
             )
         more = pl.DataFrame(records).with_columns(
@@ -384,9 +384,9 @@ def _facts_of(kept: Any) -> dict[str, Any]:
 
 def _place(connection: Connection, list_id: str, ref: bytes) -> str | None:
     """The unit on whose list the person stands today."""
-    row = select(ROWS.c.unit_id, ROWS.c.payload).where(ROWS.c.list_id == list_id, ROWS.c.person_ref == ref)
+    row = select(ROWS.c.unit_id, ROWS.c.is_held_out).where(ROWS.c.list_id == list_id, ROWS.c.person_ref == ref)
     found = connection.execute(row).first()
-    place = None if found is None or HELD_OUT in (found.payload or "") else str(found.unit_id)
+    place = None if found is None or found.is_held_out else str(found.unit_id)
     changed = select(CHANGES.c.unit_id, CHANGES.c.act).where(CHANGES.c.list_id == list_id, CHANGES.c.person_ref == ref)
     for unit_id, act in connection.execute(changed.order_by(CHANGES.c.number)):
         place = None if act == "removed" else unit_id

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, and_, insert, select
 
 from ethics.digests import canonical_json, sha256
 from ethics.refusals import BadInput, Fault, NotTrusted, did_you_mean
-from scoring.row_hashes import row_hash
+from scoring.row_hashes import lot_of, row_hash
 from scoring.store_forgetting import EXPORT_SCHEMA, exports_frame, exports_query, of_person, recalled
 from scoring.store_frames import MOMENT, day_text, frame_of, now_text
 from scoring.store_opening import insert_new, reading, writing
@@ -45,6 +45,8 @@ _ROWS = {
     "rank_band": pl.String,
     "payload": pl.String,
     "row_hash": pl.String,
+    "probability": pl.Float64,
+    "is_held_out": pl.Boolean,
 }
 
 
@@ -178,7 +180,8 @@ class StoredLists(People):
         -------
         polars.DataFrame
             ``list_id``, ``need_id``, ``as_of_date``, ``unit_id``, ``position``, ``kind``, ``person_ref``,
-            ``person_id`` (null: erased), ``rank_band``, ``payload`` (JSON text; null: erased), ``row_hash``.
+            ``person_id`` (null: erased), ``rank_band``, ``payload`` (JSON text; null: erased), ``row_hash``; and, of
+            the erased too, ``probability`` of the lot (null: none decided) and ``is_held_out`` by it.
         """
         query = select(ROWS, LISTS.c.need_id, LISTS.c.as_of_date).join_from(
             ROWS, LISTS, ROWS.c.list_id == LISTS.c.list_id
@@ -217,7 +220,7 @@ class StoredLists(People):
             stored.setdefault(row.unit_id, []).append(row.row_hash)
             if row.payload is None or row.person_ref not in named:
                 redacted += 1
-            elif row.row_hash != _hash_of_row(row, named[row.person_ref], salts[named[row.person_ref]][0]):
+            elif not _is_as_said(row, named[row.person_ref], salts[named[row.person_ref]][0]):
                 faults.append(Fault(f"{where}, {row.unit_id}, row {row.position}", "was changed", _RESTORE))
         if stored != hashes:
             faults.append(Fault(where, "holds other rows than its digest is over", _RESTORE))
@@ -295,6 +298,7 @@ def require_list(connection: Connection, list_id: str) -> Any:
 def _row_values(list_id: str, unit_id: str, row: Any, salt: bytes, ref: bytes) -> dict[str, Any]:
     if row.row_hash != row.hashed(unit_id, key_of_rows(salt)).row_hash:
         raise _forged("row_hash", f"in place {row.rank} of {unit_id} is not that of the row")
+    probability, is_held_out = lot_of(row.kind, row.payload_text)
     return {
         "list_id": list_id,
         "unit_id": unit_id,
@@ -304,6 +308,8 @@ def _row_values(list_id: str, unit_id: str, row: Any, salt: bytes, ref: bytes) -
         "rank_band": row.rank_band,
         "payload": row.payload_text,
         "row_hash": row.row_hash,
+        "probability": probability,
+        "is_held_out": is_held_out,
     }
 
 
@@ -323,9 +329,11 @@ def _list_values(listed: OutreachList, said: str, n: int, moment: str) -> dict[s
     }
 
 
-def _hash_of_row(row: Any, person_id: str, salt: bytes) -> str:
+def _is_as_said(row: Any, person_id: str, salt: bytes) -> bool:
+    """Whether a row has the hash of what it says, and the lot's columns are its payload's."""
     said = {"person_id": person_id, "rank_band": row.rank_band, "payload": row.payload}
-    return row_hash(key_of_rows(salt), unit_id=row.unit_id, position=row.position, kind=row.kind, **said)
+    found = row_hash(key_of_rows(salt), unit_id=row.unit_id, position=row.position, kind=row.kind, **said)
+    return row.row_hash == found and (row.probability, row.is_held_out) == lot_of(row.kind, row.payload)
 
 
 def _add_exports(connection: Connection, list_id: str, exports: Iterable[Export], moment: str) -> None:

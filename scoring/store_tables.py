@@ -6,10 +6,10 @@ HMAC-SHA256(the person's salt, person_id), which nobody can form again once the 
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text, false
 
 VERSION_TABLE = "store_version"
-HEAD = "0001"
+HEAD = "0002"
 """The migration that makes these tables; the code refuses what a later one has made."""
 
 METADATA = MetaData()
@@ -102,9 +102,13 @@ ROWS = Table(
     Column("rank_band", String(20)),
     Column("payload", Text),
     Column("row_hash", String(64), nullable=False),
+    Column("probability", Float(53)),
+    Column("is_held_out", Boolean, nullable=False, server_default=false()),
     Index("store_list_rows_once", "list_id", "person_ref", unique=True),
     Index("store_list_rows_by_person", "person_ref"),
 )
+"""``probability`` and ``is_held_out`` are what the payload says of a lot (:func:`scoring.row_hashes.lot_of`), kept
+apart from it: a sample from which the erased drop out, or weigh nothing, would tell another share of need."""
 
 CHANGES = Table(
     "store_list_changes",
@@ -195,4 +199,4 @@ FORGOTTEN_COLUMNS = {
     OUTCOMES: ("source",),
     RECALLS: ("why",),
 }
-"""What erasure empties in the rows of a person. Counts, dates, kinds and outcomes stay: they are nobody's by then."""
+"""What erasure empties in the rows of a person. Counts, dates, kinds, lots, outcomes stay: they are nobody's then."""

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from models.need import Need
     from scoring.scorer import Scores
 
+LONGEST_ID = 200
+"""Characters of a unit's id, as the store keeps it."""
+
 
 def units_of(city: City, need: Need) -> pl.DataFrame:
     """The units that list people: ``unit_id``, ``name``, ``districts``, ``capacity``; the service alone by default.
@@ -24,7 +27,8 @@ def units_of(city: City, need: Need) -> pl.DataFrame:
     Raises
     ------
     BadInput
-        Two units of one id; a district of two units; a capacity that is not a number of people.
+        Two units of one id; an id longer than :data:`LONGEST_ID`; a district of two units; a capacity that is
+        not a number of people.
     """
     types: dict[str, pl.DataType] = {
         "unit_id": pl.String(),
@@ -49,6 +53,11 @@ def units_of(city: City, need: Need) -> pl.DataFrame:
         Fault(f"units: capacity of '{unit}'", f"is {capacity:g}", "Give how many people it can try to reach")
         for unit, capacity in units.select("unit_id", "capacity").drop_nulls().iter_rows()
         if capacity < 0 or capacity != int(capacity)
+    ]
+    faults += [
+        Fault("units: unit_id", f"is {len(unit_id)} characters long", f"Give at most {LONGEST_ID}")
+        for unit_id in units["unit_id"].drop_nulls()
+        if len(unit_id) > LONGEST_ID
     ]
     if 0 < units["capacity"].null_count() < units.height:
         without = ", ".join(units.filter(pl.col("capacity").is_null())["unit_id"])

@@ -7,7 +7,6 @@ is null, and is said to be so.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -79,22 +78,15 @@ class MissedNeed(NamedTuple):
 
 
 def with_lots(rows: pl.DataFrame) -> pl.DataFrame:
-    """The store's rows with what the lots did, read from their payloads.
+    """The store's rows with what the lots made of them.
 
     Returns
     -------
     polars.DataFrame
-        With ``probability`` (float64, null where no lot decided) and ``is_listed``: whether the row was there to be
-        contacted; False for the sample and for those whom the lot at the cut left below the line.
+        With ``is_listed``: whether the row was there to be contacted; False for the sample and for those whom the lot
+        at the cut left below the line.
     """
-    probability, listed = [], []
-    for kind, payload in rows.select("kind", "payload").iter_rows():
-        lot = ({} if payload is None else json.loads(payload)).get(kind, {}) if kind in ("sample", "margin") else {}
-        probability.append(float(lot["probability"]) if "probability" in lot else None)
-        listed.append(kind in _TO_CONTACT and lot.get("listed", True))
-    return rows.with_columns(
-        pl.Series("probability", probability, dtype=pl.Float64), pl.Series("is_listed", listed, dtype=pl.Boolean)
-    )
+    return rows.with_columns(is_listed=pl.col("kind").is_in(_TO_CONTACT) & ~pl.col("is_held_out"))
 
 
 def worked_rows(rows: pl.DataFrame, attempts: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
@@ -163,10 +155,12 @@ def missed_need(sample: pl.DataFrame) -> MissedNeed:
     Parameters
     ----------
     sample : polars.DataFrame
-        ``person_ref``, ``probability`` in (0, 1], ``in_need`` (1, 0, or null).
+        ``person_ref``, ``probability`` in (0, 1] (null: not known, so the row tells nothing), ``in_need`` (1, 0, or
+        null).
 
     Source: Horvitz & Thompson 1952, J Am Stat Assoc 47: 663-685; Hájek 1971 for the share.
     """
+    sample = sample.filter(pl.col("probability").is_not_null())
     below = float((1 / sample["probability"]).sum()) if sample.height else 0.0
     known = sample.filter(pl.col("in_need").is_not_null())
     if known.is_empty():
@@ -184,15 +178,16 @@ def effect_of_a_place(drawn: pl.DataFrame, seed: int = 0, draws: int = 2000) -> 
     Parameters
     ----------
     drawn : polars.DataFrame
-        ``list_id``, ``unit_id``, ``person_ref``, ``probability``, ``is_listed``, ``in_need`` (1, 0, or null: left out),
-        the last of registers, for those placed and those not alike.
+        ``list_id``, ``unit_id``, ``person_ref``, ``probability``, ``is_held_out`` (as the lot had it, whatever was
+        changed by hand later), ``in_need`` (1, 0, or null: left out), the last of registers, for those placed and
+        those not alike.
     seed, draws : int
         Of redrawing the lots for the p-value.
     """
     known = drawn.filter(pl.col("in_need").is_not_null() & pl.col("probability").is_not_null())
     return effect_of_lot(
         known["in_need"].cast(pl.Float64).to_numpy(),
-        known["is_listed"].to_numpy(),
+        ~known["is_held_out"].to_numpy(),
         known["probability"].to_numpy(),
         _codes(known, ["person_ref"]),
         _codes(known, ["list_id", "unit_id"]),
@@ -216,7 +211,7 @@ def crossovers(worked: pl.DataFrame, changes: pl.DataFrame) -> int:
 
     Source: Hollis & Campbell 1999, BMJ 319: 670-674.
     """
-    held_out = worked.filter((pl.col("kind") == "margin") & ~pl.col("is_listed"))
+    held_out = worked.filter((pl.col("kind") == "margin") & pl.col("is_held_out"))
     return held_out.join(changes.filter(act="added"), on=_KEY, how="semi").height
 
 

@@ -35,7 +35,7 @@ def what_happened(
     Parameters
     ----------
     list_id : str, optional
-        Only this list.
+        Only this list; without it, several lists of one day count as one (:func:`scoring.worked_lists.work_of`).
     since : date, optional
         Only lists from this as-of date on.
     city : Path, optional
@@ -50,15 +50,8 @@ def what_happened(
     BadInput
         The list is not one of the need's, or groups are asked for without a city.
     """
-    from scoring.what_happened import (
-        by_channel,
-        crossovers,
-        effect_of_a_place,
-        missed_need,
-        shares_of,
-        with_lots,
-        worked_rows,
-    )
+    from scoring.what_happened import by_channel, crossovers, effect_of_a_place, missed_need, shares_of
+    from scoring.worked_lists import work_of
 
     need_id = need_path(need).stem
     if by and city is None:
@@ -68,15 +61,19 @@ def what_happened(
         lists = lists.filter(lists["list_id"] == list_id)
         if lists.is_empty():
             raise BadInput(Fault("--list", "is no published list of this need in that time", "Give its list_id"))
-    result: dict[str, Any] = {"need": need_id, "lists": lists["list_id"].to_list(), "channels": [], "groups": []}
     if lists.is_empty():
-        return result
+        return {"need": need_id, "lists": [], "channels": [], "groups": []}
     step("counting what came of the lists")
+    worked = work_of(
+        lists,
+        home.store.rows(list_id, need_id=need_id, first=since),
+        home.store.changes(list_id),
+        home.store.attempts(list_id, need_id=need_id),
+        home.store.outcomes(list_id, need_id=need_id),
+    ).rows
+    counted = worked["list_id"].unique().sort().to_list()
+    result: dict[str, Any] = {"need": need_id, "lists": counted, "channels": [], "groups": []}
     result |= {"first": str(lists["as_of_date"].min()), "last": str(lists["as_of_date"].max())}
-    rows = home.store.rows(list_id, need_id=need_id, first=since)
-    worked = worked_rows(
-        with_lots(rows), home.store.attempts(list_id, need_id=need_id), home.store.outcomes(list_id, need_id=need_id)
-    )
     listed = worked.filter("is_listed")
     least = home.policy.min_persons_public
     result |= numbers(shares_of(listed)._asdict())

@@ -213,7 +213,7 @@ def _exports(listed: OutreachList, written: Path, target: Path) -> list[Export]:
         Export(
             str(target / path.name),
             sha256(path.read_bytes()),
-            None if path.name in of_all else units.get(path.name.partition(".")[0]),
+            None if path.name in of_all else units[path.name.partition(".")[0]],
         )
         for path in sorted(written.iterdir())
     ]

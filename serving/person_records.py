@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from scoring.named_people import naming
-from scoring.row_hashes import HELD_OUT
 
 if TYPE_CHECKING:
     from scoring.store import Store
@@ -88,6 +87,9 @@ def records_of(store: Store | None, person_id: str | None) -> Records:
     )
 
 
+_ADDED: _Row = {"unit_id": None, "kind": "added", "rank_band": None, "payload": None, "is_held_out": False}
+
+
 def _lists(store: Store, person_id: str) -> tuple[list[_Row], dict[str, str]]:
     """Every list the person stood on, as published or by hand; and the need of each."""
     changes = store.changes(person_id=person_id).to_dicts()
@@ -99,7 +101,7 @@ def _lists(store: Store, person_id: str) -> tuple[list[_Row], dict[str, str]]:
     published = {row["list_id"]: row for row in store.lists().to_dicts()}
     found = []
     for list_id in sorted({*rows, *(change["list_id"] for change in changes)}):
-        own = rows.get(list_id, {"unit_id": None, "kind": "added", "rank_band": None, "payload": None})
+        own = rows.get(list_id, _ADDED)
         kept, payload = published[list_id], json.loads(own["payload"] or "{}")
         acts = [change for change in changes if change["list_id"] == list_id]
         files = exports.filter(pl.col("list_id") == list_id, pl.col("unit_id").is_not_null())
@@ -128,7 +130,7 @@ def _lists(store: Store, person_id: str) -> tuple[list[_Row], dict[str, str]]:
 
 def _kind(own: Mapping[str, Any], acts: Sequence[_Row]) -> str:
     """Why the person stood there; whom the lot held out and somebody added stood there by hand."""
-    if HELD_OUT not in (own["payload"] or ""):
+    if not own["is_held_out"]:
         return str(own["kind"])
     return "added" if any(act["act"] == "added" for act in acts) else "held_out"
 

@@ -131,7 +131,7 @@ def _list_numbers(
 
     least = home.policy.min_persons_public
     period = home.store.lists(need.id, as_of).filter(list_id=facts["list_id"])["period"][0]
-    worked = _worked(home, city, as_of, need)
+    worked, made = _worked(home, city, as_of, need)
     to_contact = worked.filter("is_listed")
     expected = {one.unit_id: one for one in counts.units} if counts is not None else {}
     units = [
@@ -144,7 +144,7 @@ def _list_numbers(
     ]
     past = _happened(worked, to_contact, least)
     whole = None if counts is None or counts.expected is None else counts.expected.model_dump()
-    attempts = _attempts(home, need, to_contact)
+    attempts = _attempts(made, to_contact)
     attempt = city.attempt_cost.get(need.service)
     return {
         "list_id": facts["list_id"],
@@ -173,21 +173,23 @@ def _list_numbers(
 # ---- what came of earlier lists --------------------------------------------------------------------------------
 
 
-def _worked(home: Home, city: City, as_of: date, need: Need) -> pl.DataFrame:
-    """Rows of lists whose period the city has seen to its end, with what came of them."""
+def _worked(home: Home, city: City, as_of: date, need: Need) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows of lists whose period the city has seen to its end, with what came of them; and the attempts."""
     import polars as pl
 
-    from scoring.what_happened import with_lots, worked_rows
+    from scoring.worked_lists import work_of
 
     over = city.extract_date - timedelta(days=need.capacity.period_days)
     first = as_of - timedelta(days=LOOKED_BACK_DAYS)
-    rows = home.store.rows(need_id=need.id, first=first, last=min(as_of, over))
-    ids = rows["list_id"].unique().implode()
-    came = [
-        kept.filter(pl.col("list_id").is_in(ids))
-        for kept in (home.store.attempts(need_id=need.id), home.store.outcomes(need_id=need.id))
-    ]
-    return with_registers(worked_rows(with_lots(rows), *came), city, need)
+    last = min(as_of, over)
+    work = work_of(
+        home.store.lists(need.id, first).filter(pl.col("as_of_date") <= last),
+        home.store.rows(need_id=need.id, first=first, last=last),
+        home.store.changes(),
+        home.store.attempts(need_id=need.id),
+        home.store.outcomes(need_id=need.id),
+    )
+    return with_registers(work.rows, city, need), work.attempts
 
 
 def _happened(worked: pl.DataFrame, to_contact: pl.DataFrame, least: int) -> dict[str, Any]:
@@ -215,12 +217,12 @@ def _happened(worked: pl.DataFrame, to_contact: pl.DataFrame, least: int) -> dic
     }
 
 
-def _attempts(home: Home, need: Need, to_contact: pl.DataFrame) -> int:
+def _attempts(attempts: pl.DataFrame, to_contact: pl.DataFrame) -> int:
     """Attempts made for people of earlier lists, those of outcomes that came without one counted once each."""
     import polars as pl
 
     key = ["list_id", "person_ref"]
-    made = home.store.attempts(need_id=need.id).join(to_contact.select(key), on=key, how="semi")
+    made = attempts.join(to_contact.select(key), on=key, how="semi")
     tried = to_contact.filter(pl.col("tried")).join(made, on=key, how="anti")
     return made.height + tried.height
 

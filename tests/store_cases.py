@@ -428,6 +428,59 @@ def test_the_erased_come_back_by_no_door(open_store):
     assert "anna" not in store.people(list(store.refs(["anna", "bo", "cai", "dora"]).values())).values()
 
 
+def lots_list(store):
+    """A list with two sampled, and two between whom a lot decided: dora was left below the line."""
+    from dataclasses import replace
+
+    listed = small_list(store, {"west": ["anna", "bo", "cai", "dora"]})
+    keys = store.row_keys(["anna", "bo", "cai", "dora"])
+    lots = (
+        {"kind": "margin", "chance": "0.5"},
+        *[{"kind": "sample", "chance": "0.1", "rank_band": None, "reasons": ()}] * 2,
+        {"kind": "margin", "chance": "0.5", "is_held_out": True},
+    )
+    rows = [replace(row, **lot) for row, lot in zip(listed.parts[0].rows, lots, strict=True)]
+    rows = [row.hashed("west", keys[row.person_id]) for row in rows]
+    listed = replace(listed, parts=(replace(listed.parts[0], rows=tuple(rows[:3]), held_out=(rows[3],)),))
+    return replace(listed, list_digest=sha256(canonical_json(listed.said())))
+
+
+LOTS = [("margin", 0.5, False), ("sample", 0.1, False), ("sample", 0.1, False), ("margin", 0.5, True)]
+
+
+def test_erasure_leaves_what_the_lots_did(open_store):
+    from scoring.hygiene import to_contact
+    from scoring.what_happened import missed_need
+
+    store = open_store()
+    store.publish(lots_list(store))
+    for person in ("bo", "dora"):
+        store.erase(person)
+    rows = store.rows(FIRST)
+    assert rows.select("kind", "probability", "is_held_out").rows() == LOTS and rows["payload"].null_count() == 2
+    assert store.proof(FIRST).faults == () and to_contact(rows)["person_id"].to_list() == ["anna"]
+    assert store.current(FIRST)["position"].to_list() == [1, 2, 3], "who was held out stays so"
+    sample = rows.filter(pl.col("kind") == "sample").with_columns(in_need=pl.Series([1.0, 0.0]))
+    assert (missed_need(sample).below_n, missed_need(sample).share.value) == (20, 0.5)
+    unknown = missed_need(sample.with_columns(probability=pl.lit(None, dtype=pl.Float64)))
+    assert (unknown.drawn, unknown.known, unknown.below_n) == (0, 0, 0.0), "without its probability a row tells nothing"
+
+
+def test_what_the_lots_did_is_found_for_lists_kept_before_it_had_columns(open_store):
+    store = open_store()
+    store.publish(lots_list(store))
+    for person in ("bo", "dora"):
+        store.erase(person)
+    with store._engine.begin() as connection:
+        for column in ("probability", "is_held_out"):
+            connection.execute(text(f"alter table store_list_rows drop column {column}"))
+        connection.execute(text("update store_version set version_num = '0001'"))
+    migrated = open_store()
+    found = migrated.rows(FIRST).select("kind", "probability", "is_held_out").rows()
+    # What would have placed somebody who was erased is not needed: what followed is nobody's.
+    assert found == [*LOTS[:3], ("margin", None, True)] and migrated.proof(FIRST).faults == ()
+
+
 def test_another_persons_row_that_names_the_erased_is_emptied_too(open_store):
     from dataclasses import dataclass
 
@@ -453,6 +506,7 @@ def test_what_was_changed_in_the_database_is_noticed(open_store):
     store = open_store()
     for statement, fault in (
         ("update store_list_rows set payload = '{}' where position = 2", f"list {FIRST}, west, row 2: was changed"),
+        ("update store_list_rows set probability = 0.5 where position = 2", f"list {FIRST}, west, row 2: was changed"),
         (
             "delete from store_list_rows where unit_id = 'east'",
             f"list {FIRST}: holds other rows than its digest is over",
@@ -483,7 +537,7 @@ def test_other_keys_and_later_tables_are_refused(open_store):
     with pytest.raises(NotTrusted) as refusal:
         open_store()
     assert str(refusal.value) == (
-        "the store's tables: has version 9999, and this Ennakko knows versions up to 0001: a later one has used it. "
+        "the store's tables: has version 9999, and this Ennakko knows versions up to 0002: a later one has used it. "
         "Use the later Ennakko, or restore the database from a backup made before"
     )
 

@@ -21,7 +21,6 @@ from scoring.list_cells import shown_rows
 from scoring.list_evidence import recorded_lots
 from scoring.outcomes import ReadRow, keep_outcomes
 from scoring.outreach import draw_up, outreach_list
-from scoring.row_hashes import HELD_OUT
 from scoring.store import Store
 
 MONDAY = date(2024, 6, 3)
@@ -73,6 +72,17 @@ def test_who_was_reached_rests_from_that_day_and_who_was_not_is_carried_over(sto
     month = past_of(store, need_with(30), MONDAY + timedelta(days=31))
     assert month.resting == {"anna", "cai"}, "rest counts from the answer, not from the list"
     assert month.carried == frozenset(), "nobody is carried over for ever"
+
+
+def test_who_was_not_reached_and_answered_on_one_day_is_not_contacted_again(store):
+    people = [f"p{i:02d}" for i in range(20)]
+    store.publish(small_list(store, {"west": people}), [])
+    both = [(FIRST, p, "2024-06-05", code) for p in people for code in ("not_reached", "declined")]
+    store.add_outcomes(outcomes(*both), "a")  # the store gives equal times in the order of their random digests
+    # By the clock the day is the same: who said no in the morning is not asked again for a call missed at noon.
+    store.add_attempts(attempts((FIRST, "p00", "2024-06-05T12:00:00", "phone", "w", "not_reached")), "a")
+    past = past_of(store, need_with(30), MONDAY + timedelta(days=7))
+    assert (past.resting, past.carried) == (set(people), frozenset())
 
 
 def test_without_a_cool_down_the_unreached_are_still_carried_over_once(store):
@@ -255,7 +265,7 @@ def test_exploration_is_counted_in_the_rows_as_the_store_keeps_them(world):
     rows = [row for part in listed.parts for row in part.recorded]
     need = world.need.model_copy(update={"list": ListSettings(**settings)})
     counted = recorded_lots(rows, people, need)
-    by_lot = kept.filter((pl.col("kind") == "margin") & ~pl.col("payload").str.contains(HELD_OUT, literal=True))
+    by_lot = kept.filter((pl.col("kind") == "margin") & ~pl.col("is_held_out"))
     assert (counted["by_lot"], counted["sample"]) == (by_lot.height, kept.filter(kind="sample").height) == (6, 5)
     held_out = sum(row.is_held_out for row in rows)
     assert (counted["places"], counted["below"], held_out) == (20, listed.below - held_out, 6)

@@ -4,6 +4,7 @@ import csv
 import json
 from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 from zipfile import ZipFile
 
 import polars as pl
@@ -17,6 +18,7 @@ from scoring.list_files import render_json, render_parquet, write_files
 from scoring.pages import render_csv, render_page
 from scoring.reasons import Words
 from scoring.xlsx_file import MARKS_SHEET, render_xlsx
+from serving.list_work import _exports
 
 LANGUAGES = ("fi", "sv", "en")
 SECRET = ("unlisted", "0000006", "0000007", "000031")
@@ -130,6 +132,20 @@ def test_a_unit_called_list_or_rows_keeps_its_files_apart(tmp_path):
     files = write_files(listed, tmp_path, None, a_book())
     assert len({path.name for path in files}) == len(files) == 12
     assert json.loads((files[0].parent / "list.json").read_text("utf-8"))["listed"] == 2
+
+
+def test_units_of_long_ids_or_with_a_dot_have_files_of_their_own(tmp_path):
+    units = {"x" * 200: ["000001"], "x" * 199 + "y": ["000002"], "north.1": ["000003"]}
+    listed = a_list(units)
+    files = write_files(listed, tmp_path, None, a_book())
+    assert len({path.name for path in files}) == len(files) == 17 and max(len(path.name) for path in files) < 120
+    of_unit = {}
+    for export in _exports(listed, files[0].parent, tmp_path):
+        of_unit.setdefault(export.unit_id, []).append(export.file)
+    assert {unit: len(names) for unit, names in of_unit.items()} == {**dict.fromkeys(units, 5), None: 2}
+    for unit, (person,) in units.items():
+        (rows,) = [files[0].parent / Path(name).name for name in of_unit[unit] if name.endswith(".rows.json")]
+        assert [row["person"] for row in json.loads(rows.read_text("utf-8"))["rows"]] == [person]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -166,6 +166,10 @@ def test_shares_by_capacity_never_exceed_capacity_or_people(k, eligible, capacit
             {"unit_id": ["a", "b"], "name": ["A", "B"], "capacity": [None, 2.0]},
             "units: capacity: is missing for a. Give it for every unit, or for none",
         ),
+        (
+            {"unit_id": ["a" * 201, "b"], "name": ["A", "B"], "capacity": [1, 2]},
+            "units: unit_id: is 201 characters long. Give at most 200",
+        ),
     ],
 )
 def test_units_that_contradict_themselves_are_refused(world, units, message):

@@ -31,6 +31,7 @@ from models.need import load_need
 from scoring.drawn_shares import drawn_share, effect_of_lot
 from scoring.happened_texts import HappenedWords
 from scoring.outreach import ListRow, UnitPart
+from scoring.row_hashes import lot_of
 from scoring.what_happened import (
     by_channel,
     by_group,
@@ -51,8 +52,12 @@ NEED_HERE = SimpleNamespace(**{**vars(NEED), "id": "youth_exclusion"})
 
 
 def rows_of(*people, kind="ranked", payload="{}", list_id="L"):
-    names = ("list_id", "unit_id", "kind", "person_ref", "person_id", "payload")
-    return pl.DataFrame([(list_id, "u", kind, p, p, payload) for p in people], schema=list(names), orient="row")
+    names = ("list_id", "unit_id", "kind", "person_ref", "person_id")
+    rows = pl.DataFrame([(list_id, "u", kind, p, p) for p in people], schema=list(names), orient="row")
+    probability, is_held_out = lot_of(kind, payload)
+    return rows.with_columns(
+        probability=pl.lit(probability, dtype=pl.Float64), is_held_out=pl.lit(is_held_out, dtype=pl.Boolean)
+    )
 
 
 def events_of(column, *rows):

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
 import time
 from datetime import timedelta
@@ -134,10 +133,6 @@ def over_worlds(differences: np.ndarray) -> tuple[float, float, float]:
 def list_rows(list_id: str, kind: str, people: np.ndarray, probability: float | None, listed: np.ndarray | None = None):
     """Rows as the store gives them."""
     n = people.size
-    lots = [
-        {"probability": f"{probability:.10g}"} | ({} if listed is None else {"listed": bool(listed[i])})
-        for i in range(n)
-    ]
     return pl.DataFrame(
         {
             "list_id": [list_id] * n,
@@ -145,7 +140,8 @@ def list_rows(list_id: str, kind: str, people: np.ndarray, probability: float | 
             "kind": [kind] * n,
             "person_ref": [f"{person:06d}" for person in people.tolist()],
             "person_id": [f"{person:06d}" for person in people.tolist()],
-            "payload": [json.dumps({"reasons": [], kind: lot}) for lot in lots],
+            "probability": [probability] * n,
+            "is_held_out": [False] * n if listed is None else (~listed).tolist(),
         }
     )
 
