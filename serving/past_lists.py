@@ -10,6 +10,7 @@ from ethics.digests import canonical_json, sha256
 from ethics.refusals import BadInput, Fault, NotTrusted
 from ethics.whole_file import write_whole
 from serving.home import Home
+from serving.typed_texts import refuse_typed
 
 _ROW = ("unit_id", "position", "kind", "person_id", "rank_band", "row_hash")
 
@@ -35,6 +36,7 @@ def show_list(home: Home, list_id: str, unit: str | None = None, *, by: str = ""
     kept = store.lists(facts["need"]).filter(list_id=list_id)
     if unit is not None:
         units = [one["unit_id"] for one in facts["units"]]
+        refuse_typed(by=by, purpose=purpose)
         if unit not in units:
             raise BadInput(Fault("--unit", f"'{unit}' is not on this list", f"Give one of: {', '.join(units)}"))
         store.view(list_id, unit, by, purpose)
@@ -116,8 +118,10 @@ def change_list(
     Raises
     ------
     BadInput
-        As the store says; or whoever is to be added or given to a worker objects to the need.
+        As the store says; what was typed cannot be kept; or whoever is to be added or given to a worker objects to the
+        need.
     """
+    refuse_typed(person_id, by=by, reason=reason, worker=worker)
     need_id = home.store.list_facts(list_id)["need"]
     if act in ("added", "assigned") and home.objections.objecting([person_id], need_id)[0]:
         mend = "Leave the person in peace; an objection is withdrawn by the resident alone"
