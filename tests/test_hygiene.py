@@ -323,7 +323,7 @@ def test_who_helps_and_how_often_it_was_tried_stand_on_the_row(world):
     plain = {"fi": "kouluterveys", "sv": "skolhälsan", "en": "school health care"}
     settings = {
         "columns": ["rank_band", "who_helps", "attempts"],
-        "helpers": [{"codes": ["school.absence.*"], "window": 30, "plain": plain}],
+        "helpers": [{"codes": ["health.pressure"], "window": 300, "plain": plain}],
     }
     tried = listed_of(world, settings).parts[0].rows[0].person_id
     listed = listed_of(world, settings, language="sv", past=Past(attempts={tried: 2}))
@@ -339,7 +339,7 @@ def test_who_helps_and_how_often_it_was_tried_stand_on_the_row(world):
 
 def test_cautions_stand_on_the_row_in_the_lists_language(world):
     plain = {"fi": "kysy ensin", "sv": "fråga först", "en": "ask first"}
-    settings = {"contraindications": [{"codes": ["school.absence.*"], "window": 30, "plain": plain}]}
+    settings = {"contraindications": [{"codes": ["health.pressure"], "window": 300, "plain": plain}]}
     listed = listed_of(world, settings, language="sv")
     told = [row.payload.get("cautions") for row in rows_of(listed, "ranked")]
     assert ["fråga först"] in told and None in told
