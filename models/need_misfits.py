@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
@@ -11,9 +11,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from ethics.refusals import BadInput, Fault, did_you_mean
 from features.spec import FeatureSpec, IndicatorSpec, LabelSpec, column_names
-from models.need_parts import Baseline, Capacity, ListSettings, ModelSettings, Rule
+from models.need_parts import Baseline, Capacity, Contraindication, Helper, ListSettings, ModelSettings, Rule
 
 Part = TypeVar("Part")
+Told = Helper | Contraindication
+"""What a list tells beside its reasons, from events."""
 _ADULT = 18
 
 
@@ -98,7 +100,7 @@ def _hidden_sources(raw: Mapping[str, Any], settings: ListSettings) -> list[Faul
         for feature in _entries(FeatureSpec, raw.get("features"))
         if feature is not None and feature.visible_to and service not in feature.visible_to
     ]
-    told = {"helpers": settings.helpers, "contraindications": settings.contraindications}
+    told: dict[str, Sequence[Told]] = {"helpers": settings.helpers, "contraindications": settings.contraindications}
     return [
         Fault(
             f"list.{key}[{i}].codes",

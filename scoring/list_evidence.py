@@ -15,7 +15,7 @@ from ethics.digests import sha256
 from ethics.list_composition import audited_composition, week_columns
 from ethics.population_stability import counts_like
 from ethics.refusals import Fault, NotTrusted
-from models.need_misfits import features_behind
+from models.need_misfits import Told, features_behind
 from models.need_parts import written
 from scoring.below_the_line import MARGIN, SAMPLE
 from scoring.hygiene import CHURN
@@ -208,7 +208,10 @@ def declared_columns(need: Need) -> list[str]:
 
 def told_from(need: Need) -> list[dict[str, str]]:
     """Each column that the list tells from events, not from reasons, with every feature that reads such events."""
-    columns = {"who_helps": need.list.helpers, "contraindications": need.list.contraindications}
+    columns: dict[str, Sequence[Told]] = {
+        "who_helps": need.list.helpers,
+        "contraindications": need.list.contraindications,
+    }
     return [
         {"column": column, "feature": feature.name}
         for column, entries in columns.items()

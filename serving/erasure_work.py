@@ -18,11 +18,12 @@ from ethics.whole_file import write_whole
 from serving.erasure_files import Gone, Swept, remove_exports, sweep
 from serving.guardian_lists import listed_children
 from serving.home import Home
+from serving.objection_work import person_fault
 from serving.progress import Step, silent
+from serving.typed_texts import free_text_fault
 
 _DIGITS = 32
 _EXPORT = ("file", "sha256", "unit_id", "list_id")
-_MOST_REASON = 500
 
 
 def erase_person(
@@ -162,8 +163,8 @@ def _now() -> str:
 
 def _refuse_unsaid(person_id: str, by: str, reason: str) -> None:
     faults = []
-    if not person_id:
-        faults.append(Fault("person", "is empty", "Give the pseudonym, e.g. 000123"))
+    if fault := person_fault(person_id):
+        faults.append(fault)
     for where, said, mend in (
         ("--by", by, "Say who erases, by role"),
         ("--reason", reason, "Say why, without naming anybody"),
@@ -172,8 +173,8 @@ def _refuse_unsaid(person_id: str, by: str, reason: str) -> None:
             faults.append(Fault(where, "is missing", mend))
         elif person_id and person_id in said:
             faults.append(Fault(where, "names the person, and is kept for good", mend))
-        elif len(said) > _MOST_REASON:
-            faults.append(Fault(where, f"has {len(said)} characters", f"Keep to {_MOST_REASON}"))
+        elif fault := free_text_fault(where, said):
+            faults.append(fault)
     if faults:
         raise BadInput(*faults)
 

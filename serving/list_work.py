@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ethics.digests import sha256
 from ethics.refusals import BadInput, Fault
 from serving.approval import bytes_of, open_champion, verdict_place
+from serving.contacted_once import settling, taken_by_others
 from serving.gate_question import groups_file
 from serving.guardian_lists import channels_refused
 from serving.home import CELLS, Home, locked
@@ -63,21 +64,17 @@ def list_scored(
     step: Step = silent,
     *,
     language: str = "en",
-    elsewhere: Collection[str] = (),
 ) -> dict[str, Any]:
     """As :func:`list_need`, of scores that are there already.
 
-    One list of a need is made at a time; what a killed run left half done is finished, or cleared away, first.
-
-    Parameters
-    ----------
-    elsewhere : collection of str
-        Whom another need contacts in the same period, from :func:`wanted_elsewhere`.
+    One list is made at a time; what a killed run left half done is finished, or cleared away, first. Whom a list of
+    another need holds in the same period is on no list of this one.
     """
     need = scorer.need
-    with locked(home.lists / f".{need.id}.lock"):
+    with settling(home), locked(home.lists / f".{need.id}.lock"):
         finish_interrupted(home, need.id)
         step(f"{need.id}: writing the list")
+        elsewhere = left_to_others(home, city_folder, scorer, city, scores)
         listed = list_made(home, city_folder, scorer, city, scores, language=language, elsewhere=elsewhere)
         home.store.add_scores(scores)  # so that a resident can be told; the same scores are kept once
         files, n_late = publish_to_units(home, city_folder, listed, unit)
@@ -275,7 +272,7 @@ def wanted_elsewhere(
     prepared : sequence of (scorer, city, scores)
         One for each need; scores of one as-of date.
     taken : mapping, optional
-        Need → people who stand on a published list of another need; they are left to that need for good.
+        Need → people whom published lists of other needs hold; they are left to those needs for good.
     """
     import polars as pl
 
@@ -300,6 +297,14 @@ def wanted_elsewhere(
     cuts = {scorer.need.id: cut_of(scorer, city, scores) for scorer, city, scores in prepared}
     left = settled(cuts, home.settings.secret("contention"))
     return {need_id: out | known[need_id] for need_id, out in left.items()}
+
+
+def left_to_others(home: Home, city_folder: Path, scorer: Scorer, city: City, scores: Scores) -> frozenset[str]:
+    """Whom the list of one need leaves to lists of other needs that are published already."""
+    taken = taken_by_others(home, scorer.need, scores.as_of_date)
+    if not taken:
+        return frozenset()
+    return wanted_elsewhere(home, [(scorer, city, scores)], city_folder, {scorer.need.id: taken})[scorer.need.id]
 
 
 def drawn_up(
@@ -338,7 +343,9 @@ def why_not_listed(
     from scoring.outreach import Standing
 
     champion, scorer, city, scores = scored(home, city_folder, need, as_of, step)
-    standing = drawn_up(home, folder_of(city_folder), scorer, city, scores).standing(person_id)
+    folder = folder_of(city_folder)
+    elsewhere = left_to_others(home, folder, scorer, city, scores)
+    standing = drawn_up(home, folder, scorer, city, scores, elsewhere).standing(person_id)
     if standing.what == "not scored":
         if home.store.is_erased([person_id])[0]:
             standing = Standing("excluded", ERASED)

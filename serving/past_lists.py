@@ -14,6 +14,7 @@ from ethics.whole_file import write_whole
 from serving.guardian_lists import refused_by_guardians
 from serving.home import Home
 from serving.objection_work import recall_late_objectors
+from serving.typed_texts import refuse_typed
 
 _ROW = ("unit_id", "position", "kind", "person_id", "rank_band", "row_hash")
 
@@ -43,6 +44,7 @@ def show_list(
     kept = store.lists(facts["need"]).filter(list_id=list_id)
     if unit is not None:
         units = [one["unit_id"] for one in facts["units"]]
+        refuse_typed(by=by, purpose=purpose)
         if unit not in units:
             raise BadInput(Fault("--unit", f"'{unit}' is not on this list", f"Give one of: {', '.join(units)}"))
         _refuse_names(home, {"--by": by, "--purpose": purpose})
@@ -154,9 +156,10 @@ def change_list(
     Raises
     ------
     BadInput
-        As the store says; whoever is to be added or given to a worker objects to the need; or what is said names
-        somebody, which the person concerned could read on their page.
+        As the store says; what was typed cannot be kept, or names somebody, which the person concerned could read on
+        their page; or whoever is to be added or given to a worker objects to the need.
     """
+    refuse_typed(person_id, by=by, reason=reason, worker=worker)
     _refuse_names(home, {"--reason": reason, "--by": by, "--worker": worker})
     need_id = home.store.list_facts(list_id)["need"]
     if act in ("added", "assigned") and home.objections.objecting([person_id], need_id)[0]:
