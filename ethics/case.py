@@ -232,6 +232,8 @@ class ListEvidence:
         Columns the list has, and those the need's ``[list] columns`` name.
     visible_to : mapping of feature to readers
         Who may read reasons from it; nobody named means everybody who works the list. Features not judged are absent.
+    told_from : sequence of {column, feature}
+        For each column beside the reasons that is told from events: the features that read the same events.
     service : str
     places : sequence of {unit, eligible, due, listed}
         Per unit of the service: people the need covers there who may be listed, the places due to them, and the list's.
@@ -279,6 +281,7 @@ class ListEvidence:
     shown_columns: Sequence[str] | None = None
     list_columns: Sequence[str] | None = None
     visible_to: Mapping[str, Sequence[str]] | None = None
+    told_from: Sequence[Mapping[str, str]] | None = None
     service: str = ""
     week: pl.DataFrame | None = field(default=None, repr=False)
     ties: Mapping[str, tuple[int, int]] | None = None

@@ -137,9 +137,11 @@ def nobody_is_invisible(case: ListEvidence, context: Context) -> Iterable[Findin
 
 @check("C609", "B", "pass", "block", lists=True, models=False)
 def the_list_shows_no_more_than_needed(case: ListEvidence, context: Context) -> Iterable[Finding]:
-    """Columns are those the need names, and each unit reads reasons only from what is visible to it."""
+    """Columns are those the need names, and what units read, as reasons or beside them, is visible to them."""
     if case.shown_columns is None or case.list_columns is None or case.reasons is None or case.visible_to is None:
         raise Unanswerable("the columns and reasons of the list were not given")
+    if case.told_from is None:
+        raise Unanswerable("what the columns beside the reasons are told from was not given")
     if not case.shown_columns:
         raise Unanswerable("the list has no columns")
     wrong = [f"column {name}" for name in case.shown_columns if name not in {*case.list_columns, *_ALWAYS_SHOWN}]
@@ -154,6 +156,10 @@ def the_list_shows_no_more_than_needed(case: ListEvidence, context: Context) -> 
         readers = case.visible_to.get(str(feature), ("nobody: it was not judged",))
         if readers and not {unit, case.service} & set(readers):
             wrong.append(f"{feature} (unit {unit})")
+    for told in case.told_from:  # every unit reads these columns, so the service must be let see their features
+        readers = case.visible_to.get(told["feature"], ("nobody: it was not judged",))
+        if readers and case.service not in readers:
+            wrong.append(f"{told['feature']} (column {told['column']})")
     yield none_wrong("shown_beyond_need", list(dict.fromkeys(wrong)))
 
 

@@ -109,6 +109,7 @@ class ObjectionRegister:
     >>> from sqlalchemy import create_engine
     >>> register = ObjectionRegister(create_engine("sqlite://"), b"sixteen bytes ok")
     >>> register.object("000123", "youth_exclusion")
+    True
     >>> register.objecting(["000122", "000123"], "youth_exclusion").tolist()
     [False, True]
     """

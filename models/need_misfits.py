@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
@@ -11,9 +11,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from ethics.refusals import BadInput, Fault, did_you_mean
 from features.spec import FeatureSpec, IndicatorSpec, LabelSpec, column_names
-from models.need_parts import Baseline, Capacity, ListSettings, ModelSettings, Rule
+from models.need_parts import Baseline, Capacity, Contraindication, Helper, ListSettings, ModelSettings, Rule
 
 Part = TypeVar("Part")
+Told = Helper | Contraindication
+"""What a list tells beside its reasons, from events."""
 _ADULT = 18
 
 
@@ -91,18 +93,30 @@ def _list_misfits(raw: Mapping[str, Any]) -> list[Fault]:
 
 
 def _hidden_sources(raw: Mapping[str, Any], settings: ListSettings) -> list[Fault]:
-    """Helpers told from events of a feature that the service may not see: the list would say what its reasons hide."""
-    faults = []
+    """What a list tells of events of a feature that the service may not see: it would say what its reasons hide."""
     service = raw.get("service")
-    for feature in _entries(FeatureSpec, raw.get("features")):
-        if feature is None or not feature.visible_to or service in feature.visible_to:
-            continue
-        for i, helper in enumerate(settings.helpers):
-            if any(_overlap(a, b) for a in helper.codes for b in feature.codes):
-                wrong = f"reads events of feature '{feature.name}', which '{service}' may not see"
-                mend = "Take these codes out, or let the service see the feature (visible_to)"
-                faults.append(Fault(f"list.helpers[{i}].codes", wrong, mend))
-    return faults
+    hidden = [
+        feature
+        for feature in _entries(FeatureSpec, raw.get("features"))
+        if feature is not None and feature.visible_to and service not in feature.visible_to
+    ]
+    told: dict[str, Sequence[Told]] = {"helpers": settings.helpers, "contraindications": settings.contraindications}
+    return [
+        Fault(
+            f"list.{key}[{i}].codes",
+            f"reads events of feature '{feature.name}', which '{service}' may not see",
+            "Take these codes out, or let the service see the feature (visible_to)",
+        )
+        for key, entries in told.items()
+        for i, entry in enumerate(entries)
+        for feature in features_behind(entry.codes, hidden)
+    ]
+
+
+def features_behind(codes: Iterable[str], features: Iterable[FeatureSpec]) -> list[FeatureSpec]:
+    """The features that read some event which these codes (patterns that may end in a star) match too."""
+    patterns = tuple(codes)
+    return [one for one in features if any(_overlap(a, b) for a in patterns for b in one.codes)]
 
 
 def _indicator_misfits(raw: Mapping[str, Any], features: list[FeatureSpec]) -> list[Fault]:

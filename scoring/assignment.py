@@ -21,7 +21,7 @@ from ethics.digests import canonical_json, sha256
 from models.metrics import Estimate
 from models.ties import tie_keys
 from scoring.acceptance import Acceptance, learn_acceptance
-from scoring.place_exceptions import REASONS, exceptions_of
+from scoring.place_exceptions import REASONS, exceptions_of, protected_families
 from scoring.place_settings import AssignmentSettings
 from scoring.place_tables import PlaceTables
 from scoring.transport import NO_PLACE, Floats, Ints, cheapest_placing, families_of
@@ -117,6 +117,7 @@ def propose_places(
     *,
     secret: bytes,
     objecting: Sequence[str] = (),
+    erased: Sequence[str] = (),
     seed: int = 0,
 ) -> PlaceProposals:
     """Propose places for the children who begin in the coming August.
@@ -124,6 +125,7 @@ def propose_places(
     Parameters
     ----------
     tables : PlaceTables
+        Children of every year: a ban on one who begins in another year protects brothers and sisters too.
     as_of_date : date
         Offers answered by then teach the chance of acceptance.
     settings : AssignmentSettings
@@ -131,14 +133,17 @@ def propose_places(
         Of the home: among equally good proposals a neutral lot decides, never the order of a file.
     objecting : sequence of str
         Persons who said no to automatic proposals.
+    erased : sequence of str
+        Persons who stand in no queue and whose offers teach nothing; what protected their family still does.
     seed : int
         Of intervals.
     """
-    year = start_year_of(as_of_date)
+    year, protected = start_year_of(as_of_date), protected_families(tables.children)
+    tables = _without(tables, erased)
     children = _in_neutral_order(tables.children.filter(pl.col("start_year") == year), secret, as_of_date)
     taught = tables.units["languages"].explode().drop_nulls().unique().to_list()
     said_no = children["person_id"].is_in(list(objecting))
-    children = children.with_columns(reason=exceptions_of(children, said_no.to_list(), taught))
+    children = children.with_columns(reason=exceptions_of(children, said_no.to_list(), taught, protected))
     able = children.filter(pl.col("reason").is_null())
     excepted = children.filter(pl.col("reason").is_not_null())
     held = held_places(tables.units, excepted.height, children.height) if settings.hold_for_exceptions else None
@@ -172,6 +177,13 @@ def propose_places(
         is_cheapest=placing.is_cheapest,
         people=_people(able, pairs, placing.unit, by_rule),
     )
+
+
+def _without(tables: PlaceTables, erased: Sequence[str]) -> PlaceTables:
+    """An objector stands in the queue for people, an erased child in none."""
+    is_kept = ~pl.col("person_id").is_in(list(erased))
+    offers = None if tables.offers is None else tables.offers.filter(is_kept)
+    return tables._replace(children=tables.children.filter(is_kept), offers=offers)
 
 
 def _in_neutral_order(children: pl.DataFrame, secret: bytes, as_of_date: date) -> pl.DataFrame:

@@ -6,7 +6,7 @@ nothing of a need, and a secrecy order must not leave the zone of the unit that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -20,7 +20,7 @@ from ethics.refusals import BadInput, Fault
 __all__ = ["CHANNELS", "ContactBook", "ContactRow", "contacts_file", "suggested_channel"]
 
 Suggested = Literal["digital", "phone", "letter", "visit", "officer", "none"]
-"""How to make the first attempt; ``officer``: ask whoever may know, ``none``: every way was objected to."""
+"""How to make the first attempt; ``officer``: ask whoever may know, ``none``: no way is left that may be used."""
 LONGEST = 120
 """Characters of a name or a number at most: what is longer is something else."""
 
@@ -51,6 +51,8 @@ class ContactRow:
         Whether name, phone and guardian are kept back because of a secrecy order.
     refused : tuple of str
         Channels that the person, or the guardian, objects to. The number of whoever refuses calls is not given.
+    masked : bool
+        Whether whom to contact objects to the need or was erased: nothing of them is given, and no channel suggested.
     """
 
     person_id: str
@@ -63,6 +65,7 @@ class ContactRow:
     secrecy_order: bool = False
     hidden: bool = False
     refused: tuple[str, ...] = ()
+    masked: bool = False
 
     def __repr__(self) -> str:
         """Nothing of a person: a traceback or a notebook shows it."""
@@ -71,7 +74,7 @@ class ContactRow:
     @property
     def is_known(self) -> bool:
         """Whether anything is known that could be of use: otherwise the person is not in the book, or only by id."""
-        return self.hidden or any((self.name, self.phone, self.language, self.channel))
+        return self.hidden or self.masked or any((self.name, self.phone, self.language, self.channel))
 
     @property
     def suggested_channel(self) -> Suggested:
@@ -82,7 +85,7 @@ class ContactRow:
 def suggested_channel(row: ContactRow) -> Suggested:
     """How to make the first attempt: as the person prefers, and never digitally unless they use digital services.
 
-    A channel that was objected to is never suggested; ``none`` where no other is left.
+    A channel that was objected to is never suggested; ``none`` where no other is left, and of whoever is masked.
 
     >>> suggested_channel(ContactRow("1", phone="+358 000 000001", channel="digital"))
     'digital'
@@ -94,7 +97,11 @@ def suggested_channel(row: ContactRow) -> Suggested:
     'officer'
     >>> suggested_channel(ContactRow("1", channel="phone", refused=("phone", "letter")))
     'visit'
+    >>> suggested_channel(ContactRow("1", masked=True))
+    'none'
     """
+    if row.masked:
+        return "none"
     if row.hidden:
         return "officer"
     uses_digital: list[Suggested] = ["digital"] if row.channel == "digital" else []
@@ -113,8 +120,16 @@ Refusals = Callable[[Sequence[str]], Mapping[str, Sequence[str]]]
 """Person ids → channels that each of them objects to; those who object to none may be left out."""
 
 
+Masked = Callable[[Sequence[str]], Iterable[bool]]
+"""Person ids → whether each objects to the need, or was erased."""
+
+
 def _nobody_refuses(_: Sequence[str]) -> Mapping[str, Sequence[str]]:
     return {}
+
+
+def _nobody_is_masked(person_ids: Sequence[str]) -> Sequence[bool]:
+    return [False] * len(person_ids)
 
 
 class ContactBook:
@@ -130,6 +145,8 @@ class ContactBook:
         What refusals call it.
     refusals : callable, optional
         Who objects to which channel, asked whenever somebody is looked up; of a guardian too.
+    masked : callable, optional
+        Who objects to the need or was erased, asked likewise: whoever is, a guardian too, is shown to nobody.
 
     Raises
     ------
@@ -145,16 +162,22 @@ class ContactBook:
     ['officer', 'letter']
     """
 
-    def __init__(self, frame: pl.DataFrame, where: str, refusals: Refusals = _nobody_refuses) -> None:
+    def __init__(
+        self,
+        frame: pl.DataFrame,
+        where: str,
+        refusals: Refusals | None = None,
+        masked: Masked | None = None,
+    ) -> None:
         self._frame = _checked(frame, where)
-        self._refusals = refusals
+        self._refusals, self._masked = refusals or _nobody_refuses, masked or _nobody_is_masked
         self._at = {person: i for i, person in enumerate(self._frame["person_id"])}
 
     def __repr__(self) -> str:
         return f"<ContactBook of {self._frame.height:,} people>"
 
     @classmethod
-    def open(cls, path: Path | str, refusals: Refusals = _nobody_refuses) -> ContactBook:
+    def open(cls, path: Path | str, refusals: Refusals | None = None, masked: Masked | None = None) -> ContactBook:
         """Read and check a contact book, Parquet or CSV. Call it once the ranking is made, and not before."""
         path = Path(path)
         try:
@@ -166,7 +189,7 @@ class ContactBook:
         except (OSError, pl.exceptions.PolarsError) as error:
             mend = f"Give a Parquet or CSV file with the columns {', '.join(_COLUMNS)}"
             raise BadInput(Fault(str(path), f"cannot be read ({type(error).__name__})", mend)) from None
-        return cls(frame, str(path), refusals)
+        return cls(frame, str(path), refusals, masked)
 
     def of(self, person_ids: Sequence[str], *, show_secret: bool = False) -> tuple[ContactRow, ...]:
         """How to reach each of some people, in their order; who is not in the book gets a row that knows nothing.
@@ -180,17 +203,27 @@ class ContactBook:
         """
         values = (self._values(person) for person in person_ids)
         guardians = [str(own["guardian"]) for own in values if own is not None and own["guardian"] is not None]
-        refused = self._refusals([*person_ids, *guardians])
-        return tuple(self._row(person, show_secret, refused) for person in person_ids)
+        asked = [*person_ids, *guardians]
+        refused = self._refusals(asked)
+        masked = {person for person, is_masked in zip(asked, self._masked(asked), strict=True) if is_masked}
+        return tuple(self._row(person, show_secret, refused, masked) for person in person_ids)
 
-    def guardians(self, person_ids: Sequence[str]) -> dict[str, str]:
-        """Person → guardian, of those who have one. Who stands under a secrecy order is left out: nothing ties them."""
+    def guardians(self, person_ids: Sequence[str], *, secret: bool = False) -> dict[str, str]:
+        """Person → guardian, of those who have one.
+
+        Who stands under a secrecy order is left out, so that nothing ties them; with ``secret`` they are not: for
+        recalls and refusals, and never to be shown.
+        """
         found = {}
         for person in person_ids:
             own = self._values(person)
-            if own is not None and own["guardian"] is not None and not self._is_secret(own):
+            if own is not None and own["guardian"] is not None and (secret or not self._is_secret(own)):
                 found[person] = str(own["guardian"])
         return found
+
+    def children_of(self, guardian: str) -> frozenset[str]:
+        """Everybody whose guardian a person is, under a secrecy order or not: for recalls, and never to be shown."""
+        return frozenset(self._frame.filter(pl.col("guardian") == guardian)["person_id"])
 
     def _values(self, person_id: str) -> dict[str, object] | None:
         at = self._at.get(person_id)
@@ -200,16 +233,21 @@ class ContactBook:
         guardian = None if own["guardian"] is None else self._values(str(own["guardian"]))
         return bool(own["secrecy_order"]) or (guardian is not None and bool(guardian["secrecy_order"]))
 
-    def _row(self, person_id: str, show_secret: bool, refused: Mapping[str, Sequence[str]]) -> ContactRow:
+    def _row(
+        self, person_id: str, show_secret: bool, refused: Mapping[str, Sequence[str]], masked: Collection[str]
+    ) -> ContactRow:
         own = self._values(person_id)
         who = (person_id, None if own is None else own["guardian"])
         said_no = {channel for person in who for channel in refused.get(str(person), ())}
         not_by = tuple(channel for channel in CHANNELS if channel in said_no)
+        is_masked = any(str(person) in masked for person in who if person is not None)
         if own is None:
-            return ContactRow(person_id, refused=not_by)
+            return ContactRow(person_id, refused=not_by, masked=is_masked)
         secret = self._is_secret(own)
         if secret and not show_secret:
-            return ContactRow(person_id, secrecy_order=True, hidden=True, refused=not_by)
+            return ContactRow(person_id, secrecy_order=True, hidden=True, refused=not_by, masked=is_masked)
+        if is_masked:
+            return ContactRow(person_id, secrecy_order=secret, refused=not_by, masked=True)
         guardian = None if own["guardian"] is None else self._values(str(own["guardian"]))
         told = own if guardian is None else guardian
         name, phone, language, channel = (

@@ -48,7 +48,7 @@ class HappenedWords:
         return self.interval(share, 100, 1 if (share["value"] or 0.0) < 0.1 else 0)
 
     def missed_and_effect(self, missed: Mapping[str, Any], effect: Mapping[str, Any]) -> list[str]:
-        """What was missed below the line, and what a place changed: a sentence each, also where it is not known."""
+        """What was missed and what a place changed, a sentence each, known or not; and how many crossed over."""
         said = [self("missed_none"), self("effect_none")]
         if missed["known"]:
             counts = {name: self.number(missed[name]) for name in ("drawn", "known")}
@@ -59,6 +59,8 @@ class HappenedWords:
             counts = {name: self.number(effect[name]) for name in ("n_placed", "n_others")}
             difference = self.interval(effect["difference"], 100, 1)
             said[1] = self("effect", difference=difference, p=self.number(effect["p_value"], 3), **arms, **counts)
+        if effect["crossovers"]:
+            said.append(self("crossovers", n=self.number(effect["crossovers"])))
         return said
 
 

@@ -18,6 +18,7 @@ from scoring.drawn_shares import drawn_share
 from scoring.hygiene import REASONS
 
 _PAST = ("listed", "reached", "found", "taken_up")
+_SHARES = {"reach": ("reached",), "found_share": ("reached", "found"), "uptake": ("reached", "taken_up")}
 _RESTS = (("listed", "reached", "unreached"), ("reached", "found", "not_found"), ("found", "taken_up", "not_taken_up"))
 
 
@@ -121,6 +122,33 @@ def _share(some: int | None, of: int | None) -> dict[str, float] | None:
     was = np.zeros(of)
     was[:some] = 1
     return drawn_share(was, np.arange(of))._asdict()
+
+
+def totals_told(totals: Mapping[str, Any], worked: pl.DataFrame, least: int) -> dict[str, Any]:
+    """What all earlier lists of a need came to, without numbers of few people.
+
+    Withheld is a number of fewer than ``least`` people reached, found or helped, one that leaves fewer as the rest of
+    the number told before it, and every share of one. Who was to be contacted and who was tried is the service's own.
+
+    Parameters
+    ----------
+    totals : mapping
+        ``reached``, ``found``, ``taken_up`` (a person once for each list), ``reach``, ``found_share``, ``uptake``.
+    worked : polars.DataFrame
+        The rows they are of, as for :func:`unit_rows`.
+    """
+    people = worked.group_by("person_ref").agg(pl.col(name).any() for name in _PAST[1:])
+    told, whole = dict(totals), (worked.height, people.height)
+    for name in _PAST[1:]:
+        some = (int(totals[name]), int(people[name].sum()))
+        if min(some) < least or any(of - part < least for of, part in zip(whole, some, strict=True)):
+            told[name] = None
+        else:
+            whole = some
+    for share, parts in _SHARES.items():
+        if any(told[part] is None for part in parts):
+            told[share] = None
+    return told
 
 
 def cost_of_found(

@@ -89,7 +89,7 @@ def _overview(facts: Facts, words: LeaderWords) -> Sheet:
                 words.number(need["listed"]),
                 f"{words.number(need['listed'])} / {words.number(need['places'])}",
                 words.estimate(need["expected"], 1),
-                f"{words.number(past['found'])} / {words.number(past['reached'])}" if tried else words("not_known"),
+                f"{words.people(past['found'])} / {words.people(past['reached'])}" if tried else words("not_known"),
                 words.percent(missed["share"]) if missed else words("not_known"),
                 words.estimate(need["cost"]["expected"]),
                 words.estimate((need["worth"] or {}).get("one_more_worker"), 1),
@@ -172,13 +172,7 @@ def _happened(need: Facts, words: LeaderWords) -> list[str]:
     span = first if first == last else words("section.span", first=first, last=last)
     n = past["lists"]
     lists = words("section.list_one") if n == 1 else words("section.list_many", n=words.number(n))
-    counts = {name: words.number(past[name]) for name in ("listed", "tried", "reached", "found", "taken_up")}
-    shares = {"reach": words.percent(past["reach"]), "share": words.percent(past["found_share"])}
-    said = [
-        words("section.happened_from", lists=lists, span=span),
-        words("section.happened_counts", **counts, **shares),
-        words("section.happened_found", **counts, **shares, uptake=words.percent(past["uptake"])),
-    ]
+    said = [words("section.happened_from", lists=lists, span=span), *_totals(past, words)]
     if not past["tried"]:
         said[1:] = [words("section.happened_unreported")]
     missed = past["missed"]
@@ -192,6 +186,16 @@ def _happened(need: Facts, words: LeaderWords) -> list[str]:
     return [*said, sentence]
 
 
+def _totals(past: Facts, words: LeaderWords) -> list[str]:
+    """What lists came to; of what is withheld, that it is."""
+    counts = {name: words.number(past[name]) for name in ("listed", "tried", "reached", "found", "taken_up")}
+    said = []
+    for name, share in (("reached", "reach"), ("found", "found_share"), ("taken_up", "uptake")):
+        ending = "_withheld" if past[name] is None else "" if past[share] else "_number"
+        said.append(words(f"section.happened_{name}{ending}", **counts, share=words.percent(past[share])))
+    return [said[0], " ".join(said[1:])]
+
+
 def _costs(need: Facts, words: LeaderWords) -> list[str]:
     cost = need["cost"]
     if cost["attempt"] is None:
@@ -200,7 +204,9 @@ def _costs(need: Facts, words: LeaderWords) -> list[str]:
     if cost["expected"]:
         euros = words.number(cost["attempt"], 2)
         said[0] = words("section.cost_expected", n=words.estimate(cost["expected"]), euros=euros)
-    if cost["measured"]:
+    if need["happened"].get("tried") and need["happened"]["found"] is None:
+        said[1] = words("section.cost_measured_withheld")
+    elif cost["measured"]:
         attempts = words.number(cost["attempts"])
         said[1] = words("section.cost_measured", n=words.estimate(cost["measured"]), attempts=attempts)
     return said

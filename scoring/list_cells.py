@@ -94,16 +94,16 @@ def rows_or_shown(
 
 
 def contact_texts(row: ContactRow | None, words: Words) -> dict[str, str]:
-    """Name, phone, language and suggested channel in words; of the hidden, whom to ask, and nothing else.
+    """Name, phone, language and suggested channel in words; of the hidden, whom to ask, and of the masked, nothing.
 
     Whoever objects to calls has no number here.
     """
     unknown = words("list.not_recorded")
     if row is None or not row.is_known:
         return dict.fromkeys((*CONTACT_COLUMNS["contact"], "channel"), unknown)
-    if row.hidden:
-        secret = words("list.secrecy_order")
-        return {"contact_name": secret, "contact_phone": "", "contact_language": "", "channel": secret}
+    if row.masked or row.hidden:
+        said = words("list.masked" if row.masked else "list.secrecy_order")
+        return {"contact_name": said, "contact_phone": "", "contact_language": "", "channel": said}
     name = row.name or unknown
     spoken = words.texts.get(f"languages.{row.language}", row.language or unknown)
     return {

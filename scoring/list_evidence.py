@@ -15,6 +15,7 @@ from ethics.digests import sha256
 from ethics.list_composition import audited_composition, week_columns
 from ethics.population_stability import counts_like
 from ethics.refusals import Fault, NotTrusted
+from models.need_misfits import Told, features_behind
 from models.need_parts import written
 from scoring.below_the_line import MARGIN, SAMPLE
 from scoring.hygiene import CHURN
@@ -114,6 +115,7 @@ def list_facts(
         "shown_columns": shown_columns(need),
         "list_columns": declared_columns(need),
         "visible_to": {feature.name: tuple(feature.visible_to or ()) for feature in need.features},
+        "told_from": told_from(need),
         "service": need.service,
         "week": surroundings.groups.sums(week, columns),
         "ties": ties,
@@ -202,6 +204,19 @@ def shown_columns(need: Need) -> list[str]:
 def declared_columns(need: Need) -> list[str]:
     """The need's ``[list] columns``, and a column for its contraindications where it declares any."""
     return [*need.list.columns, *(["contraindications"] if need.list.contraindications else [])]
+
+
+def told_from(need: Need) -> list[dict[str, str]]:
+    """Each column that the list tells from events, not from reasons, with every feature that reads such events."""
+    columns: dict[str, Sequence[Told]] = {
+        "who_helps": need.list.helpers,
+        "contraindications": need.list.contraindications,
+    }
+    return [
+        {"column": column, "feature": feature.name}
+        for column, entries in columns.items()
+        for feature in features_behind([code for entry in entries for code in entry.codes], need.features)
+    ]
 
 
 def reason_words(need: Need, language: str) -> frozenset[str]:

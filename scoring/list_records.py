@@ -286,7 +286,7 @@ def file_name_of(unit_id: str) -> str:
     """The name that a unit's files begin with: without a dot, and short enough for every file system.
 
     >>> file_name_of("north"), file_name_of("north/1")
-    ('north', 'north_1-aa05b6db')
+    ('north', 'north_1-2c911472')
     """
     plain = re.sub(r"[^A-Za-z0-9_-]+", "_", unit_id)[:_LONGEST_NAME]
     return plain if plain == unit_id else f"{plain}-{sha256(unit_id.encode())[:8]}"

@@ -244,11 +244,12 @@ class _Listed:
 
 
 def _people_of_lists(store: Store, wanted: set[str]) -> dict[str, _Listed]:
-    """Who stands, or stood, on each list that was published, also by hand."""
+    """Who stands, or stood, on each list that was published, also by hand; the held out only if somebody added them."""
     known = dict(store.lists().select("list_id", "as_of_date").iter_rows())
     found = {}
     for list_id in sorted(wanted & known.keys()):
-        people = {*store.rows(list_id)["person_id"], *store.changes(list_id)["person_id"]} - {None}
+        rows, added = store.rows(list_id).filter(~pl.col("is_held_out")), store.changes(list_id).filter(act="added")
+        people = {*rows["person_id"], *added["person_id"]} - {None}
         found[list_id] = _Listed(frozenset(people), known[list_id])
     return found
 

@@ -140,8 +140,8 @@ def _list(one: _Need, words: PersonWords, *, shows_contact: bool) -> Item:
     if one["cautions"]:
         lines.append(words("lists.cautions", cautions=words.joined(one["cautions"], "; ")))
     for change in one["changes"]:
-        said = {"moment": words.moment(change["at"]), "by": change["by"], "reason": change["reason"] or ""}
-        lines.append(words(f"lists.{change['act']}", **said))
+        reason = words("page.withheld") if change["is_withheld"] else change["reason"] or words("page.unknown")
+        lines.append(words(f"lists.{change['act']}", moment=words.moment(change["at"]), reason=reason))
     if one["files"] and one["kind"] != "held_out":
         counts = {name: words.number(one[name]) for name in ("files", "recalled")}
         lines.append(words("lists.files", **counts))

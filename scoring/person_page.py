@@ -128,7 +128,12 @@ def _of_person(view: View, words: PersonWords, titles: Mapping[str, str]) -> lis
         sections.append(Section("contacts", words("attempts.heading"), blocks))
     heads = [words(f"looks.{name}") for name in ("when", "who", "what", "why")]
     rows = [
-        [words.moment(look["at"]), look["actor"], _looked_at(look, words, titles), look["purpose"]]
+        [
+            words.moment(look["at"]),
+            words("page.withheld") if look["actor"] is None else look["actor"],
+            _looked_at(look, words, titles),
+            words("page.withheld") if look["purpose"] is None else look["purpose"],
+        ]
         for look in view["looks"]
     ]
     looks = sheet(words("looks.caption"), heads, rows) if rows else paragraph(words("looks.none"))

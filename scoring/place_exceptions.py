@@ -25,7 +25,15 @@ PROTECTING = ("safety_ban", "secrecy_order", "custody_split")
 """Where these hold for one child of a family, a place of another would tell of it."""
 
 
-def exceptions_of(children: pl.DataFrame, objecting: Sequence[bool], taught: Sequence[str]) -> pl.Series:
+def protected_families(children: pl.DataFrame) -> pl.Series:
+    """Families in which a place proposed to one child would tell of another, in whatever year that one begins."""
+    protected = pl.any_horizontal(pl.col(name).fill_null(False) for name in PROTECTING)
+    return children.filter(protected)["family"].drop_nulls().unique()
+
+
+def exceptions_of(
+    children: pl.DataFrame, objecting: Sequence[bool], taught: Sequence[str], protected: pl.Series
+) -> pl.Series:
     """The reason of each child, null for those who may be proposed a place.
 
     Parameters
@@ -35,13 +43,13 @@ def exceptions_of(children: pl.DataFrame, objecting: Sequence[bool], taught: Seq
     objecting : bool (n_children,)
     taught : sequence of str
         Languages of instruction of all units.
+    protected : polars.Series
+        Families, from :func:`protected_families`.
     """
-    protected = pl.any_horizontal(pl.col(name).fill_null(False) for name in PROTECTING)
-    in_family = pl.col("family").is_not_null()
     known = {name: pl.col(name).fill_null(False) for name in FLAGS}
     applies: dict[str, pl.Expr] = {
         **{name: known[name] for name in PROTECTING},
-        "family_protected": in_family & protected.any().over("family"),
+        "family_protected": pl.col("family").is_in(protected.implode()).fill_null(False),
         "special_support": known["special_support"],
         "objected": pl.col("_objecting"),
         "not_known": pl.any_horizontal(pl.col(name).is_null() for name in FLAGS),

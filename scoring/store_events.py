@@ -73,6 +73,9 @@ class StoredEvents(StoredLists):
     ) -> None:
         """Record that somebody was added to a unit's list by hand, removed from it, or given to a worker.
 
+        Whom the lot at the cut left below the line is not on the list: nobody can remove or assign them, and to add
+        them is to cross over to the other side of the lot, which :func:`scoring.what_happened.crossovers` counts.
+
         Parameters
         ----------
         act : {"added", "removed", "assigned"}
@@ -381,8 +384,9 @@ def _facts_of(kept: Any) -> dict[str, Any]:
 
 def _place(connection: Connection, list_id: str, ref: bytes) -> str | None:
     """The unit on whose list the person stands today."""
-    here = (ROWS.c.list_id == list_id, ROWS.c.person_ref == ref)
-    place = connection.scalar(select(ROWS.c.unit_id).where(*here))
+    row = select(ROWS.c.unit_id, ROWS.c.is_held_out).where(ROWS.c.list_id == list_id, ROWS.c.person_ref == ref)
+    found = connection.execute(row).first()
+    place = None if found is None or found.is_held_out else str(found.unit_id)
     changed = select(CHANGES.c.unit_id, CHANGES.c.act).where(CHANGES.c.list_id == list_id, CHANGES.c.person_ref == ref)
     for unit_id, act in connection.execute(changed.order_by(CHANGES.c.number)):
         place = None if act == "removed" else unit_id

@@ -13,6 +13,7 @@ from datetime import date, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import polars as pl
 
@@ -22,6 +23,7 @@ from scoring.event_rows import OUTCOME_CODES
 from scoring.hygiene import Erased, nobody_erased
 from scoring.import_words import ImportWords
 from scoring.reason_words import MESSAGES, Words
+from scoring.xlsx_extent import BROKEN_ARCHIVE, MOST_COLUMNS, MOST_ROWS, CellTooFar, column_letters, refuse_far_cells
 from scoring.xlsx_file import FILL_IN, MARKS_SHEET, MOST_ATTEMPTS, SCHEMA, fill_columns
 
 ATTEMPTS = {"list_id": pl.String, "person_id": pl.String, "at": pl.Date}
@@ -29,8 +31,9 @@ ATTEMPTS |= dict.fromkeys(("channel", "worker", "result"), pl.String)
 OUTCOMES = {"list_id": pl.String, "person_id": pl.String, "at": pl.Date, "outcome": pl.String}
 MOST_BYTES = 20_000_000
 MOST_BYTES_UNPACKED = 400_000_000
-MOST_ROWS = 100_000
 LONGEST_WORKER = 60
+_OF_OTHER_FORMATS = {"content.xml", "xl/workbook.bin"}
+"""The reader knows these too, and makes room for what they say is repeated."""
 
 _FIRST_SERIAL = date(1899, 12, 30)
 """Day 0 of a spreadsheet's calendar."""
@@ -175,8 +178,6 @@ def _language_of(book: Any) -> str:
 
 
 def _book(path: Path) -> Any:
-    from zipfile import BadZipFile, ZipFile
-
     from python_calamine import CalamineError, CalamineWorkbook
 
     try:
@@ -186,9 +187,23 @@ def _book(path: Path) -> Any:
         with ZipFile(BytesIO(content)) as parts:
             if sum(part.file_size for part in parts.infolist()) > MOST_BYTES_UNPACKED:
                 raise _Unreadable("book_unpacked")
-        return CalamineWorkbook.from_filelike(BytesIO(content))
-    except (OSError, BadZipFile, CalamineError, ValueError) as error:
+            names = {*parts.namelist()}
+            if not content.startswith(b"PK") or "xl/workbook.xml" not in names or names & _OF_OTHER_FORMATS:
+                raise _Unreadable("book_unread", kind="BadZipFile")
+            book = CalamineWorkbook.from_filelike(BytesIO(content))
+            _refuse_far(book, parts)
+        return book
+    except (OSError, CalamineError, ValueError, *BROKEN_ARCHIVE) as error:
         raise _Unreadable("book_unread", kind=type(error).__name__) from None
+
+
+def _refuse_far(book: Any, parts: ZipFile) -> None:
+    """Before any sheet is opened."""
+    try:
+        refuse_far_cells(parts)
+    except CellTooFar as error:
+        last = f"{column_letters(MOST_COLUMNS - 1)}{MOST_ROWS}"
+        raise _Unreadable("sheet_far", of=_language_of(book), cell=error.place, last=last) from None
 
 
 def _cells(book: Any, name: str) -> Sequence[Sequence[Any]]:
@@ -198,8 +213,6 @@ def _cells(book: Any, name: str) -> Sequence[Sequence[Any]]:
         rows: Sequence[Sequence[Any]] = book.get_sheet_by_name(name).to_python(skip_empty_area=False)
     except (CalamineError, ValueError) as error:
         raise _Unreadable("sheet_unread", of=_language_of(book), kind=type(error).__name__) from None
-    if len(rows) > MOST_ROWS:
-        raise _Unreadable("sheet_long", of=_language_of(book), most=MOST_ROWS)
     return rows
 
 
@@ -310,7 +323,7 @@ class _Reading:
         return None if len(faults) > before or day is None else (day, said["channel"], said["outcome"])
 
     def _fault(self, sheet: _Sheet, number: int, column: int, key: str, **values: object) -> Fault:
-        place = self.words.cell(self.where, number, _letters(column), sheet.headings[column])
+        place = self.words.cell(self.where, number, column_letters(column), sheet.headings[column])
         return self.words.fault(place, key, **values)
 
 
@@ -364,15 +377,3 @@ def _words(family: str, codes: Sequence[str]) -> Iterator[tuple[str, str]]:
         yield code, code
         for language in _LANGUAGES:
             yield code, Words.of(language)(f"{family}.{code}").casefold()
-
-
-def _letters(column: int) -> str:
-    """A column as a spreadsheet names it.
-
-    >>> _letters(0), _letters(25), _letters(26)
-    ('A', 'Z', 'AA')
-    """
-    name = ""
-    while column >= 0:
-        name, column = chr(65 + column % 26) + name, column // 26 - 1
-    return name

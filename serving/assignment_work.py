@@ -72,7 +72,7 @@ def assign_places(
         wrong = f"is {as_of}, after the extract date {about.extract_date}: the city does not know that day yet"
         raise BadInput(Fault("--as-of", wrong, f"Give {about.extract_date} or earlier"))
     step("reading units, children and earlier offers")
-    tables = _without_erased(home, read_tables(folder))
+    tables = read_tables(folder)
     ids = tables.children["person_id"].to_list()
     said_no = home.objections.objecting(ids, need_id)
     step("proposing places")
@@ -82,6 +82,7 @@ def assign_places(
         weights,
         secret=home.tie_secret(PLACES),
         objecting=[person for person, objects in zip(ids, said_no, strict=True) if objects],
+        erased=_erased(home, tables),
         seed=seed,
     )
     if not found.ours.children + found.exceptions.height:
@@ -91,15 +92,11 @@ def assign_places(
     return _write(home, folder, found, out, invented=about.invented)
 
 
-def _without_erased(home: Home, tables: PlaceTables) -> PlaceTables:
-    """The tables as if the erased were not in them: an objector stands in the queue for people, an erased child not."""
-    import polars as pl
-
-    def kept(frame: pl.DataFrame) -> pl.DataFrame:
-        return frame.filter(~pl.Series(home.objections.erased(frame["person_id"].to_list()), dtype=pl.Boolean))
-
-    offers = None if tables.offers is None else kept(tables.offers)
-    return tables._replace(children=kept(tables.children), offers=offers)
+def _erased(home: Home, tables: PlaceTables) -> list[str]:
+    """People of the tables who were erased."""
+    tables_of_people = [tables.children] + ([] if tables.offers is None else [tables.offers])
+    ids = sorted({person for table in tables_of_people for person in table["person_id"]})
+    return [person for person, is_gone in zip(ids, home.objections.erased(ids), strict=True) if is_gone]
 
 
 def _write(home: Home, city: Path, found: PlaceProposals, out: Path | None, *, invented: bool) -> dict[str, Any]:

@@ -350,6 +350,8 @@ def _add_residents(commands: Any) -> None:
     objection.add_argument("--withdraw", action="store_true", help="the resident takes the objection back")
     what = "who brings it in: resident, or service_point for the resident (default)"
     objection.add_argument("--by", default="service_point", help=what)
+    what = "a city folder, to find whose guardian the person is on lists: those files are recalled too"
+    objection.add_argument("--city", type=Path, help=what)
 
     what = "what was used about a person, scores, lists, contacts, who looked, and how to object; the look is recorded"
     person = _command(commands, "person", what, "person")
@@ -449,7 +451,10 @@ def _add_lists(commands: Any) -> None:
     show.add_argument("--unit", help="also this unit's people; who looks is recorded")
     show.add_argument("--by", default="", help="who looks, by role (with --unit)")
     show.add_argument("--purpose", default="", help="what for (with --unit)")
+    show.add_argument("--city", type=Path, help="a city folder: what guardians refuse counts for their children too")
     rebuild = one("rebuild", "a list out of the store, as it was published, proved row by row", "lists_rebuild")
+    rebuild.add_argument("--by", required=True, help="who asks for it, by role; recorded")
+    rebuild.add_argument("--purpose", required=True, help="what for, without naming anybody; recorded")
     rebuild.add_argument("--out", type=Path, help="where to write it (default: <list_id>.jsonl here)")
     for name, act, what in (
         ("add", "added", "put somebody on a unit's list by hand"),

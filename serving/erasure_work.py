@@ -16,12 +16,14 @@ from typing import Any
 from ethics.refusals import BadInput, Fault, NotTrusted
 from ethics.whole_file import write_whole
 from serving.erasure_files import Gone, Swept, remove_exports, sweep
+from serving.guardian_lists import listed_children
 from serving.home import Home
+from serving.objection_work import person_fault
 from serving.progress import Step, silent
+from serving.typed_texts import free_text_fault
 
 _DIGITS = 32
 _EXPORT = ("file", "sha256", "unit_id", "list_id")
-_MOST_REASON = 500
 
 
 def erase_person(
@@ -161,8 +163,8 @@ def _now() -> str:
 
 def _refuse_unsaid(person_id: str, by: str, reason: str) -> None:
     faults = []
-    if not person_id:
-        faults.append(Fault("person", "is empty", "Give the pseudonym, e.g. 000123"))
+    if fault := person_fault(person_id):
+        faults.append(fault)
     for where, said, mend in (
         ("--by", by, "Say who erases, by role"),
         ("--reason", reason, "Say why, without naming anybody"),
@@ -171,8 +173,8 @@ def _refuse_unsaid(person_id: str, by: str, reason: str) -> None:
             faults.append(Fault(where, "is missing", mend))
         elif person_id and person_id in said:
             faults.append(Fault(where, "names the person, and is kept for good", mend))
-        elif len(said) > _MOST_REASON:
-            faults.append(Fault(where, f"has {len(said)} characters", f"Keep to {_MOST_REASON}"))
+        elif fault := free_text_fault(where, said):
+            faults.append(fault)
     if faults:
         raise BadInput(*faults)
 
@@ -202,19 +204,9 @@ def _exports_of(home: Home, person_id: str, city: Path | None) -> list[dict[str,
     """Files handed out in which the person stands, or a child whose guardian they are; the latter are recalled."""
     exports = home.store.exports(person_id=person_id)
     found = exports.select(_EXPORT).to_dicts()
-    for child in _children_of(home, person_id, city):
+    for child in listed_children(home, person_id, city):
         found += home.store.recall(child, "their guardian was erased").select(_EXPORT).to_dicts()
     return [one for at, one in enumerate(found) if one not in found[:at]]
-
-
-def _children_of(home: Home, person_id: str, city: Path | None) -> list[str]:
-    from scoring.contacts import ContactBook, contacts_file
-
-    path = None if city is None else contacts_file(city)
-    if path is None:
-        return []
-    listed = home.store.rows()["person_id"].drop_nulls().unique().sort().to_list()
-    return [child for child, guardian in ContactBook.open(path).guardians(listed).items() if guardian == person_id]
 
 
 def _take_out(home: Home, gone: Gone, journal: _Journal) -> tuple[Swept, list[str]]:

@@ -50,7 +50,7 @@ def what_happened(
     BadInput
         The list is not one of the need's, or groups are asked for without a city.
     """
-    from scoring.what_happened import by_channel, effect_of_a_place, missed_need, shares_of
+    from scoring.what_happened import by_channel, crossovers, effect_of_a_place, missed_need, shares_of
     from scoring.worked_lists import work_of
 
     need_id = need_path(need).stem
@@ -82,7 +82,8 @@ def what_happened(
     sample = followed.filter(followed["kind"] == "sample").with_columns(in_need=reviewed_first())
     lots = followed.filter(followed["kind"] == "margin").with_columns(in_need="by_register")
     result["missed"] = numbers(missed_need(sample)._asdict())
-    result["effect"] = numbers(effect_of_a_place(lots, seed)._asdict())
+    crossed = crossovers(worked, home.store.changes(list_id))
+    result["effect"] = {**numbers(effect_of_a_place(lots, seed)._asdict()), "crossovers": crossed}
     if city is not None:
         result |= _by_groups(home, Path(city), listed, by, least)
     home.audit_log.append("what happened", "service unit", need=need_id, lists=lists.height)

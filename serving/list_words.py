@@ -40,7 +40,8 @@ def lists_show(options: argparse.Namespace) -> int:
     """What a past list rests on, what became of it, and who looked."""
     from serving.past_lists import show_list
 
-    result = show_list(home_of(options), options.list_id, options.unit, by=options.by, purpose=options.purpose)
+    said = {"by": options.by, "purpose": options.purpose, "city": options.city}
+    result = show_list(home_of(options), options.list_id, options.unit, **said)
     return say(options, result, lambda: _say_shown(result))
 
 
@@ -76,9 +77,12 @@ def lists_rebuild(options: argparse.Namespace) -> int:
     """A past list out of the store, proved row by row."""
     from serving.past_lists import rebuild_list
 
-    result = rebuild_list(home_of(options), options.list_id, options.out)
+    who = {"by": options.by, "purpose": options.purpose}
+    result = rebuild_list(home_of(options), options.list_id, options.out, **who)
     said = f"{result['rows']} rows, digest {result['list_digest']}: {result['path']}"
     redacted = f"REDACTED {result['redacted']}\n" if result["redacted"] else ""
+    if n := result["objected_since"]:
+        said += f"\n{n} of them objected since: this file is RECALLED; use nobody of it, and destroy it afterwards"
     return say(options, result, lambda: print(redacted + said))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from ethics.digests import sha256
 from ethics.refusals import BadInput, Fault
 from serving.approval import bytes_of, open_champion, verdict_place
+from serving.contacted_once import settling, taken_by_others
 from serving.gate_question import groups_file
+from serving.guardian_lists import channels_refused
 from serving.home import CELLS, Home, locked
 from serving.objection_work import recall_late_objectors
 from serving.opening import folder_of, need_path, open_city_for
@@ -21,7 +24,7 @@ from serving.progress import Step, silent
 if TYPE_CHECKING:
     from features.city import City
     from models.need import Need
-    from scoring.contacts import ContactBook, Refusals
+    from scoring.contacts import ContactBook, Masked, Refusals
     from scoring.hygiene import Past
     from scoring.list_evidence import Surroundings
     from scoring.list_records import OutreachList
@@ -61,21 +64,17 @@ def list_scored(
     step: Step = silent,
     *,
     language: str = "en",
-    elsewhere: Collection[str] = (),
 ) -> dict[str, Any]:
     """As :func:`list_need`, of scores that are there already.
 
-    One list of a need is made at a time; what a killed run left half done is finished, or cleared away, first.
-
-    Parameters
-    ----------
-    elsewhere : collection of str
-        Whom another need contacts in the same period, from :func:`wanted_elsewhere`.
+    One list is made at a time; what a killed run left half done is finished, or cleared away, first. Whom a list of
+    another need holds in the same period is on no list of this one.
     """
     need = scorer.need
-    with locked(home.lists / f".{need.id}.lock"):
+    with settling(home), locked(home.lists / f".{need.id}.lock"):
         finish_interrupted(home, need.id)
         step(f"{need.id}: writing the list")
+        elsewhere = left_to_others(home, city_folder, scorer, city, scores)
         listed = list_made(home, city_folder, scorer, city, scores, language=language, elsewhere=elsewhere)
         home.store.add_scores(scores)  # so that a resident can be told; the same scores are kept once
         files, n_late = publish_to_units(home, city_folder, listed, unit)
@@ -124,10 +123,13 @@ def list_made(
     )
 
 
-def contacts_of(city_folder: Path, need: Need, refusals: Refusals | None = None) -> ContactBook | None:
+def contacts_of(
+    city_folder: Path, need: Need, refusals: Refusals | None = None, masked: Masked | None = None
+) -> ContactBook | None:
     """The contact book, where the need's columns show anything of it and the city has one; open it after ranking.
 
-    ``refusals`` says who objects to which channel, of guardians too.
+    ``refusals`` says who objects to which channel, and ``masked`` who objects to the need or was erased; of guardians
+    too.
     """
     from scoring.contacts import ContactBook, contacts_file
     from scoring.list_cells import needs_contacts
@@ -135,17 +137,23 @@ def contacts_of(city_folder: Path, need: Need, refusals: Refusals | None = None)
     path = contacts_file(city_folder) if needs_contacts(need.list.columns) else None
     if path is None:
         return None
-    return ContactBook.open(path) if refusals is None else ContactBook.open(path, refusals)
+    return ContactBook.open(path, refusals, masked)
 
 
 def publish_to_units(
     home: Home, city_folder: Path, listed: OutreachList, unit: str | None = None
 ) -> tuple[tuple[Path, ...], int]:
     """Publish a list with the contacts its units may see; its files, and how many objected while it was made."""
-    need_id = listed.need.id
-    book = contacts_of(city_folder, listed.need, lambda who: home.objections.refused_channels(who, need_id))
+    need_id, register = listed.need.id, home.objections
+    refusals, masked = partial(register.refused_channels, need_id=need_id), partial(register.objecting, need_id=need_id)
+    book = contacts_of(city_folder, listed.need, refusals, masked)
+    people = [row.person_id for part in listed.parts for row in part.rows]
+    guardians = {} if book is None else book.guardians(people, secret=True)
+    before = channels_refused(home, need_id, guardians)
     files = publish(home, listed, unit, book)
-    return files, recall_late_objectors(home, need_id, listed.list_id)
+    after = channels_refused(home, need_id, guardians)
+    late = {child for child, channels in after.items() if not {*channels} <= {*before.get(child, ())}}
+    return files, recall_late_objectors(home, need_id, listed.list_id, late)
 
 
 def publish(
@@ -264,7 +272,7 @@ def wanted_elsewhere(
     prepared : sequence of (scorer, city, scores)
         One for each need; scores of one as-of date.
     taken : mapping, optional
-        Need → people who stand on a published list of another need; they are left to that need for good.
+        Need → people whom published lists of other needs hold; they are left to those needs for good.
     """
     import polars as pl
 
@@ -289,6 +297,14 @@ def wanted_elsewhere(
     cuts = {scorer.need.id: cut_of(scorer, city, scores) for scorer, city, scores in prepared}
     left = settled(cuts, home.settings.secret("contention"))
     return {need_id: out | known[need_id] for need_id, out in left.items()}
+
+
+def left_to_others(home: Home, city_folder: Path, scorer: Scorer, city: City, scores: Scores) -> frozenset[str]:
+    """Whom the list of one need leaves to lists of other needs that are published already."""
+    taken = taken_by_others(home, scorer.need, scores.as_of_date)
+    if not taken:
+        return frozenset()
+    return wanted_elsewhere(home, [(scorer, city, scores)], city_folder, {scorer.need.id: taken})[scorer.need.id]
 
 
 def drawn_up(
@@ -327,7 +343,9 @@ def why_not_listed(
     from scoring.outreach import Standing
 
     champion, scorer, city, scores = scored(home, city_folder, need, as_of, step)
-    standing = drawn_up(home, folder_of(city_folder), scorer, city, scores).standing(person_id)
+    folder = folder_of(city_folder)
+    elsewhere = left_to_others(home, folder, scorer, city, scores)
+    standing = drawn_up(home, folder, scorer, city, scores, elsewhere).standing(person_id)
     if standing.what == "not scored":
         if home.store.is_erased([person_id])[0]:
             standing = Standing("excluded", ERASED)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ethics.refusals import BadInput, Fault, did_you_mean
+from serving.guardian_lists import listed_children
 from serving.home import Home
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 WHY_RECALLED = "objection"
 """What the store keeps as the reason of such a recall; whose it was stands beside it as a reference."""
+WHY_RECALLED_OF_CHILD = "their guardian objected"
 LONGEST_ID = 200
 _PERSONAL_IDENTITY_CODE = re.compile(r"\d{6}[-+A-FU-Y]\d{3}[0-9A-Z]", re.IGNORECASE)
 
@@ -43,6 +46,7 @@ def record_objection(
     channel: str | None = None,
     withdraw: bool = False,
     by: str = "service_point",
+    city: Path | None = None,
 ) -> dict[str, Any]:
     """Record or withdraw a resident's objection; the log learns that it happened, not whose it was.
 
@@ -57,6 +61,8 @@ def record_objection(
         Of :data:`ethics.objections.CHANNELS`: takes the channel away, not the person.
     by : {"resident", "service_point"}
         In what capacity it is brought in.
+    city : Path, optional
+        A city folder whose contact book tells whose guardian the person is: files with those children are recalled too.
 
     Returns
     -------
@@ -75,6 +81,7 @@ def record_objection(
     person_id, need_id = person_id.strip(), need_id.strip()
     _refuse(home, person_id, need_id, channel, by)
     register, store = home.objections, store_if_begun(home)
+    children = [] if withdraw or store is None else listed_children(home, person_id, city)
     is_erased = store is not None and bool(store.is_erased([person_id])[0])
     changed = False
     if withdraw:
@@ -83,7 +90,7 @@ def record_objection(
         changed = True
     elif not is_erased:  # whoever was erased is masked already, and nothing new is kept of them
         changed = register.object(person_id, need_id, channel=channel, by=by)
-    recalled = [] if withdraw or store is None else _recalled(store, person_id, need_id)
+    recalled = [] if withdraw or store is None else _recalled(store, person_id, need_id, children)
     facts = {"need": need_id, **({} if channel is None else {"channel": channel})}
     n_new = sum(file["new"] for file in recalled)
     action = "withdraw" if withdraw else "object"
@@ -116,14 +123,15 @@ def place_proposals_with(home: Home, person_id: str) -> list[str]:
     return [str(one) for one in folders if any(names(one / f"{name}.parquet") for name in ("proposals", "no_place"))]
 
 
-def recall_late_objectors(home: Home, need_id: str, list_id: str) -> int:
+def recall_late_objectors(home: Home, need_id: str, list_id: str, also: Collection[str] = ()) -> int:
     """Recall the files of a list that somebody objected to while it was being made; how many people did.
 
     An objection recalls what is published by then. One that falls between the drawing up of a list and its publishing
     finds no list yet; so whoever has published one looks again. Whichever comes last, one of the two sees the other.
+    ``also`` are people of the list whose guardian said no meanwhile.
     """
     rows = home.store.rows(list_id).drop_nulls("person_id")
-    late = late_objectors(home, need_id, rows)
+    late = late_objectors(home, need_id, rows) | {*also}
     for person in sorted(late):
         home.store.recall(person, WHY_RECALLED, need_id=need_id)
     if late:
@@ -189,18 +197,16 @@ def _options_of(one: Objection) -> str:
     return f"ennakko object ID{need}{'' if one.channel is None else f' --channel {one.channel}'} --withdraw"
 
 
-def _recalled(store: Store, person_id: str, need_id: str) -> list[dict[str, Any]]:
-    """Mark the files in which the person stands; all of them, with whether they were marked just now."""
+def _recalled(store: Store, person_id: str, need_id: str, children: Sequence[str]) -> list[dict[str, Any]]:
+    """Mark the files in which the person or a child of theirs stands; all of them, with whether just now."""
     of_need = None if need_id == "*" else need_id
-    before = store.exports(person_id=person_id)
-    known = {tuple(key) for *key, at in before.select("list_id", "file", "sha256", "recalled_at").iter_rows() if at}
-    files = store.recall(person_id, WHY_RECALLED, need_id=of_need)
-    return [
-        {
-            "file": file["file"],
-            "list_id": file["list_id"],
-            "unit_id": file["unit_id"],
-            "new": (file["list_id"], file["file"], file["sha256"]) not in known,
-        }
-        for file in files.to_dicts()
-    ]
+    found: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for one in (person_id, *children):
+        before = store.exports(person_id=one).select("list_id", "file", "sha256", "recalled_at")
+        known = {tuple(key) for *key, at in before.iter_rows() if at}
+        why = WHY_RECALLED if one == person_id else WHY_RECALLED_OF_CHILD
+        for file in store.recall(one, why, need_id=of_need).to_dicts():
+            key = (file["list_id"], file["file"], file["sha256"])
+            said = {name: file[name] for name in ("file", "list_id", "unit_id")}
+            found.setdefault(key, {**said, "new": key not in known})
+    return list(found.values())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ethics.refusals import BadInput
 from serving.home import Home
+from serving.typed_texts import refuse_typed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -48,6 +49,7 @@ def import_outcomes(
     from scoring.import_words import ImportWords
     from scoring.outcomes import keep_outcomes, keep_workbook, read_rows
 
+    refuse_typed(by=by)
     today, said_in = today or date.today(), language or "en"
     if path.suffix == ".xlsx":
         found = keep_workbook(home.store, path, list_id, today, keep=not dry_run, language=language)
@@ -71,6 +73,7 @@ def add_outcome(
     from scoring.import_words import ImportWords
     from scoring.outcomes import ReadRow, keep_outcomes
 
+    refuse_typed(cells["person_id"], channel=cells.get("channel", ""), worker=cells.get("worker", ""), by=by)
     rows: list[ReadRow] = [ReadRow(ImportWords(language).texts["outcome"], cells)]
     found = keep_outcomes(home.store, rows, "outcome add", today or date.today(), language=language)
     return _told(home, found, "outcome add", by, dry_run=False)

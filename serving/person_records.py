@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from scoring.named_people import naming
+
 if TYPE_CHECKING:
     from scoring.store import Store
 
 _Row = dict[str, Any]
+_OF_CHANGE = ("act", "reason", "is_withheld")
+"""What is told of a change by hand; who made it is another person. A reason that names others is withheld."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,9 @@ _ADDED: _Row = {"unit_id": None, "kind": "added", "rank_band": None, "payload": 
 def _lists(store: Store, person_id: str) -> tuple[list[_Row], dict[str, str]]:
     """Every list the person stood on, as published or by hand; and the need of each."""
     changes = store.changes(person_id=person_id).to_dicts()
+    about_others = naming(store, [change["reason"] for change in changes], person_id)
+    for change, is_about_others in zip(changes, about_others, strict=True):
+        change |= {"reason": None if is_about_others else change["reason"], "is_withheld": is_about_others}
     rows = {row["list_id"]: row for row in store.rows(person_id=person_id).to_dicts()}
     exports = store.exports(person_id=person_id)
     published = {row["list_id"]: row for row in store.lists().to_dicts()}
@@ -106,20 +113,26 @@ def _lists(store: Store, person_id: str) -> tuple[list[_Row], dict[str, str]]:
                 "period": kept["period"],
                 "published_at": kept["published_at"].isoformat(timespec="seconds"),
                 "unit_id": own["unit_id"] or acts[-1]["unit_id"],
-                "kind": "held_out" if own["is_held_out"] else own["kind"],
+                "kind": _kind(own, acts),
                 "rank_band": own["rank_band"],
                 "language": store.list_facts(list_id)["language"],
                 "reasons": [reason["text"] for reason in payload.get("reasons", ())],
                 "cautions": payload.get("cautions", []),
                 "changes": [
-                    {"at": act["at"].isoformat(timespec="seconds"), **{k: act[k] for k in ("act", "by", "reason")}}
-                    for act in acts
+                    {"at": act["at"].isoformat(timespec="seconds"), **{k: act[k] for k in _OF_CHANGE}} for act in acts
                 ],
                 "files": files.height,
                 "recalled": int(files["recalled_at"].is_not_null().sum()),
             }
         )
     return found, {list_id: str(row["need_id"]) for list_id, row in published.items()}
+
+
+def _kind(own: Mapping[str, Any], acts: Sequence[_Row]) -> str:
+    """Why the person stood there; whom the lot held out and somebody added stood there by hand."""
+    if not own["is_held_out"]:
+        return str(own["kind"])
+    return "added" if any(act["act"] == "added" for act in acts) else "held_out"
 
 
 def _contacts(store: Store, person_id: str) -> list[_Row]:

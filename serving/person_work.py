@@ -24,6 +24,7 @@ from serving.progress import Step, silent
 if TYPE_CHECKING:
     from features.city import City
     from models.need import Need
+    from scoring.store import Store
 
 ACT = "person"
 """The act's name in the audit log."""
@@ -70,8 +71,8 @@ def look_at_person(
         No person, nobody named who looks or what for, or a file that is there already: all at once.
     """
     person_id, actor, purpose = person_id.strip(), actor.strip(), purpose.strip()
-    _refuse(person_id, actor, purpose, html)
     store = store_if_begun(home)
+    _refuse(store, person_id, actor, purpose, html)
     refs = {} if store is None else store.refs([person_id])
     is_erased = store is not None and bool(store.is_erased([person_id])[0])
     if store is not None and refs:
@@ -105,7 +106,9 @@ def look_at_person(
     return view
 
 
-def _refuse(person_id: str, actor: str, purpose: str, html: Path | None) -> None:
+def _refuse(store: Store | None, person_id: str, actor: str, purpose: str, html: Path | None) -> None:
+    from scoring.named_people import naming
+
     faults = [fault] if (fault := person_fault(person_id)) else []
     for option, text in (("--actor", actor), ("--purpose", purpose)):
         mend = "Say it in a few words, e.g. --actor resident --purpose 'asks what is kept'"
@@ -113,6 +116,8 @@ def _refuse(person_id: str, actor: str, purpose: str, html: Path | None) -> None
             faults.append(Fault(option, "is empty" if not text else "is too long, or not on one line", mend))
         elif _PERSONAL_IDENTITY_CODE.search(text) or (person_id and person_id in text.split()):
             faults.append(Fault(option, "names the person, and the log keeps it for years", mend))
+        elif store is not None and naming(store, [text])[0]:
+            faults.append(Fault(option, "names a person, and the log keeps it for years", mend))
     if html is not None and html.exists():
         faults.append(Fault("--html", f"{html} exists already", "Give the path of a new file"))
     elif html is not None and not html.parent.is_dir():
@@ -253,7 +258,12 @@ def _bundled(need_id: str) -> Need | None:
 
 
 def _looks(home: Home, person_id: str, records: Records) -> list[dict[str, Any]]:
-    """Who looked at the person: at this view and at lists (from the store), at anything else (from the audit log)."""
+    """Who looked at the person: at this view and at lists (from the store), at anything else (from the audit log).
+
+    Who looked or what for is None where it names other people.
+    """
+    from scoring.named_people import naming
+
     wanted = hashes_of(home, person_id)
     found = list(records.views)
     for row in home.audit_log.rows():
@@ -261,6 +271,10 @@ def _looks(home: Home, person_id: str, records: Records) -> list[dict[str, Any]]
         if row["action"] != ACT and facts.get("person") in wanted:
             more = {"need": facts.get("need"), "unit_id": None, "purpose": facts.get("purpose", "")}
             found.append({"at": row["at"], "what": row["action"], "actor": row["actor"], **more})
+    for said in ("actor", "purpose") if found else ():
+        about_others = naming(home.store, [look[said] for look in found], person_id)
+        told = ({said: None if names else look[said]} for look, names in zip(found, about_others, strict=True))
+        found = [look | one for look, one in zip(found, told, strict=True)]
     return sorted(found, key=lambda look: datetime.fromisoformat(look["at"]))
 
 

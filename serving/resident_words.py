@@ -11,7 +11,7 @@ def objection(options: argparse.Namespace) -> int:
     """Record or withdraw an objection."""
     from serving.objection_work import record_objection
 
-    asked = {"channel": options.channel, "withdraw": options.withdraw, "by": options.by}
+    asked = {"channel": options.channel, "withdraw": options.withdraw, "by": options.by, "city": options.city}
     result = record_objection(home_of(options), options.person_id, options.need, **asked)
     return say(options, result, lambda: _say_objection(result))
 

@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from serving.typed_texts import refuse_typed
+
 if TYPE_CHECKING:
     from serving.home import Home
 
@@ -56,7 +58,13 @@ def forget_overdue(home: Home, by: str, now: datetime) -> dict[str, Any]:
     -------
     dict
         ``removed`` (files of the home), ``rows`` (table → rows deleted).
+
+    Raises
+    ------
+    BadInput
+        The role cannot be kept in the audit log: nothing is deleted.
     """
+    refuse_typed(by=by)
     schedule = home.policy.retention
     removed = []
     with home.in_use(alone=True):

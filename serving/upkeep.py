@@ -12,7 +12,7 @@ from ethics.refusals import BadInput, Fault
 from ethics.whole_file import write_whole
 from serving.gate_question import groups_file
 from serving.home import Home
-from serving.progress import Step, silent
+from serving.progress import Step, masked, silent
 
 if TYPE_CHECKING:
     from ethics.fairness import FairnessTable
@@ -145,7 +145,7 @@ def use_stop_switch(home: Home, action: str, reason: str, now: datetime) -> dict
     """Set, clear, test or look at the stop switch."""
     switch = home.stop_switch
     if action == "on":
-        switch.set(reason)
+        switch.set(masked(reason))  # never refused for its words: stopping goes before everything
     elif action == "off":
         switch.clear()
     elif action == "test":

@@ -194,7 +194,7 @@ def _worked(home: Home, city: City, as_of: date, need: Need) -> tuple[pl.DataFra
 
 def _happened(worked: pl.DataFrame, to_contact: pl.DataFrame, least: int) -> dict[str, Any]:
     """Counts and shares over all earlier lists, and the need missed below the line by their random checks."""
-    from scoring.leader_numbers import about
+    from scoring.leader_numbers import about, totals_told
     from scoring.what_happened import missed_need, shares_of
 
     if to_contact.is_empty():
@@ -212,7 +212,7 @@ def _happened(worked: pl.DataFrame, to_contact: pl.DataFrame, least: int) -> dic
         "days": LOOKED_BACK_DAYS,
         "first": str(to_contact["as_of_date"].min()),
         "last": str(to_contact["as_of_date"].max()),
-        **{name: shares[name] for name in _PAST},
+        **totals_told({name: shares[name] for name in _PAST}, to_contact, least),
         "missed": told if missed.known else None,
     }
 
@@ -228,7 +228,10 @@ def _attempts(attempts: pl.DataFrame, to_contact: pl.DataFrame) -> int:
 
 
 def _found(past: Mapping[str, Any]) -> dict[str, float] | None:
-    """People whose need was found in earlier lists, with the interval of their share of those reached."""
+    """People whose need was found in earlier lists, with the interval of their share of those reached.
+
+    None where few: what each of them cost would tell how many they are.
+    """
     share = past.get("found_share")
     if not share or share["value"] is None:
         return None

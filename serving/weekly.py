@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ethics.refusals import BadInput, Fault, NotTrusted, Refusal
+from serving.contacted_once import people_listed, settling, taken_by_others
 from serving.flows import ask_about_scores
 from serving.home import Home, locked
 from serving.list_work import finish_interrupted, list_made, publish_to_units, scored_by, wanted_elsewhere
@@ -21,7 +23,6 @@ from serving.progress import Step, masked, silent
 from serving.unexpected import file_fault, own_fault
 from serving.week_pages import write_pages
 from serving.week_state import (
-    FOLDER,
     NeedCounts,
     WeekState,
     begun,
@@ -33,6 +34,7 @@ from serving.week_state import (
 
 if TYPE_CHECKING:
     from features.city import City
+    from models.need import Need
     from scoring.list_records import OutreachList
     from scoring.scorer import Scorer, Scores
 
@@ -120,7 +122,7 @@ def run_week(
 
     Words.of(language)
     folder = folder_of(city_folder)
-    with locked(home.root / FOLDER / ".lock"):
+    with settling(home):
         chosen = _needs(home, needs)
         city = open_city_within(home.policy.limits.max_reject_share, folder, step)
         as_of = as_of or city.extract_date
@@ -194,13 +196,6 @@ def published(home: Home, need_id: str, as_of: date) -> list[str]:
     return sorted(lists.filter(lists["as_of_date"] == as_of)["list_id"])
 
 
-def people_listed(home: Home, list_id: str) -> frozenset[str]:
-    """People that a published list holds to be contacted; the erased are nobody."""
-    from scoring.hygiene import to_contact
-
-    return frozenset(to_contact(home.store.rows(list_id))["person_id"].drop_nulls())
-
-
 # ---- the run ---------------------------------------------------------------------------------------------------
 
 
@@ -234,7 +229,7 @@ class _Run:
         self._draft(needs)
         for need in needs:
             if need.is_pending:
-                self._guarded(need, self._publish)
+                self._guarded(need, partial(self._publish, needs=needs))
 
     def count_published(self, needs: Iterable[NeedOfWeek]) -> None:
         """The counts behind the pages, of lists that this state knows none of: another command made them."""
@@ -291,22 +286,16 @@ class _Run:
 
     def _settled(self, needs: Sequence[NeedOfWeek]) -> Mapping[str, frozenset[str]]:
         """Whom each need leaves to another."""
-        prepared = [need.prepared for need in needs if need.prepared is not None]
-        listed = self._listed_that_day(needs)
-        pending = [need.need_id for need in needs if need.is_pending]
-        taken = {need_id: frozenset().union(*listed.values()) for need_id in pending if listed}
-        if len(prepared) < 2 and not taken:
+        prepared = [need.prepared for need in needs if need.is_pending and need.prepared is not None]
+        taken = {one[0].need.id: self._taken(one[0].need, needs) for one in prepared}
+        if len(prepared) < 2 and not any(taken.values()):
             return {}
         self.step("settling who contacts whom")
         return wanted_elsewhere(self.home, prepared, self.folder, taken)
 
-    def _listed_that_day(self, needs: Iterable[NeedOfWeek]) -> dict[str, frozenset[str]]:
-        """Need → people on its list of that day, of needs outside this run too; not of lists to be made again."""
-        lists = self.home.store.lists(since=self.as_of)
-        lists = lists.filter(lists["as_of_date"] == self.as_of).sort("list_id")
-        newest = dict(lists.select("need_id", "list_id").iter_rows())
-        newest |= {need.need_id: need.list_id for need in needs}
-        return {need: people_listed(self.home, list_id) for need, list_id in newest.items() if list_id is not None}
+    def _taken(self, need: Need, needs: Iterable[NeedOfWeek]) -> frozenset[str]:
+        """People whom lists of other needs hold already, of needs outside this run too."""
+        return taken_by_others(self.home, need, self.as_of, [one.need_id for one in needs if one.is_pending])
 
     def _draw_up(self, need: NeedOfWeek) -> None:
         if need.prepared is not None:
@@ -314,12 +303,13 @@ class _Run:
             asked: dict[str, Any] = {"language": self.language, "elsewhere": need.elsewhere}
             need.made = list_made(self.home, self.folder, *need.prepared, **asked)
 
-    def _publish(self, need: NeedOfWeek) -> None:
-        if need.made is None:
-            return
+    def _publish(self, need: NeedOfWeek, needs: Sequence[NeedOfWeek]) -> None:
         with locked(self.home.lists / f".{need.need_id}.lock"):
-            if self.home.objections.objecting(_people(need.made), need.need_id).any():  # since it was drawn up
-                self._draw_up(need)
+            if self._is_out_of_date(need, needs):
+                need.made = None
+                self._draft(needs)  # whoever moves up may be wanted, or contacted, elsewhere
+            if need.made is None:
+                return
             # Before the list, so that whoever finds it in the store finds its counts here.
             self._keep_counts(need, need.made.list_digest, _people(need.made, without_sample=True))
             self.step(f"{need.need_id}: publishing the list")
@@ -327,6 +317,14 @@ class _Run:
             need.files = tuple(map(str, files))
         need.state, need.list_id, need.is_new = LISTED, need.made.list_id, True
         need.prepared = need.made = None
+
+    def _is_out_of_date(self, need: NeedOfWeek, needs: Sequence[NeedOfWeek]) -> bool:
+        """Whether somebody on a list that was drawn up objected since, or stands on one that was published since."""
+        if need.made is None or need.prepared is None:
+            return False
+        objecting = self.home.objections.objecting(_people(need.made), need.need_id)
+        taken = self._taken(need.prepared[0].need, needs)
+        return bool(objecting.any()) or not taken.isdisjoint(_people(need.made, without_sample=True))
 
     def _keep_counts(self, need: NeedOfWeek, list_digest: str, people: Iterable[str]) -> None:
         from scoring.week_counts import counts_of_week

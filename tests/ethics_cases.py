@@ -261,6 +261,7 @@ LIST = ListEvidence(
     shown_columns=("rank", "person", "rank_band", "reasons"),
     list_columns=("rank_band", "reasons", "action"),
     visible_to={"absence": ("north",), "visits": ()},
+    told_from=({"column": "who_helps", "feature": "visits"},),
     service="outreach-youth-work",
     week=week_of(),
     ties={"tied:0": (10, 4)},

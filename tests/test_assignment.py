@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import shutil
 import string
 import tomllib
 from datetime import date
@@ -188,6 +189,19 @@ def test_a_child_stands_under_the_gravest_reason_and_its_family_is_protected_too
     }
     assert "000003" in found.proposals["person_id"]
     assert list(found.excepted) == list(REASONS)
+
+
+@pytest.mark.parametrize("flag", ["safety_ban", "secrecy_order", "custody_split"])
+def test_a_child_under_a_ban_protects_its_family_in_whatever_year_it_begins_and_when_it_is_erased(flag):
+    years = [2026, 2027, 2026, 2024, *[2026] * 8]  # 000000 and 000001 are of one family, 000002 and 000003 of another
+    banned = np.isin(np.arange(12), (1, 3))
+    tables = a_city(n=12, start_year=years, **{flag: banned})
+    protected = {"000000": "family_protected", "000002": "family_protected"}
+    assert dict(proposed(tables).exceptions.iter_rows()) == protected
+    same_year = a_city(n=12, **{flag: banned})
+    found = proposed(same_year, erased=["000001", "000003"])
+    assert dict(found.exceptions.iter_rows()) == protected
+    assert not {"000000", "000001", "000002", "000003"} & {*found.proposals["person_id"], *found.no_place["person_id"]}
 
 
 def test_who_lives_too_far_from_every_unit_is_told_apart_from_who_finds_them_full():
@@ -424,6 +438,23 @@ def test_the_command_proposes_twice_alike_and_leaves_objectors_to_people(city, t
     for path in Path(erased["path"]).iterdir():
         text = str(pl.read_parquet(path).to_dicts()) if path.suffix == ".parquet" else path.read_text("utf-8")
         assert someone not in text
+
+
+def test_the_family_of_an_erased_child_under_a_ban_is_still_left_to_people(city, tmp_path, capsys):
+    home, own = tmp_path / "home", tmp_path / "city"
+    shutil.copytree(city, own)
+    of_year = pl.col("start_year") == 2026
+    children = pl.read_parquet(own / "preschool_children.parquet")
+    one, other = children.filter(of_year & ~pl.any_horizontal(*FLAGS))["person_id"].head(2)
+    both, banned = pl.col("person_id").is_in([one, other]), pl.col("person_id") == other
+    children.with_columns(
+        family=pl.when(both).then(pl.lit("these two")).otherwise("family"), safety_ban=banned | pl.col("safety_ban")
+    ).write_parquet(own / "preschool_children.parquet")
+    assert main(["erase", other, "--by", "dpo", "--reason", "asked", "--home", str(home)]) == 0
+    capsys.readouterr()
+    folder = Path(assign(capsys, own, home)[1]["path"])
+    exceptions = dict(pl.read_parquet(folder / "exceptions.parquet").iter_rows())
+    assert exceptions[one] == "family_protected" and other not in exceptions
 
 
 def test_the_stop_switch_stops_proposals_too(city, tmp_path, capsys):

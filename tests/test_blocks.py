@@ -51,6 +51,9 @@ class Register:
     def objecting(self, person_ids, need_id):
         return np.array([person in self.who for person in person_ids], dtype=bool)
 
+    def erased(self, person_ids):
+        return np.zeros(len(person_ids), dtype=bool)
+
 
 NOBODY = {"objections": Register(), "need_id": "test"}
 

@@ -13,6 +13,8 @@ from ethics.refusals import BadInput
 from features.city import open_city
 from features.synthetic import synthetic_city
 from scoring.contacts import CHANNELS, ContactBook, contacts_file, suggested_channel
+from scoring.list_cells import contact_texts
+from scoring.reasons import Words
 from serving.list_work import contacts_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,6 +54,24 @@ def test_a_secrecy_order_hides_the_person_and_whoever_leads_to_them():
     shown = book().of(["000006", "000007"], show_secret=True)
     assert [row.name for row in shown] == ["Person 000006 unlisted", "Person 000031 unlisted"]
     assert all(row.secrecy_order and not row.hidden for row in shown)
+
+
+def test_a_guardian_who_objects_or_was_erased_is_shown_to_nobody_and_the_child_has_no_channel():
+    masked = ContactBook(contact_rows(), "contacts", masked=lambda who: [one in ("000030", "000031") for one in who])
+    child, secret, adult = masked.of(["000005", "000007", "000001"], show_secret=True)
+    for row, guardian in ((child, "000030"), (secret, "000031")):
+        assert row.masked and row.suggested_channel == "none"
+        assert row.name is row.phone is row.language is row.guardian is None and guardian not in str(asdict(row))
+        texts = contact_texts(row, Words.of("en"))
+        assert texts["contact_name"] == texts["channel"] == Words.of("en")("list.masked") and not texts["contact_phone"]
+    assert (adult.masked, adult.name) == (False, "Person 000001")
+    (hidden,) = masked.of(["000007"])
+    assert hidden.hidden and hidden.suggested_channel == "none"
+
+
+def test_the_children_of_a_guardian_are_found_under_a_secrecy_order_too():
+    assert (book().children_of("000031"), book().children_of("000030")) == ({"000007"}, {"000005"})
+    assert book().children_of("000001") == set()
 
 
 def test_guardians_of_those_who_have_one_and_no_order():

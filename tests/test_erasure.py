@@ -23,6 +23,7 @@ from features.cache import FeatureCache
 from features.matrix import build_matrix
 from models.evidence_files import GatheredEvidence, read_evidence, write_evidence
 from models.registry import approved_model, logged_digests, record_evidence
+from serving import list_work
 from serving.cli import main
 from serving.erasure_work import erase_again, erase_person
 from serving.feature_work import build_features
@@ -30,7 +31,8 @@ from serving.flows import score_need
 from serving.gate_question import refuse_other_evidence
 from serving.home import Home
 from serving.list_work import list_need, why_not_listed
-from serving.past_lists import change_list, rebuild_list
+from serving.objection_work import record_objection
+from serving.past_lists import change_list, rebuild_list, show_list
 from serving.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -62,7 +64,7 @@ def used(world):
     rows = home.store.rows(made["list_id"]).filter(pl.col("kind") == "ranked", pl.col("unit_id") == "north")
     listed, other = rows["person_id"][:2]
     (home.root / "rebuilt").mkdir()
-    rebuild_list(home, made["list_id"], home.root / "rebuilt" / "list.jsonl")
+    rebuild_list(home, made["list_id"], home.root / "rebuilt" / "list.jsonl", by="archivist", purpose="an audit")
     home.store.add_scores(small_scores(world.city.persons["person_id"].to_list()))
     home.store.add_work(
         attempts((made["list_id"], listed, str(AS_OF), "phone", "w", "not_reached")),
@@ -154,7 +156,8 @@ def test_after_erasure_nothing_names_the_person_and_everything_still_verifies(wo
     refuse_other_evidence(home.runs / run, logged_digests(home.registry, run))
     gathered = read_evidence(home.runs / run)
     assert gathered.rows.height == gathered.features.height == 899 and gathered.facts == {"capacity_k": 20}
-    code, told, _ = command("lists", "rebuild", "--list", list_id, "--out", tmp_path / "again", "--home", home.root)
+    words = ("lists", "rebuild", "--list", list_id, "--by", "archivist", "--purpose", "an audit")
+    code, told, _ = command(*words, "--out", tmp_path / "again", "--home", home.root)
     assert code == 0 and told.startswith("REDACTED 1\n") and listed.encode() not in (tmp_path / "again").read_bytes()
     proof = home.store.proof(list_id)
     assert (proof.redacted, proof.faults) == (1, ())
@@ -291,6 +294,81 @@ def test_whoever_is_somebodys_guardian_goes_from_the_childs_files(world, used, h
     assert {Path(one["file"]).name for one in result["recall"]} >= {"north.html", "north.xlsx"}
     assert not list((home.lists / "youth" / list_id).glob("north.*"))
     assert list((home.lists / "youth" / list_id).glob("east.*"))
+
+
+def test_files_that_show_a_guardian_under_a_secrecy_order_are_recalled_too(world, used, home, tmp_path):
+    list_id, _, _, other = used
+    city = tmp_path / "city"
+    city.mkdir()
+    tied = pl.when(pl.col("person_id") == other).then(pl.lit(GUARDIAN))
+    book = pl.read_parquet(world.folder / "city" / "contacts.parquet")
+    secret = (pl.col("person_id") == GUARDIAN).alias("secrecy_order")
+    book.with_columns(secret, guardian=tied).write_parquet(city / "contacts.parquet")
+    result = erase_person(home, GUARDIAN, **ASKED, city=city)
+    assert {Path(one["file"]).name for one in result["recall"]} >= {"north.html", "north.xlsx"}
+    assert not list((home.lists / "youth" / list_id).glob("north.*"))
+
+
+def test_what_a_guardian_refuses_counts_for_the_child_on_past_lists(world, used, home, tmp_path):
+    list_id, _, _, other = used
+    city = tmp_path / "city"
+    city.mkdir()
+    said = ("object", GUARDIAN, "--channel", "phone", "--home", home.root)
+    code, _, wrong = command(*said, "--city", city)
+    assert code == 2 and "has no contact book" in wrong and home.objections.standing(GUARDIAN) == ()
+    tied = pl.when(pl.col("person_id") == other).then(pl.lit(GUARDIAN))
+    book = pl.read_parquet(world.folder / "city" / "contacts.parquet")
+    book.with_columns(guardian=tied).write_parquet(city / "contacts.parquet")
+    code, told, _ = command(*said, "--city", city, "--json")
+    recalled = json.loads(told)["recalled"]
+    assert code == 0 and {Path(file["file"]).name for file in recalled} >= {"north.html", "north.xlsx"}
+    assert not any(Path(file["file"]).name.startswith("east.") for file in recalled)
+
+    def not_by(of_city):
+        shown = show_list(home, list_id, "north", by="head", purpose="work", city=of_city)
+        return next(row["not_by"] for row in shown["rows"] if row["person_id"] == other)
+
+    assert (not_by(city), not_by(None)) == (["phone"], [])
+    home.objections.object(GUARDIAN)
+    assert not_by(city) == ["digital", "phone", "letter", "visit"]
+
+
+def test_a_guardian_who_objects_while_a_list_is_made_is_recalled_from_it(world, home, tmp_path, monkeypatch):
+    city = shutil.copytree(world.folder / "city", tmp_path / "city")
+    book = pl.read_parquet(city / "contacts.parquet")
+    tied = pl.when(pl.col("person_id") != GUARDIAN).then(pl.lit(GUARDIAN))
+    book.with_columns(guardian=tied).write_parquet(city / "contacts.parquet")
+    publish = list_work.publish
+
+    def objected_meanwhile(*asked):
+        files = publish(*asked)
+        home.objections.object(GUARDIAN, channel="phone")
+        return files
+
+    monkeypatch.setattr(list_work, "publish", objected_meanwhile)
+    made = list_need(home, city, world.folder / "youth.toml", AS_OF)
+    assert made["objected_meanwhile"] == home.store.rows(made["list_id"]).height > 0
+    assert home.store.exports(list_id=made["list_id"])["recalled_at"].null_count() == 0
+    monkeypatch.setattr(list_work, "publish", publish)
+    assert list_need(home, city, world.folder / "youth.toml", AS_OF)["objected_meanwhile"] == 0, "its files say so"
+
+
+@pytest.mark.parametrize("act", ["erased", "objects"])
+def test_a_guardian_who_is_gone_is_on_no_later_list(world, home, tmp_path, act):
+    city = shutil.copytree(world.folder / "city", tmp_path / "city")
+    book = pl.read_parquet(city / "contacts.parquet")
+    tied = pl.when(pl.col("person_id") != GUARDIAN).then(pl.lit(GUARDIAN))
+    book.with_columns(guardian=tied).write_parquet(city / "contacts.parquet")
+    if act == "erased":
+        erase_person(home, GUARDIAN, **ASKED, city=city)
+    else:
+        record_objection(home, GUARDIAN)
+    made = list_need(home, city, world.folder / "youth.toml", AS_OF + timedelta(days=14))
+    assert made["listed"]
+    for path in map(Path, made["files"]):
+        if path.suffix in (".csv", ".html", ".json"):
+            text = path.read_text()
+            assert f"Person {GUARDIAN}" not in text and f"+358 {GUARDIAN}" not in text, path.name
 
 
 def test_erasing_waits_for_other_commands_and_keeps_them_waiting(home, monkeypatch, capsys):

@@ -19,6 +19,7 @@ from models.need_parts import ListSettings
 from scoring.hygiene import Past, past_of
 from scoring.list_cells import shown_rows
 from scoring.list_evidence import recorded_lots
+from scoring.outcomes import ReadRow, keep_outcomes
 from scoring.outreach import draw_up, outreach_list
 from scoring.store import Store
 
@@ -112,9 +113,21 @@ def test_samples_and_those_held_out_do_not_rest_and_those_added_by_hand_do(store
     store.publish(replace(listed, list_digest=sha256(canonical_json(listed.said()))), [])
     assert store.proof(FIRST).faults == () and store.proof(FIRST).n == 3
     assert store.current(FIRST)["person_id"].to_list() == ["anna", "bo"], "nobody is shown who was held out"
+    for act, more in (("assigned", {"worker": "w"}), ("removed", {"reason": "x"})):
+        with pytest.raises(BadInput, match="not on the list of this unit"):
+            store.change(FIRST, "west", "cai", act, "unit head", **more)
+    came = [
+        ReadRow("row 1", {"list_id": FIRST, "person_id": "cai", "at": MONDAY.isoformat(), "outcome": "reached"}),
+    ]
+    with pytest.raises(BadInput):
+        keep_outcomes(store, came, "by hand", MONDAY + timedelta(days=1))
     store.change(FIRST, "west", "dora", "added", "unit head", reason="asked for help")
     past = past_of(store, need_with(30), MONDAY + timedelta(days=7))
     assert (past.resting, past.last) == ({"anna", "dora"}, {"anna", "dora"})
+    store.change(FIRST, "west", "cai", "added", "unit head", reason="came by themselves")
+    store.change(FIRST, "west", "cai", "assigned", "unit head", worker="w")
+    assert store.current(FIRST).filter(person_id="cai").select("kind", "worker").rows() == [("added", "w")]
+    assert keep_outcomes(store, came, "by hand", MONDAY + timedelta(days=1)).outcomes == 1
     store.publish(small_list(store, {"west": ["bo"]}, SECOND, as_of=MONDAY + timedelta(days=7)), [])
     assert past_of(store, need_with(0), MONDAY + timedelta(days=60)).last == {"bo"}
 
@@ -310,7 +323,7 @@ def test_who_helps_and_how_often_it_was_tried_stand_on_the_row(world):
     plain = {"fi": "kouluterveys", "sv": "skolhälsan", "en": "school health care"}
     settings = {
         "columns": ["rank_band", "who_helps", "attempts"],
-        "helpers": [{"codes": ["health.pressure"], "window": 300, "plain": plain}],
+        "helpers": [{"codes": ["school.absence.*"], "window": 30, "plain": plain}],
     }
     tried = listed_of(world, settings).parts[0].rows[0].person_id
     listed = listed_of(world, settings, language="sv", past=Past(attempts={tried: 2}))
@@ -326,7 +339,7 @@ def test_who_helps_and_how_often_it_was_tried_stand_on_the_row(world):
 
 def test_cautions_stand_on_the_row_in_the_lists_language(world):
     plain = {"fi": "kysy ensin", "sv": "fråga först", "en": "ask first"}
-    settings = {"contraindications": [{"codes": ["health.pressure"], "window": 300, "plain": plain}]}
+    settings = {"contraindications": [{"codes": ["school.absence.*"], "window": 30, "plain": plain}]}
     listed = listed_of(world, settings, language="sv")
     told = [row.payload.get("cautions") for row in rows_of(listed, "ranked")]
     assert ["fråga först"] in told and None in told

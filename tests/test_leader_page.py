@@ -16,7 +16,7 @@ from store_cases import outcomes
 from week_world import FORBIDDEN, RULE, YOUTH
 
 from ethics.suppression_attack import attack
-from scoring.leader_numbers import _past_table, about, cost_of_found, left_out, unit_rows
+from scoring.leader_numbers import _past_table, about, cost_of_found, left_out, totals_told, unit_rows
 from scoring.leader_page import LANGUAGES, render_page
 from scoring.week_counts import counts_of_week, interval_of_number
 
@@ -87,7 +87,7 @@ def test_the_figures_of_one_need_stand_in_words_and_tables():
         "11.1 (6.0–17.0) of them would be in need",
         "4 lists, 1 April 2024 to 20 May 2024",
         "108 people were to be contacted, 96 were tried, 61 were reached: 56 (47–66) %.",
-        "Need was found in 27 of those reached (44 (32–58) %); 22 took the help (36 (24–49) %).",
+        "Need was found in 27 of those reached (44 (32–58) %). 22 took the help (36 (24–49) % of those reached).",
         "below the line 7.5 (1.6–20.4) % are in need, by a random check of 48 people of whom 40 became known."
         " That is 68 (14–184) of about 900 people",
         "This list: 62 (41–110) euros for each person in need on it, at 24.50 euros an attempt.",
@@ -198,6 +198,54 @@ def test_expected_need_of_few_people_and_reasons_of_few_are_withheld():
     assert [about(n, 10) for n in (None, 0, 9, 14, 15, 999)] == [None, None, None, 10, 20, 1000]
 
 
+@pytest.mark.parametrize(
+    "counts, told",
+    [
+        ((60, 40, 20, 10), (40, 20, 10)),
+        ((60, 40, 20, 9), (40, 20, None)),
+        ((60, 40, 9, 4), (40, None, None)),
+        ((60, 9, 4, 4), (None, None, None)),
+        ((60, 60, 30, 20), (None, 30, 20)),  # nobody was left unreached
+        ((60, 40, 31, 20), (40, None, 20)),  # nine were reached and not in need
+        ((60, 55, 51, 20), (None, None, 20)),
+        ((60, 0, 0, 0), (None, None, None)),
+    ],
+)
+def test_totals_of_few_people_are_withheld_with_everything_that_tells_them(counts, told):
+    names = ("reached", "found", "taken_up")
+    shares = {"reach": ("reached",), "found_share": ("reached", "found"), "uptake": ("reached", "taken_up")}
+    totals = {**dict(zip(names, counts[1:])), **dict.fromkeys(shares, an_estimate(0.5, 0.4, 0.6))}
+    found = totals_told(totals, worked({"a": counts}), 10)
+    assert tuple(found[name] for name in names) == told
+    for share, parts in shares.items():
+        assert (found[share] is None) == any(found[part] is None for part in parts)
+
+
+def test_a_total_of_few_people_on_many_lists_is_one_of_few():
+    """Four people, three lists: twelve times reached."""
+    rows = pl.concat([worked({"a": (30, 4, 4, 4)})] * 3)
+    totals = {"reached": 12, "found": 12, "taken_up": 12, "reach": None, "found_share": None, "uptake": None}
+    assert not any(totals_told(totals, rows, 10).values())
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_withheld_totals_are_nowhere_on_the_page(language):
+    names = ("reached", "found", "taken_up", "reach", "found_share", "uptake")
+    past = {**a_need()["happened"], **dict.fromkeys(names), "listed": 83, "tried": 79}
+    cost = {**a_need()["cost"], "measured": None}
+    texts = dict(flat(tomllib.loads((MESSAGES / f"{language}.toml").read_text())))
+    for hidden in (names, names[1:3] + names[4:], names[:1] + names[3:], names[2:3] + names[5:]):
+        some = {**past, **{name: a_need()["happened"][name] for name in names if name not in hidden}}
+        if "found" not in hidden:
+            cost = a_need()["cost"]
+        told = text_of(render_page(facts(a_need(happened=some, cost=cost)), language))
+        for name in names[:3]:
+            said = texts[f"section.happened_{name}_withheld"].format(listed=83, tried=79)
+            assert (said in told) == (name in hidden), (name, hidden)
+        assert (texts["section.cost_measured_withheld"] in told) == ("found" in hidden)
+        assert texts["section.cost_measured_unknown"] not in told and "None" not in told
+
+
 def test_a_cost_needs_a_price_attempts_and_somebody_found():
     found = an_estimate(10.0, 5.0, 20.0)
     assert cost_of_found(20.0, 100, found) == an_estimate(200.0, 100.0, 400.0)
@@ -288,22 +336,17 @@ def test_outcomes_that_came_in_stand_on_the_page(approved_needs_folder, listed_w
     again = run_week(home, folder / "city", AS_OF, needs=[folder / f"{YOUTH}.toml"])
     need = next(one for one in json.loads(Path(again["pages"][0]).read_text())["needs"] if one["need"] == YOUTH)
     past = need["happened"]  # the extract is of 30 June, so the list's own week is over
-    assert [past[name] for name in ("lists", "listed", "tried", "reached", "found", "taken_up")] == [
-        1,
-        20,
-        14,
-        14,
-        8,
-        8,
-    ]
+    assert [past[name] for name in ("lists", "listed", "tried")] == [1, 20, 14]
+    # Six were not reached, and eight found and helped: fewer than the ten of whom anything may be told.
+    assert not any(past[name] for name in ("reached", "found", "taken_up", "reach", "found_share", "uptake"))
     assert past["missed"]["share"]["value"] == pytest.approx(10 / 40) and past["missed"]["known"] == 40
     low, value, high = (past["missed"]["share"][end] for end in ("low", "value", "high"))
     assert 0.1 < low < value < high < 0.45
     assert past["missed"]["below_about"] == 800 and past["missed"]["people"]["value"] == pytest.approx(200)
-    assert need["cost"]["attempts"] == 14 and need["cost"]["measured"]["value"] == pytest.approx(24.5 * 14 / 8)
+    assert need["cost"]["attempts"] == 14 and need["cost"]["measured"] is None
     assert all(unit["past"]["taken_up"] is None for unit in need["units"])
     told = text_of((home.root / "week" / str(AS_OF) / "leader.en.html").read_text())
-    assert "20 people were to be contacted, 14 were tried, 14 were reached: 70 (46–88) %." in told
+    assert "20 people were to be contacted, 14 were tried. How many were reached is withheld." in told
 
 
 def test_a_verdict_on_the_page_has_a_life(listed_week):

@@ -20,10 +20,12 @@ from ethics.refusals import BadInput, NotTrusted
 from serving import cli
 from serving.home import Home
 from serving.list_work import _DRAFT, list_need, scored, wanted_elsewhere, why_not_listed
+from serving.objection_work import record_objection
 from serving.past_lists import change_list, rebuild_list, show_list
 from serving.settings import Settings
 
 ROOT = Path(__file__).parent.parent
+ASKED = {"by": "archivist", "purpose": "an audit"}
 LIST = '\n[list]\ncolumns = ["rank_band", "reasons"]\ncooldown_days = 90\nsample = 3\n'
 
 
@@ -185,20 +187,38 @@ def test_a_past_list_is_shown_rebuilt_and_redacted(world, home, tmp_path):
         show_list(home, list_id, "norht", by="unit head", purpose="the week's work")
     shown = show_list(home, list_id, "north", by="unit head", purpose="the week's work")
     assert shown["rows"][0]["kind"] == "ranked" and shown["views"][0]["actor"] == "unit head"
-    one, two = rebuild_list(home, list_id, tmp_path / "one"), rebuild_list(home, list_id, tmp_path / "two")
+    one, two = (rebuild_list(home, list_id, tmp_path / name, **ASKED) for name in ("one", "two"))
+    assert home.store.views(list_id)["actor"].to_list() == ["unit head", "archivist", "archivist"]
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes() and one["sha256"] == two["sha256"]
     assert one["list_digest"] == made["list_digest"] and one["redacted"] == 0
     gone = shown["rows"][0]["person_id"]
     assert str(tmp_path / "one") in home.store.exports(person_id=gone)["file"].to_list()
     assert gone.encode() in (tmp_path / "one").read_bytes()
     home.store.erase(gone)
-    redacted = rebuild_list(home, list_id, tmp_path / "three")
+    redacted = rebuild_list(home, list_id, tmp_path / "three", **ASKED)
     assert redacted["redacted"] == 1 and gone.encode() not in (tmp_path / "three").read_bytes()
     assert show_list(home, list_id)["proof"] == {"rows": 23, "redacted": 1, "whole": True}
     with home.engine.begin() as connection:
         connection.exec_driver_sql("update store_list_rows set payload = '{}' where position = 2")
     with pytest.raises(NotTrusted, match="row 2: was changed"):
-        rebuild_list(home, list_id)
+        rebuild_list(home, list_id, **ASKED)
+
+
+def test_a_list_rebuilt_after_an_objection_is_recalled_as_it_is_written(world, home, tmp_path, capsys):
+    list_id = make(world, home)["list_id"]
+    one, other = home.store.rows(list_id)["person_id"][:2]
+    assert rebuild_list(home, list_id, tmp_path / "before", **ASKED)["objected_since"] == 0
+    record_objection(home, one)
+    for wrong in ({"by": "", "purpose": "x"}, {"by": "archivist", "purpose": f"to find {other}"}):
+        with pytest.raises(BadInput, match=r"is missing|names a person"):
+            rebuild_list(home, list_id, tmp_path / "refused", **wrong)
+    assert not (tmp_path / "refused").exists()
+    words = ["lists", "rebuild", "--list", list_id, "--home", str(home.root), "--out", str(tmp_path / "after")]
+    assert cli.main([*words, "--by", "archivist", "--purpose", "an audit"]) == 0
+    assert "1 of them objected since: this file is RECALLED" in capsys.readouterr().out
+    recalled = {Path(file["file"]).name: file["recalled"] for file in show_list(home, list_id)["files"]}
+    assert recalled["before"] and recalled["after"]
+    assert cli.main(words) == 2
 
 
 def test_changes_by_hand_are_recorded_and_no_objector_is_added(world, home):
@@ -270,14 +290,14 @@ def test_the_commands_say_it_in_words_and_as_json(world, home, capsys, tmp_path)
     assert cli.main(["list", *asked, *at_home, "--json"]) == 0
     made = json.loads(capsys.readouterr().out)
     person = home.store.rows(made["list_id"]).filter(pl.col("unit_id") == "north")["person_id"][0]
-    one = ["--list", made["list_id"], *at_home]
+    one, who = ["--list", made["list_id"], *at_home], ["--by", "archivist", "--purpose", "an audit"]
     for words, said in (
         (["lists", "show", *one], "as it was published"),
         (["lists", "show", *one, "--unit", "north", "--by", "head", "--purpose", "work"], person),
         (["lists", "assign", person, *one, "--unit", "north", "--by", "head", "--worker", "w 1"], "assigned: list"),
         (["lists", "remove", person, *one, "--unit", "north", "--by", "head", "--reason", "moved"], "removed: list"),
         (["lists", "add", person, *one, "--unit", "north", "--by", "head", "--reason", "back"], "added: list"),
-        (["lists", "rebuild", *one, "--out", str(tmp_path / "rebuilt.jsonl")], "23 rows"),
+        (["lists", "rebuild", *one, *who, "--out", str(tmp_path / "rebuilt.jsonl")], "23 rows"),
         (["lists", "why", person, *asked, *at_home], "listed: place"),
     ):
         assert cli.main(words) == 0, words

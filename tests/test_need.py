@@ -10,6 +10,7 @@ from models.need import NEEDS, list_needs, load_need, parse_need
 from models.need_misfits import _overlap
 from models.need_parts import Capacity, ModelSettings, Splits
 from models.written_order import OrderTerm, parse_order
+from scoring.list_evidence import told_from
 
 TESTS = Path(__file__).parent
 TEXT = '{ fi = "yksi", sv = "ett", en = "one" }'
@@ -443,6 +444,7 @@ contraindications = [{ codes = ["no.visit"], window = 365, plain = { fi = "a", s
 """
 
 
+AGAINST = 'contraindications = [{ codes = ["%s"], plain = { fi = "a", sv = "b", en = "c" } }]'
 HELPERS = 'helpers = [{ codes = ["%s"], plain = { fi = "a", sv = "b", en = "c" } }]'
 
 
@@ -466,12 +468,23 @@ def test_several_attempts_for_each_person_make_shorter_lists_that_reach_more_of_
     assert thrice.capacity.reached_in(20, 3) == 18.72
 
 
-def test_who_helps_is_not_told_from_events_that_the_service_may_not_see():
-    shown = f'columns = ["who_helps"]\n{HELPERS % "school.absence.none"}'
-    hidden = listing(shown).replace('name = "absence"', 'name = "absence"\nvisible_to = ["school"]', 1)
-    assert parse_need(listing(shown).encode(), "youth.toml").list.helpers[0].window.label == "180d"
+MINE, OTHERS = 'visible_to = ["outreach-youth-work"]', 'visible_to = ["school"]'
+
+
+@pytest.mark.parametrize(
+    ("key", "column", "entry"),
+    [("helpers", "who_helps", HELPERS), ("contraindications", "contraindications", AGAINST)],
+)
+@pytest.mark.parametrize("code", ["school.absence.none", "school.*"])
+def test_a_list_tells_nothing_of_events_that_the_service_may_not_see(key, column, entry, code):
+    shown = f'columns = ["who_helps"]\n{entry % code}'
+    before, absence = listing(shown).split('name = "absence"')
+    hidden = f'{before}name = "absence"{absence.replace(MINE, OTHERS, 1)}'
+    assert MINE in absence
+    need = parse_need(listing(shown).encode(), "youth.toml")
+    assert told_from(need) == [{"column": column, "feature": "absence"}]
     (told,) = faults(hidden)
-    assert told.startswith("youth.toml: list.helpers[0].codes: reads events of feature 'absence'"), told
+    assert told.startswith(f"youth.toml: list.{key}[0].codes: reads events of feature 'absence'"), told
 
 
 @pytest.mark.parametrize(

@@ -283,6 +283,30 @@ def test_the_page_holds_nothing_of_other_people(world, home):
         assert "12 absences" not in str(section.blocks)
 
 
+def test_typed_texts_that_name_other_people_are_refused_and_older_ones_withheld(world, home):
+    list_id = world.lists["youth"]
+    other = next(one for one in home.store.rows(list_id)["person_id"] if one != world.listed)
+    told = {"reason": f"same family as {other}, who is in shelter", "by": "M. Caseworker"}
+    with pytest.raises(BadInput, match="--reason: names a person"):
+        change_list(home, list_id, world.unit, world.listed, "removed", told["by"], reason=told["reason"])
+    with pytest.raises(BadInput, match="--purpose: names a person"):
+        show_list(home, list_id, world.unit, by="unit head", purpose=f"to call ({other})")
+    with pytest.raises(BadInput, match="--purpose: names a person"):
+        look(world, home, world.listed, purpose=f"asks for {other}.")
+    assert home.store.changes(list_id).is_empty()
+    home.store.change(list_id, world.unit, world.listed, "removed", **told)
+    home.store.view(list_id, world.unit, "unit head", f"to call {other}")
+    view = look(world, home, world.listed)
+    (change,) = need_of(view)["lists"][0]["changes"]
+    assert (change["act"], change["reason"], change["is_withheld"]) == ("removed", None, True)
+    assert [one["purpose"] for one in view["looks"]].count(None) == 1
+    for text in (json.dumps(view), render_text(view), render_page(view)):
+        assert other not in text and "shelter" not in text and "M. Caseworker" not in text
+    assert "withheld, because it names another person" in render_text(view)
+    home.store.change(list_id, world.unit, world.listed, "added", "head", reason=f"asked for it: {world.listed}")
+    assert need_of(look(world, home, world.listed))["lists"][0]["changes"][1]["reason"].startswith("asked for it")
+
+
 def test_the_command_tells_writes_and_answers_in_json(world, home, tmp_path, capsys):
     page = tmp_path / "page.html"
     asked = ["person", world.listed, "--home", str(home.root), "--city", str(world.folder / "city"), "--actor", "me"]

@@ -6,6 +6,7 @@ import signal
 from datetime import timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 from killed_run import moments_of, run_killed
 from sealed_world import AS_OF
@@ -15,7 +16,7 @@ from ethics.digests import sha256
 from ethics.refusals import BadInput, Blocked, Fault, Inconclusive, NotTrusted
 from serving import cli
 from serving.home import Home
-from serving.list_work import _DRAFT, list_need
+from serving.list_work import _DRAFT, list_need, why_not_listed
 from serving.settings import Settings
 from serving.week_state import begun, read_state, write_state
 from serving.weekly import WORST, _faults_of, run_week
@@ -57,6 +58,11 @@ def is_whole(home):
     assert not [draft for need in home.lists.glob("[!.]*") for draft in need.glob(f"{_DRAFT}*")]
     assert sorted(act["list"] for act in home.audit_log.facts_of("list")) == sorted(lists["list_id"])
     return lists
+
+
+def copied(home, name):
+    shutil.copytree(home.root, home.root.with_name(name))
+    return Home(Settings(home=home.root.with_name(name)))
 
 
 def people_of(home, list_id):
@@ -149,6 +155,61 @@ def test_an_objection_between_drawing_up_and_publishing_is_honoured(approved_nee
     told = by_need(week(folder, home, OTHER))[OTHER]
     assert caught[0] not in people_of(home, told["list_id"]) and told["excluded"]["objected"] == 1
     assert len(people_of(home, told["list_id"])) == 10
+
+
+def test_nobody_is_contacted_twice_when_somebody_objects_while_the_week_is_published(approved_needs_folder, home):
+    folder = approved_needs_folder
+    undisturbed = copied(home, "undisturbed")
+    wanted = by_need(week(folder, undisturbed, *GOOD))
+    objectors = sorted(people_of(undisturbed, wanted[YOUTH]["list_id"]))[:6]
+
+    def step(told):
+        if told == f"{OTHER}: publishing the list":
+            for person in objectors:
+                home.objections.object(person)
+
+    told = by_need(week(folder, home, *GOOD, step=step))
+    listed = [people_of(home, told[need]["list_id"]) for need in GOOD]
+    assert sum(map(len, listed)) == len(set().union(*listed)) == 50  # the next in line move up, and on one list each
+    assert not set(objectors) & people_of(home, told[YOUTH]["list_id"])
+
+
+@pytest.mark.parametrize("days, by_list", [(0, True), (1, False), (1, True), (6, True), (7, True)])
+def test_who_stands_on_a_list_whose_period_overlaps_is_on_no_other(approved_needs_folder, home, days, by_list):
+    folder, day = approved_needs_folder, AS_OF + timedelta(days=days)
+    city, youth = folder / "city", folder / f"{YOUTH}.toml"
+    wanted = list_need(home, city, folder / f"{OTHER}.toml", AS_OF)
+    first = people_of(home, wanted["list_id"])
+    if by_list:
+        second = people_of(home, list_need(home, city, youth, day)["list_id"])
+    else:
+        second = people_of(home, by_need(week(folder, home, YOUTH, day=day))[YOUTH]["list_id"])
+    assert len(second) == 20
+    assert bool(first & second) == (days == 7)  # a period of seven days is over then
+    someone = sorted(first)[0]
+    reason = why_not_listed(home, city, youth, day, someone)["reason"]
+    assert (reason == "contacted for another need") == (days < 7)
+
+
+def test_a_list_holds_for_other_needs_whom_it_holds_today(approved_needs_folder, home):
+    """Who was added by hand is taken; who was taken off untried is free again; who was tried is not."""
+    folder = approved_needs_folder
+    alone = copied(home, "alone")
+    wanted = people_of(alone, list_need(alone, folder / "city", folder / f"{YOUTH}.toml", AS_OF)["list_id"])
+    made = list_need(home, folder / "city", folder / f"{OTHER}.toml", AS_OF)
+    rows = home.store.rows(made["list_id"])
+    untried, tried = rows.filter(pl.col("person_id").is_in(list(wanted)))["person_id"].head(2)
+    added = sorted(wanted - set(rows["person_id"]))[0]
+    unit = dict(rows.select("person_id", "unit_id").iter_rows())
+    called = {"list_id": [made["list_id"]], "person_id": [tried], "at": [str(AS_OF)], "channel": ["phone"]}
+    home.store.add_attempts(pl.DataFrame(called | {"worker": ["w"], "result": ["declined"]}), "a test")
+    for person in (untried, tried):
+        home.store.change(made["list_id"], unit[person], person, "removed", "head", reason="a test")
+    home.store.change(made["list_id"], unit[tried], added, "added", "head", reason="a test")
+    result = by_need(week(folder, home, YOUTH, OTHER))
+    listed = people_of(home, result[YOUTH]["list_id"])
+    assert result[OTHER]["list_id"] == made["list_id"]
+    assert untried in listed and not {tried, added} & listed and len(listed) == 20
 
 
 def test_a_killed_week_ends_as_an_undisturbed_one_when_it_is_run_again(approved_needs_folder, tmp_path):

@@ -292,6 +292,13 @@ def test_registers_tell_what_followed_for_the_sample_and_the_lots(tmp_path):
     means = [arm[np.isfinite(arm)].mean() for arm in arms]
     assert found["effect"]["difference"]["value"] == pytest.approx(means[0] - means[1])
     assert found["effect"]["difference"]["low"] < means[0] - means[1] < found["effect"]["difference"]["high"]
+    assert found["effect"]["crossovers"] == 0
+    held_out = people[31]
+    home.store.change(FIRST, "all", held_out, "added", "unit head", reason="asked for help")
+    home.store.add_outcomes(reviewed.head(1).with_columns(person_id=pl.lit(held_out)), "t")
+    again = what_happened(home, need, city=tmp_path / "city")
+    assert again["effect"] == {**found["effect"], "crossovers": 1}, "by the lot's side, whatever was done by hand"
+    assert again["listed"] == found["listed"] and again["reached"] == found["reached"]
 
 
 def with_groups(folder, people):
@@ -329,10 +336,13 @@ def test_what_is_known_of_sample_and_lots_is_said_in_a_sentence_each():
     missed = {"share": share, "people": people, "below_n": 1000.0, "drawn": 80, "known": 60}
     difference = {"value": -0.1, "low": -0.2, "high": 0.01}
     effect = {"placed": share, "others": share, "difference": difference, "p_value": 0.04, "n_placed": 9, "n_others": 8}
-    assert HappenedWords("en").missed_and_effect(missed, effect) == [
+    said = HappenedWords("en").missed_and_effect(missed, {**effect, "crossovers": 0})
+    assert said == [
         "Below the line, 5.0 (2.0–10.0) % are in need: about 50 (20–100) of 1,000 people, by a random sample of 80 of "
         "whom 60 became known.",
         "At the cut, where a lot decided, 5.0 (2.0–10.0) % of 9 with a place and 5.0 (2.0–10.0) % of 8 without were in "
         "need later on: a difference of -10.0 (-20.0 … 1.0) percentage points. By chance alone so large a difference "
         "comes with probability 0.040.",
     ]
+    *same, crossed = HappenedWords("en").missed_and_effect(missed, {**effect, "crossovers": 2})
+    assert same == said and crossed.startswith("Whom the lot had left without a place and somebody added by hand: 2.")

@@ -1,7 +1,12 @@
 """The filled workbook: read through sorting and format changes; what cannot be read is told, and nothing is kept."""
 
 import datetime as dt
+import os
+import re
+import subprocess
+import sys
 from io import BytesIO
+from pathlib import Path
 from zipfile import ZipFile
 
 import polars as pl
@@ -47,7 +52,7 @@ class Filled:
             self.rows[self.row(person)][self.at(f"{heading} {n}" if n else heading)] = value
         return self
 
-    def save(self, folder, name="north.xlsx", *, without=()):
+    def save(self, folder, name="north.xlsx", *, without=(), stray=None, text="x"):
         path = folder / name
         book = Workbook(str(path))
         day = book.add_format({"num_format": "d.m.yyyy"})
@@ -63,6 +68,8 @@ class Filled:
                         sheet.write_string(i, j, cell)
                     else:
                         sheet.write(i, j, cell)
+            if stray and title == self.name:
+                sheet.write(*stray, text, day)
         book.close()
         return path
 
@@ -266,3 +273,76 @@ def test_a_small_file_that_unpacks_to_a_large_one_is_refused(tmp_path, monkeypat
     with ZipFile(path, "w", compression=8) as parts:
         parts.writestr("xl/workbook.xml", b"0" * 2_000_000)
     assert "unpacks to more" in read_filled(path, store_rows(a_list()), today=TODAY)[2][0].wrong
+
+
+UNDER_A_LIMIT = """
+import resource, sys, datetime as dt
+from pathlib import Path
+from listed_cases import a_list, store_rows
+from scoring.xlsx_import import read_filled
+resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
+attempts, _, faults = read_filled(Path(sys.argv[1]), store_rows(a_list()), today=dt.date(2024, 6, 20))
+print(attempts.height, *(fault.wrong for fault in faults))
+"""
+
+
+def read_by_another_process(path):
+    """As the command reads it: a reader that runs out of memory takes its whole process with it."""
+    tests = Path(__file__).parent
+    env = os.environ | {"PYTHONPATH": f"{tests.parent}:{tests}"}
+    done = subprocess.run([sys.executable, "-c", UNDER_A_LIMIT, str(path)], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("at, told", [((1048575, 16383), "XFD1048576"), ((100_000, 0), "A100001"), ((20, 100), "CW21")])
+def test_a_stray_cell_far_away_is_told_and_no_room_is_made_for_it(tmp_path, at, told):
+    path = Filled(a_list()).fill("000001", day=DAY, outcome="helped").save(tmp_path, stray=at)
+    said = read_by_another_process(path)
+    assert said.startswith("0 ") and f"cell {told}," in said
+
+
+def test_cells_that_hold_nothing_may_stand_anywhere(tmp_path):
+    """A border drawn down a whole column, as spreadsheets save it."""
+    path = Filled(a_list()).fill("000001", day=DAY, outcome="helped").save(tmp_path, stray=(1048575, 16383), text=None)
+    assert read_by_another_process(path) == "1\n"
+
+
+def changed(path, pattern, new):
+    """The workbook with its first sheet's XML changed."""
+    with ZipFile(path) as book:
+        parts = {name: book.read(name) for name in book.namelist()}
+    sheet = "xl/worksheets/sheet1.xml"
+    parts[sheet], n = re.subn(pattern, new, parts[sheet], count=1)
+    assert n
+    with ZipFile(path, "w", compression=8) as book:
+        for name, content in parts.items():
+            book.writestr(name, content)
+    return path
+
+
+@pytest.mark.parametrize(
+    "pattern, new",
+    [
+        (rb'<row r="5"', b'<row r="1048576"'),  # rows that name their cells by nothing
+        (rb'<c r="A5"', b'<c r="A1048576"'),
+        (rb'<c r="A5"', b'<c r="&#65;&#49;048576"'),
+        (rb'<c r="A5"', b'<c r="$A$5"'),
+        (rb"<sheetData>", b"<sheetData><broken>"),
+        (rb"<worksheet ", b'<!DOCTYPE worksheet [<!ENTITY a "a">]><worksheet '),
+    ],
+)
+def test_a_sheet_that_no_spreadsheet_wrote_is_refused(tmp_path, pattern, new):
+    path = Filled(a_list()).fill("000001", day=DAY, outcome="helped").save(tmp_path)
+    if pattern.startswith(b"<row"):
+        changed(path, rb"(?s)(<sheetData>.*)", lambda found: re.sub(rb'<c r="\w+"', b"<c", found[1]))
+    attempts, _, faults = read_filled(changed(path, pattern, new), store_rows(a_list()), today=TODAY)
+    assert attempts.is_empty() and len(faults) == 1
+
+
+def test_another_format_under_the_same_name_is_refused(tmp_path):
+    """One repeated cell of an OpenDocument sheet is as large as its writer says."""
+    path = Filled(a_list()).save(tmp_path)
+    with ZipFile(path, "a") as book:
+        book.writestr("content.xml", "<office:document-content/>")
+    assert "cannot be read as an Excel workbook" in read_filled(path, store_rows(a_list()), today=TODAY)[2][0].wrong
