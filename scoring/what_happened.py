@@ -196,8 +196,10 @@ def effect_of_a_place(drawn: pl.DataFrame, seed: int = 0, draws: int = 2000) -> 
     )
 
 
-def crossovers(worked: pl.DataFrame, changes: pl.DataFrame) -> int:
-    """People whom the lot left below the line and somebody added by hand all the same, once per list.
+def crossovers(worked: pl.DataFrame) -> int:
+    """People whom the lot left below the line and who were to be contacted all the same, once per list and day.
+
+    Somebody added them by hand, or they were tried from another list of the day.
 
     They stay on the side of the lot that drew them (intention to treat): many of them make the effect of a place look
     smaller than it is, and leave it without bias as the effect of being drawn.
@@ -205,14 +207,11 @@ def crossovers(worked: pl.DataFrame, changes: pl.DataFrame) -> int:
     Parameters
     ----------
     worked : polars.DataFrame
-        From :func:`with_lots` or :func:`worked_rows`.
-    changes : polars.DataFrame
-        ``list_id``, ``person_ref``, ``act``, as :meth:`scoring.store.Store.changes` gives them.
+        From :func:`scoring.worked_lists.work_of`.
 
     Source: Hollis & Campbell 1999, BMJ 319: 670-674.
     """
-    held_out = worked.filter((pl.col("kind") == "margin") & pl.col("is_held_out"))
-    return held_out.join(changes.filter(act="added"), on=_KEY, how="semi").height
+    return worked.filter((pl.col("kind") == "margin") & pl.col("is_held_out") & pl.col("is_listed")).height
 
 
 # ---- by group ------------------------------------------------------------------------------------------------------

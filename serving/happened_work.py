@@ -82,8 +82,7 @@ def what_happened(
     sample = followed.filter(followed["kind"] == "sample").with_columns(in_need=reviewed_first())
     lots = followed.filter(followed["kind"] == "margin").with_columns(in_need="by_register")
     result["missed"] = numbers(missed_need(sample)._asdict())
-    crossed = crossovers(worked, home.store.changes(list_id))
-    result["effect"] = {**numbers(effect_of_a_place(lots, seed)._asdict()), "crossovers": crossed}
+    result["effect"] = {**numbers(effect_of_a_place(lots, seed)._asdict()), "crossovers": crossovers(worked)}
     if city is not None:
         result |= _by_groups(home, Path(city), listed, by, least)
     home.audit_log.append("what happened", "service unit", need=need_id, lists=lists.height)

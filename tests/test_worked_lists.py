@@ -10,6 +10,7 @@ import pytest
 from store_cases import FIRST, NEED, SECOND, lots_list, outcomes, small_list
 
 from ethics.digests import canonical_json, sha256
+from scoring.what_happened import crossovers
 from scoring.worked_lists import work_of
 from serving.happened_work import what_happened
 from serving.home import Home
@@ -103,6 +104,7 @@ def test_what_was_done_with_a_replaced_list_says_nothing_of_what_a_place_changed
         (SECOND, "dora", "margin", 0.5, False, True, True),
         (SECOND, "eve", "added", None, False, True, True),
     ]
+    assert crossovers(work.rows) == 1
     third = f"{FIRST[:-1]}3"
     home.store.publish(small_list(home.store, {"west": ["fay"]}, third))
     came(home, third, ["fay"])
