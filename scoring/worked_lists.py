@@ -22,10 +22,13 @@ class Work(NamedTuple):
         was there to be contacted. ``list_id`` is the one list that stands for its need and day.
     attempts : polars.DataFrame
         The attempts, under the same ``list_id``.
+    lists : list of str
+        The lists that stand for their needs and days.
     """
 
     rows: pl.DataFrame
     attempts: pl.DataFrame
+    lists: list[str]
 
 
 def work_of(
@@ -51,16 +54,18 @@ def work_of(
     by_hand = _changed(
         lists, rows.filter(pl.col("list_id").is_in(known)), changes.filter(pl.col("list_id").is_in(known))
     )
-    tried, attempts, outcomes = (
-        events.with_columns(pl.col("list_id").replace(stands)) for events in (tried, attempts, outcomes)
+    stands_itself = pl.col("list_id").is_in(list(stands.values()))
+    others = by_hand.filter(~stands_itself & pl.col("is_listed")).join(tried.unique(), on=_KEY, how="semi")
+    # They are here because something was tried: what a lot of theirs changed cannot be told by them.
+    others = others.reverse().with_columns(probability=pl.lit(None, dtype=pl.Float64))
+    both, attempts, outcomes = (
+        part.with_columns(pl.col("list_id").replace(stands))
+        for part in (pl.concat([by_hand.filter(stands_itself), others]), attempts, outcomes)
     )
-    own = pl.col("list_id").replace(stands) == pl.col("list_id")
-    rows = by_hand.with_columns(own=own, list_id=pl.col("list_id").replace(stands))
-    others = rows.filter(~pl.col("own") & pl.col("is_listed")).join(tried.unique(), on=_KEY, how="semi")
-    once = pl.concat([rows.filter("own"), others.reverse()]).unique(_KEY, keep="first", maintain_order=True)
-    worked = worked_rows(once.drop("own"), attempts, outcomes)
+    both = both.with_columns(pl.col("is_listed").any().over(_KEY))
+    worked = worked_rows(both.unique(_KEY, keep="first", maintain_order=True), attempts, outcomes)
     is_listed = pl.col("is_listed") & ~(pl.col("is_removed") & ~pl.col("tried"))
-    return Work(worked.with_columns(is_listed=is_listed).drop("is_removed"), attempts)
+    return Work(worked.with_columns(is_listed=is_listed).drop("is_removed"), attempts, sorted(set(stands.values())))
 
 
 def _standing(lists: pl.DataFrame, worked: pl.Series) -> dict[str, str]:

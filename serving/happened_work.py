@@ -64,15 +64,15 @@ def what_happened(
     if lists.is_empty():
         return {"need": need_id, "lists": [], "channels": [], "groups": []}
     step("counting what came of the lists")
-    worked = work_of(
+    work = work_of(
         lists,
         home.store.rows(list_id, need_id=need_id, first=since),
         home.store.changes(list_id),
         home.store.attempts(list_id, need_id=need_id),
         home.store.outcomes(list_id, need_id=need_id),
-    ).rows
-    counted = worked["list_id"].unique().sort().to_list()
-    result: dict[str, Any] = {"need": need_id, "lists": counted, "channels": [], "groups": []}
+    )
+    worked = work.rows
+    result: dict[str, Any] = {"need": need_id, "lists": work.lists, "channels": [], "groups": []}
     result |= {"first": str(lists["as_of_date"].min()), "last": str(lists["as_of_date"].max())}
     listed = worked.filter("is_listed")
     least = home.policy.min_persons_public

@@ -1,5 +1,6 @@
 """What is counted of lists that were changed by hand, or made again for the same day."""
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +9,9 @@ import polars as pl
 import pytest
 from store_cases import FIRST, NEED, SECOND, lots_list, outcomes, small_list
 
+from ethics.digests import canonical_json, sha256
+from scoring.what_happened import crossovers
+from scoring.worked_lists import work_of
 from serving.happened_work import what_happened
 from serving.home import Home
 from serving.settings import Settings
@@ -65,8 +69,6 @@ def test_a_list_made_again_counts_once(home):
 
 
 def test_without_any_work_the_last_list_of_a_day_counts_and_its_sample_once(home):
-    from dataclasses import replace
-
     first = lots_list(home.store)
     home.store.publish(first)
     home.store.publish(replace(first, list_id=SECOND))
@@ -75,6 +77,50 @@ def test_without_any_work_the_last_list_of_a_day_counts_and_its_sample_once(home
     came(home, FIRST, ["bo"])
     found = what_happened(home, Path("youth"))
     assert (found["lists"], found["missed"]["known"], found["missed"]["below_n"]) == ([FIRST], 1, 20)
+
+
+def test_what_was_done_with_a_replaced_list_says_nothing_of_what_a_place_changed(home):
+    """Of the first list anna was drawn and tried; of the second dora had the place, and of it nobody else was tried."""
+    first = lots_list(home.store)
+    home.store.publish(first)
+    second = small_list(home.store, {"west": ["dora", "anna"]}, SECOND)
+    keys = home.store.row_keys(["dora", "anna"])
+    lots = ({}, {"is_held_out": True})
+    rows = [
+        replace(row, kind="margin", chance="0.5", **lot) for row, lot in zip(second.parts[0].rows, lots, strict=True)
+    ]
+    rows = [row.hashed("west", keys[row.person_id]) for row in rows]
+    second = replace(second, parts=(replace(second.parts[0], rows=(rows[0],), held_out=(rows[1],)),))
+    home.store.publish(replace(second, list_digest=sha256(canonical_json(second.said()))))
+    home.store.change(FIRST, "west", "eve", "added", "head", reason="asked")
+    came(home, FIRST, ["anna", "eve"])
+    came(home, SECOND, ["dora"])
+    work = worked_of(home)
+    found = work.rows.select(
+        "list_id", "person_id", "kind", "probability", "is_held_out", "is_listed", "reached"
+    ).rows()
+    assert sorted(found, key=lambda row: row[1]) == [
+        (SECOND, "anna", "margin", 0.5, True, True, True),  # as her last lot had it; and she was contacted all the same
+        (SECOND, "dora", "margin", 0.5, False, True, True),
+        (SECOND, "eve", "added", None, False, True, True),
+    ]
+    assert crossovers(work.rows) == 1
+    third = f"{FIRST[:-1]}3"
+    home.store.publish(small_list(home.store, {"west": ["fay"]}, third))
+    came(home, third, ["fay"])
+    assert set(worked_of(home).rows["probability"]) == {None} and worked_of(home).rows.height == 4
+
+
+def worked_of(home):
+    store = home.store
+    return work_of(store.lists(), store.rows(), store.changes(), store.attempts(), store.outcomes())
+
+
+def test_a_list_of_nobody_counts_as_a_list(home):
+    home.store.publish(small_list(home.store, {"west": []}))
+    assert counts(home) == (0, 0, 0, 0) and what_happened(home, Path("youth"))["lists"] == [FIRST]
+    home.store.change(FIRST, "west", "new", "added", "head", reason="asked")
+    assert counts(home) == (1, 0, 0, 0)
 
 
 def test_lists_of_other_days_and_needs_stay_apart(home):
