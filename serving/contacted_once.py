@@ -48,15 +48,20 @@ def taken_by_others(home: Home, need: Need, as_of: date, being_made: Collection[
         ~(pl.col("need_id").is_in(list(being_made)) & (pl.col("as_of_date") == as_of)),
     )
     newest = lists.group_by("need_id", "as_of_date").agg(pl.col("list_id").max())
-    return frozenset().union(*(_contacted(home, list_id) for list_id in newest["list_id"]))
+    chosen = newest.select("need_id", "list_id").iter_rows()
+    return frozenset().union(*(_contacted(home, need_id, list_id) for need_id, list_id in chosen))
 
 
-def _contacted(home: Home, list_id: str) -> frozenset[str]:
-    """As the list stands today, with those taken off it after an attempt was made; the erased are nobody."""
+def _contacted(home: Home, need_id: str, list_id: str) -> frozenset[str]:
+    """As the list stands today, and whom an attempt was made to reach before a "no" or a change by hand took them off.
+
+    The erased are nobody.
+    """
     import polars as pl
 
     rows = home.store.rows(list_id)
     sample = rows.filter(pl.col("kind") == "sample")["person_id"].drop_nulls()
     tried = home.store.attempts(list_id)["person_id"].drop_nulls()
     now = home.store.current(list_id).filter(pl.col("kind") != "sample")["person_id"].drop_nulls()
+    now = now.filter(~pl.Series(home.objections.objecting(now.to_list(), need_id), dtype=pl.Boolean))
     return frozenset(now) | (frozenset(tried) - frozenset(sample))

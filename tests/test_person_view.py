@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -67,7 +68,8 @@ def world(tmp_path_factory):
     for one in (world, rule):
         (folder / f"{one.need_id}.toml").write_text(one.need_text)
     shutil.copytree(world.home.root, folder / "before")
-    made = [list_need(world.home, folder / "city", folder / f"{name}.toml", AS_OF) for name in ("youth", "youth_rule")]
+    days = {"youth": AS_OF, "youth_rule": AS_OF + timedelta(days=7)}  # periods that do not overlap
+    made = [list_need(world.home, folder / "city", folder / f"{name}.toml", day) for name, day in days.items()]
     world.lists = {one["need"]: one["list_id"] for one in made}
     rows = world.home.store.rows(world.lists["youth"])
     by_rule = set(world.home.store.rows(world.lists["youth_rule"])["person_id"])
@@ -322,7 +324,7 @@ def test_the_command_tells_writes_and_answers_in_json(world, home, tmp_path, cap
 # ---- objections ------------------------------------------------------------------------------------------------
 
 
-def test_who_objected_in_one_process_is_on_no_list_of_another(world, home):
+def test_who_objected_in_one_process_is_on_no_list_of_another(world, home, tmp_path):
     code, told = in_another_process("object", world.listed, "--need", "youth", "--home", home.root, "--json")
     assert code == 0, told
     result = json.loads(told)
@@ -330,8 +332,10 @@ def test_who_objected_in_one_process_is_on_no_list_of_another(world, home):
     made = listed_again(world, home)
     assert world.listed not in people_of(home, made["list_id"]) and made["excluded"]["objected"] == 1
     assert made["objected_meanwhile"] == 0
-    by_rule = listed_again(world, home, "youth_rule")
-    assert world.listed in people_of(home, by_rule["list_id"]), "an objection to one need leaves the others"
+    shutil.copytree(home.root, tmp_path / "by_rule")
+    other = Home(Settings(home=tmp_path / "by_rule"))
+    by_rule = listed_again(world, other, "youth_rule")
+    assert world.listed in people_of(other, by_rule["list_id"]), "an objection to one need leaves the others"
     code, told = in_another_process("object", world.listed, "--need", "youth", "--withdraw", "--home", home.root)
     assert code == 0 and "stay recalled" in told
     again = listed_again(world, home)
@@ -454,4 +458,5 @@ def test_the_simulated_lists_hold_no_objector(world, home):
 
 def test_scores_and_lists_leave_what_a_person_may_ask_for(world, home):
     scores = home.store.scores_of(world.listed)
-    assert set(scores["need_id"]) == {"youth", "youth_rule"} and scores["as_of_date"].unique().to_list() == [AS_OF]
+    days = {"youth": AS_OF, "youth_rule": AS_OF + timedelta(days=7)}
+    assert dict(scores.select("need_id", "as_of_date").iter_rows()) == days and scores.height == 2

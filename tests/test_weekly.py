@@ -192,13 +192,14 @@ def test_who_stands_on_a_list_whose_period_overlaps_is_on_no_other(approved_need
 
 
 def test_a_list_holds_for_other_needs_whom_it_holds_today(approved_needs_folder, home):
-    """Who was added by hand is taken; who was taken off untried is free again; who was tried is not."""
+    """Who was added by hand is taken, and who was tried; free is who was taken off untried, or said no to that need."""
     folder = approved_needs_folder
     alone = copied(home, "alone")
     wanted = people_of(alone, list_need(alone, folder / "city", folder / f"{YOUTH}.toml", AS_OF)["list_id"])
     made = list_need(home, folder / "city", folder / f"{OTHER}.toml", AS_OF)
     rows = home.store.rows(made["list_id"])
-    untried, tried = rows.filter(pl.col("person_id").is_in(list(wanted)))["person_id"].head(2)
+    untried, tried, objecting = rows.filter(pl.col("person_id").is_in(list(wanted)))["person_id"].head(3)
+    home.objections.object(objecting, OTHER)
     added = sorted(wanted - set(rows["person_id"]))[0]
     unit = dict(rows.select("person_id", "unit_id").iter_rows())
     called = {"list_id": [made["list_id"]], "person_id": [tried], "at": [str(AS_OF)], "channel": ["phone"]}
@@ -209,7 +210,7 @@ def test_a_list_holds_for_other_needs_whom_it_holds_today(approved_needs_folder,
     result = by_need(week(folder, home, YOUTH, OTHER))
     listed = people_of(home, result[YOUTH]["list_id"])
     assert result[OTHER]["list_id"] == made["list_id"]
-    assert untried in listed and not {tried, added} & listed and len(listed) == 20
+    assert {untried, objecting} <= listed and not {tried, added} & listed and len(listed) == 20
 
 
 def test_a_killed_week_ends_as_an_undisturbed_one_when_it_is_run_again(approved_needs_folder, tmp_path):
