@@ -61,6 +61,11 @@ class StoredAges(People):
                 told[kind] = Kept(sum(n for n, _ in known), min(at for _, at in known))
         return told
 
+    def must_keep(self, today: date) -> frozenset[str]:
+        """The lists that a law says must be kept still."""
+        with reading(self._engine) as connection:
+            return frozenset(connection.scalars(select(LISTS.c.list_id))) - _free_lists(connection, today).keys()
+
     def forget_before(self, scores: datetime, lists: datetime, today: date) -> dict[str, int]:
         """Delete batches of scores, and lists with all that came of them, that were added before a moment.
 

@@ -47,6 +47,9 @@ def _say_overdue(result: Result) -> None:
         print(f"removed: {path}")
     for table, n in result["rows"].items():
         print(f"rows deleted: {table.replace('_', ' ')} {n:,}")
+    for one in result["handed_out"]:
+        whose = one["unit_id"] or "all units"
+        print(f"to destroy where it was handed out: {one['file']} (list {one['list_id']}, {whose})")
 
 
 def _say_erased(result: Result) -> None:

@@ -292,11 +292,16 @@ class _Cities:
         self.invented = False
 
     def of(self, need: Need) -> City | None:
-        """The city for a need; None where nobody gave one and the recorded one is not here."""
+        """The city for a need; None where nobody gave one and the recorded one is not here, or is damaged."""
         place = self._place if self._place is not None else self._recorded(need)
         if place is None:
             return None
-        self._opened = open_city_for(self._home, place, need, self._step)
+        try:
+            self._opened = open_city_for(self._home, place, need, self._step)
+        except Refusal:
+            if self._place is not None:
+                raise  # whoever gave it can mend it
+            return None
         self.invented |= self._opened.invented
         return self._opened
 

@@ -52,12 +52,14 @@ def _stored_rows(home: Home, now: datetime) -> list[dict[str, Any]]:
 def forget_overdue(home: Home, by: str, now: datetime) -> dict[str, Any]:
     """Delete scores and lists that lie longer than the policy's schedule lets them, in files and in the database.
 
-    Judged rows and groups are not touched: those are for training anew and for the city to delete.
+    Judged rows and groups are not touched: those are for training anew and for the city to delete. Lists that a law
+    says must be kept stay, files and rows. The audit log says so before anything goes, and after.
 
     Returns
     -------
     dict
-        ``removed`` (files of the home), ``rows`` (table → rows deleted).
+        ``removed`` (files of the home), ``rows`` (table → rows deleted), ``handed_out`` (files outside the home, of
+        lists that are gone: their holders are to destroy them).
 
     Raises
     ------
@@ -66,22 +68,31 @@ def forget_overdue(home: Home, by: str, now: datetime) -> dict[str, Any]:
     """
     refuse_typed(by=by)
     schedule = home.policy.retention
-    removed = []
     with home.in_use(alone=True):
         limits = {"scores": schedule.scores_days, "lists": schedule.lists_days}
+        bound = home.store.must_keep(now.date())
         kinds = {"scores": home.scores.glob("*/[!.]*.parquet"), "lists": home.lists.glob("*/[!.]*/*")}
-        for kind, files in kinds.items():
-            for path in sorted(file for file in files if file.is_file()):
-                if _days(now - _written(path)) > limits[kind]:
-                    path.unlink()
-                    removed.append(str(path.relative_to(home.root)))
+        overdue = [
+            path
+            for kind, files in kinds.items()
+            for path in sorted(file for file in files if file.is_file())
+            if _days(now - _written(path)) > limits[kind] and (kind != "lists" or path.parent.name not in bound)
+        ]
+        removed = [str(path.relative_to(home.root)) for path in overdue]
+        before = home.store.exports()
+        home.audit_log.append("erase overdue", by, files=len(removed))  # first: nothing goes without a line
+        for path in overdue:
+            path.unlink()
         for folder in sorted(path for path in home.lists.glob("*/[!.]*") if path.is_dir()):
             if not any(folder.iterdir()):
                 folder.rmdir()
         oldest = {kind: now - timedelta(days=days) for kind, days in limits.items()}
         rows = home.store.forget_before(**oldest, today=now.date())
-        home.audit_log.append("erase overdue", by, files=len(removed), rows=sum(rows.values()))
-    return {"removed": removed, "rows": rows}
+        home.audit_log.append("erased overdue", by, files=len(removed), rows=sum(rows.values()))
+        left = set(home.store.lists()["list_id"])
+    gone = [one for one in before.select("file", "list_id", "unit_id").to_dicts() if one["list_id"] not in left]
+    handed_out = [one for one in gone if not Path(one["file"]).is_relative_to(home.root)]
+    return {"removed": removed, "rows": rows, "handed_out": handed_out}
 
 
 def _written(path: Path) -> datetime:

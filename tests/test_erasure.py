@@ -38,6 +38,7 @@ from serving.settings import Settings
 ROOT = Path(__file__).parent.parent
 LIST = '\n[list]\ncolumns = ["rank_band", "reasons", "contact", "attempts"]\nsample = 3\n'
 GUARDIAN = "000899"
+DUTY = '[list.keep]\ndays = 3650\nlaw = { fi = "laki sanoo", sv = "lagen säger", en = "the law says" }\n'
 ASKED = {"by": "data protection officer", "reason": "asked for it"}
 
 
@@ -292,8 +293,7 @@ def test_evidence_that_was_altered_is_rewritten_and_stays_untrusted(used, home):
 
 
 def test_a_statutory_duty_to_keep_answers_with_its_reason(world, used, tmp_path):
-    duty = '[list.keep]\ndays = 3650\nlaw = { fi = "laki sanoo", sv = "lagen säger", en = "the law says" }\n'
-    text = MODEL_NEED + LIST + duty
+    text = MODEL_NEED + LIST + DUTY
     kept = World(tmp_path, need_text=text, shared_city=world.city, units=True)
     listed = kept.list()
     kept.home.store.publish(listed)
@@ -307,6 +307,20 @@ def test_a_statutory_duty_to_keep_answers_with_its_reason(world, used, tmp_path)
     assert kept.home.store.summary() == before and not kept.home.store.is_erased([person]).any()
     erase_person(kept.home, person, **ASKED, today=until)
     assert kept.home.store.is_erased([person]).all()
+
+
+def test_what_the_law_says_must_be_kept_is_not_overdue_in_files_either(world, tmp_path):
+    kept = World(tmp_path, need_text=MODEL_NEED + LIST + DUTY, shared_city=world.city, units=True)
+    listed = kept.list()
+    kept.home.store.publish(listed)
+    files = [kept.home.lists / "youth" / name / "north.csv" for name in (listed.list_id, "youth-1999-01-01-nobody")]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("a")
+        os.utime(file, (0, 0))
+    code, _, _ = command("erase", "--overdue", "--by", "dpo", "--home", kept.home.root)
+    assert code == 0 and [file.exists() for file in files] == [True, False]
+    assert kept.home.audit_log.facts_of("erase overdue") == [{"files": 1}]
 
 
 def test_whoever_is_somebodys_guardian_goes_from_the_childs_files(world, used, home, tmp_path):

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 from sealed_world import AS_OF, MODEL_NEED, RULE_NEED, World
 
-from ethics.refusals import BadInput
+from ethics.refusals import BadInput, Refusal
 from models.evidence_files import GatheredEvidence
 from scoring.person_page import render_page, render_text, sections_of
 from scoring.person_words import FOLDER, LANGUAGES, PersonWords, _texts
@@ -211,6 +211,15 @@ def test_without_a_city_or_a_model_the_rest_is_told(world, home):
         path.write_bytes(path.read_bytes() + b"# altered")
     youth = need_of(look(world, home, world.listed))
     assert youth["no_data"] == "no_model" and youth["scores"] and youth["title"] == "youth"
+
+
+def test_a_damaged_training_city_closes_only_what_it_would_tell(world, home, monkeypatch, tmp_path):
+    person = world.listed
+    monkeypatch.setattr(Home, "run_record", lambda self, run: {"city": str(tmp_path)})
+    youth = need_of(look_at_person(home, person, actor="resident", purpose="asks"))
+    assert youth["no_data"] == "no_city" and youth["scores"] and youth["lists"]
+    with pytest.raises(Refusal):
+        look_at_person(home, person, actor="resident", purpose="asks", city=tmp_path)
 
 
 def test_a_view_needs_no_verdict(world, home):
