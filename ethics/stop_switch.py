@@ -29,7 +29,7 @@ class StopSwitch:
         self._tested = self.folder / "stop_tested.json"
 
     def set(self, reason: str) -> None:
-        """Stop: from now on no verdict verifies, whatever was typed: of the reason, what cannot be kept becomes "?"."""
+        """Stop: from now on no verdict verifies. Whatever cannot be written of the reason becomes "?"."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_whole(self._switch, reason.encode("utf-8", "replace"))
 

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -46,10 +47,11 @@ _TOKEN = re.compile(r"[^\s<>\"'&;,()\[\]{}=|:]+")
 
 @dataclass
 class Swept:
-    """What became of files: paths below the home."""
+    """What became of files: paths below the home. Of ``unreadable`` ones nobody can say whom they hold."""
 
     rewritten: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
 
 
 def sweep(home: Home, gone: Gone) -> Swept:
@@ -60,32 +62,54 @@ def sweep(home: Home, gone: Gone) -> Swept:
     home : Home
         Nobody else may be writing in it (:meth:`serving.home.Home.in_use`).
     gone : callable
+
+    Returns
+    -------
+    Swept
+        A table that cannot be read is removed where its bytes name somebody who is to go, and told otherwise; the rest
+        is swept all the same.
     """
     swept = Swept()
 
     def at(path: Path) -> str:
         return str(path.relative_to(home.root))
 
+    @contextmanager
+    def in_spite_of_damage(path: Path) -> Iterator[None]:
+        try:
+            yield
+        except _unreadable():
+            if _any_gone(_words(path.read_bytes()), gone):
+                path.unlink()
+                swept.removed.append(at(path))
+            else:
+                swept.unreadable.append(at(path))
+
     for path in _drafts(home):
         _remove(path)
         swept.removed.append(at(path))
     for folder in sorted(path for path in home.lists.glob("*/*") if path.is_dir()):
-        for path in _files_of_units(folder, gone):
+        for path in _files_of_units(folder, gone, in_spite_of_damage):
             path.unlink()
             swept.removed.append(at(path))
-        if _rewrite(folder / ROWS, gone):
-            swept.rewritten.append(at(folder / ROWS))
+        with in_spite_of_damage(folder / ROWS):
+            if _rewrite(folder / ROWS, gone):
+                swept.rewritten.append(at(folder / ROWS))
     for path in sorted(home.scores.rglob("*.parquet")):
-        if _rewrite(path, gone):
-            swept.rewritten.append(at(path))
+        with in_spite_of_damage(path):
+            if _rewrite(path, gone):
+                swept.rewritten.append(at(path))
     for path in sorted((home.root / "matrices").rglob("*.parquet")):
-        if _ids_gone(path, gone):
-            path.unlink()
-            swept.removed.append(at(path))
+        with in_spite_of_damage(path):
+            if _ids_gone(path, gone):
+                path.unlink()
+                swept.removed.append(at(path))
     for folder in sorted(path for path in (home.root / "places").glob("*") if path.is_dir()):
-        if any(_ids_gone(path, gone) for path in sorted(folder.glob("*.parquet"))):
-            shutil.rmtree(folder)
-            swept.removed.append(at(folder))
+        for path in sorted(folder.glob("*.parquet")):
+            with in_spite_of_damage(path):
+                if folder.exists() and _ids_gone(path, gone):
+                    shutil.rmtree(folder)
+                    swept.removed.append(at(folder))
     for path in list(_others(home)):
         if holds(path, gone):
             path.unlink()
@@ -140,16 +164,21 @@ def _remove(path: Path) -> None:
         path.unlink()
 
 
-def _files_of_units(folder: Path, gone: Gone) -> list[Path]:
+def _files_of_units(
+    folder: Path, gone: Gone, in_spite_of_damage: Callable[[Path], AbstractContextManager[None]]
+) -> list[Path]:
     """Files of the units on whose part of a list somebody stands who is to go."""
     import polars as pl
 
-    stems = set()
-    if (folder / ROWS).exists():
-        rows = pl.read_parquet(folder / ROWS, columns=["unit_id", "person_id"])
-        leaving = _ids_gone(folder / ROWS, gone)
-        stems = {file_name_of(unit) for unit in rows.filter(pl.col("person_id").is_in(leaving))["unit_id"].unique()}
-    stems |= {p.name.removesuffix(f".{ROWS}") for p in folder.glob(f"*.{ROWS}") if _ids_gone(p, gone)}
+    stems: set[str] = set()
+    with suppress(_unreadable()):  # told where the table is rewritten
+        if (folder / ROWS).exists():
+            rows = pl.read_parquet(folder / ROWS, columns=["unit_id", "person_id"])
+            leaving = _ids_gone(folder / ROWS, gone)
+            stems = {file_name_of(unit) for unit in rows.filter(pl.col("person_id").is_in(leaving))["unit_id"].unique()}
+    for path in sorted(folder.glob(f"*.{ROWS}")):
+        with in_spite_of_damage(path):
+            stems |= {path.name.removesuffix(f".{ROWS}")} if _ids_gone(path, gone) else set()
     return sorted(path for path in folder.iterdir() if path.name.partition(".")[0] in stems and path.name != ROWS)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from datetime import UTC, datetime
 
-from ethics.refusals import BadInput, Fault
+from ethics.refusals import BadInput, Fault, Inconclusive
 from serving.home import Home
 from serving.saying import Result, counted, home_of, say, steps
 
@@ -18,16 +18,17 @@ def erase(options: argparse.Namespace) -> int:
         mend = "Give one: a person_id to erase; --restored after a backup came back; --overdue for what lies too long"
         wrong = "is given with --restored or --overdue" if options.person_id else "is missing"
         raise BadInput(Fault("person", wrong, mend))
-    home, said = home_of(options), {"by": options.by, "reason": options.reason}
+    home, asked = home_of(options), {"by": options.by, "reason": options.reason}
     if options.overdue:
         return _erase_overdue(options, home)
     with steps(options) as step:
         if options.restored:
-            result = erase_again(home, **said, step=step)
+            result = erase_again(home, **asked, step=step)
         else:
             more = {"city": options.city, "language": options.lang}
-            result = erase_person(home, options.person_id, **said, **more, step=step)
-    return say(options, result, lambda: _say_again(result) if options.restored else _say_erased(result))
+            result = erase_person(home, options.person_id, **asked, **more, step=step)
+    said = say(options, result, lambda: _say_again(result) if options.restored else _say_erased(result))
+    return Inconclusive.exit_code if result["unreadable"] else said
 
 
 def _erase_overdue(options: argparse.Namespace, home: Home) -> int:
@@ -73,6 +74,8 @@ def _say_files(result: Result) -> None:
     for name in ("rewritten", "removed"):
         for path in result[name]:
             print(f"{name}: {path}")
+    for path in result["unreadable"]:
+        print(f"CANNOT BE READ, and may still hold somebody: {path}. Restore or remove it, and erase again")
     for run in result["runs"]:
         print(f"evidence of run {run}: rewritten, its new digest logged")
 

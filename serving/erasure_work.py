@@ -56,7 +56,8 @@ def erase_person(
     -------
     dict
         ``at``, ``known`` (whether the store held the person), ``rows`` (by table), ``rewritten`` and ``removed`` (files
-        of the home), ``runs`` (whose evidence was rewritten), ``cache_blocks``, ``recall`` (files handed out: call them
+        of the home), ``unreadable`` (files of the home that may still hold the person: restore or remove them, and
+        erase again), ``runs`` (whose evidence was rewritten), ``cache_blocks``, ``recall`` (files handed out: call them
         back), ``wiped`` (whether the database's free space is clear already), ``tombstone``.
 
     Raises
@@ -93,6 +94,7 @@ def erase_person(
         "rows": {table: n for table, n in erasure.rows.items() if n},
         "rewritten": swept.rewritten,
         "removed": swept.removed,
+        "unreadable": swept.unreadable,
         "runs": runs,
         "cache_blocks": n_blocks,
         "recall": journal.said["recall"],
@@ -109,7 +111,7 @@ def erase_again(home: Home, *, by: str, reason: str, step: Step = silent) -> dic
     Returns
     -------
     dict
-        ``tombstones`` (how many were ever erased), ``rewritten``, ``removed``, ``runs``.
+        ``tombstones`` (how many were ever erased), ``rewritten``, ``removed``, ``unreadable``, ``runs``.
     """
     _refuse_unsaid("nobody in particular", by.strip(), reason.strip())
     step("waiting until other commands have ended")
@@ -120,10 +122,10 @@ def erase_again(home: Home, *, by: str, reason: str, step: Step = silent) -> dic
         step("taking the erased out of the files")
         swept, runs = _take_out(home, lambda ids: home.store.is_erased(ids).tolist(), journal)
         shutil.rmtree(home.root / "feature_cache", ignore_errors=True)
-        facts = {"tombstones": n, "rewritten": len(swept.rewritten), "removed": len(swept.removed)}
+        facts = {"tombstones": n, **{name: len(files) for name, files in vars(swept).items()}}
         home.audit_log.append("erase again", journal.said["by"], reason=journal.said["reason"], **facts)
         journal.end()
-    return {"tombstones": n, "rewritten": swept.rewritten, "removed": swept.removed, "runs": runs}
+    return {"tombstones": n, **vars(swept), "runs": runs}
 
 
 class _Journal:
@@ -216,7 +218,7 @@ def _take_out(home: Home, gone: Gone, journal: _Journal) -> tuple[Swept, list[st
         finish_interrupted(home, folder.name)
     _finish_drafts_of_runs(home)
     swept = sweep(home, gone)
-    return swept, _redact_runs(home, gone, journal)
+    return swept, _redact_runs(home, gone, journal, swept)
 
 
 def _finish_drafts_of_runs(home: Home) -> None:
@@ -226,16 +228,22 @@ def _finish_drafts_of_runs(home: Home) -> None:
         clear_drafts(home.registry, home.runs)
 
 
-def _redact_runs(home: Home, gone: Gone, journal: _Journal) -> list[str]:
+def _redact_runs(home: Home, gone: Gone, journal: _Journal, swept: Swept) -> list[str]:
     """Rewrite the evidence of every run that holds somebody who goes; MLflow learns its new digest.
 
     A run whose evidence had been altered before is rewritten too, and stays untrusted.
     """
+    from polars.exceptions import PolarsError
+
     from models.evidence_files import FACTS, evidence_digest, redacted_evidence
 
     changed = []
     for folder in sorted(path for path in home.runs.glob("[!.]*") if (path / FACTS).exists()):
-        redaction = redacted_evidence(folder, gone, journal.said["accepted"])
+        try:
+            redaction = redacted_evidence(folder, gone, journal.said["accepted"])
+        except PolarsError:
+            swept.unreadable.append(str(folder.relative_to(home.root)))
+            continue
         if redaction is not None:
             if redaction.is_trusted:
                 journal.said["evidence"].append([folder.name, redaction.before, redaction.after])
@@ -277,6 +285,7 @@ def _log(home: Home, mark: str, journal: _Journal, rows: Mapping[str, int], swep
         "rows": sum(rows.values()),
         "rewritten": len(swept.rewritten),
         "removed": len(swept.removed),
+        "unreadable": len(swept.unreadable),
         "recall": len(journal.said["recall"]),
         "evidence": runs,
     }

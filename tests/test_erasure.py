@@ -231,6 +231,32 @@ def test_what_is_not_said_is_refused_and_nothing_is_erased(used, home, words, wr
     assert not (home.root / "erasures").exists()
 
 
+def test_tables_that_cannot_be_read_are_told_and_the_rest_is_swept(used, home):
+    list_id, run, listed, _ = used
+    cut = (home.root / "runs" / run / "rows.parquet").read_bytes()[:-50]
+    damaged = {
+        "scores/youth/2020-01-01.parquet": b"PAR1 cut short",
+        f"lists/youth/{list_id}/west.rows.parquet": cut,
+        "matrices/cut.parquet": b"PAR1",
+        "places/places-2020-01-01/proposals.parquet": b"",
+    }
+    naming_somebody = "scores/youth/2020-01-02.parquet"
+    (home.runs / run / "rows.parquet").write_bytes(cut)
+    for file, content in {**damaged, naming_somebody: f"PAR1 {listed}".encode()}.items():
+        (home.root / file).parent.mkdir(parents=True, exist_ok=True)
+        (home.root / file).write_bytes(content)
+    code, said, _ = command("erase", listed, "--by", "dpo", "--reason", "asked", "--home", home.root, "--json")
+    told = json.loads(said)
+    assert code == 10 and naming_somebody in told["removed"]
+    assert sorted(told["unreadable"]) == sorted([*damaged, f"runs/{run}"])
+    assert told["recall"] and home.audit_log.facts_of("erase")[-1]["unreadable"] == len(told["unreadable"])
+    for file in damaged:
+        (home.root / file).unlink()
+    shutil.rmtree(home.runs / run)
+    assert naming(home, listed) == []
+    assert erase_person(home, listed, **ASKED)["unreadable"] == []
+
+
 def test_an_older_database_and_older_files_forget_again(world, used, home, tmp_path):
     _, run, listed, other = used
     home.audit_log.append("backup", "tests")

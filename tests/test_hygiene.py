@@ -320,26 +320,26 @@ def test_earlier_attempts_are_counted_where_the_list_shows_them(store):
 
 
 def test_who_helps_and_how_often_it_was_tried_stand_on_the_row(world):
-    plain = {"fi": "kouluterveys", "sv": "skolhälsan", "en": "school health care"}
+    plain = {"fi": "työpaja", "sv": "verkstaden", "en": "the workshop"}
     settings = {
         "columns": ["rank_band", "who_helps", "attempts"],
-        "helpers": [{"codes": ["school.absence.*"], "window": 30, "plain": plain}],
+        "helpers": [{"codes": ["status.neet"], "window": 300, "plain": plain}],
     }
     tried = listed_of(world, settings).parts[0].rows[0].person_id
     listed = listed_of(world, settings, language="sv", past=Past(attempts={tried: 2}))
     told = {row.person_id: row.payload for row in rows_of(listed, "ranked")}
-    assert {tuple(one["who_helps"]) for one in told.values()} == {(), ("skolhälsan",)}
+    assert {tuple(one["who_helps"]) for one in told.values()} == {(), ("verkstaden",)}
     assert {person: one["attempts"] for person, one in told.items()} == dict.fromkeys(told, 0) | {tried: 2}
     shown = {row.person_id: row for part in listed.parts for row in shown_rows(listed, part, None)}
     assert shown[tried].cells["attempts"] == "2 tidigare" and shown[tried].facts["attempts"] == 2
-    assert {row.cells["who_helps"] for row in shown.values()} == {"inget känt", "skolhälsan"}
+    assert {row.cells["who_helps"] for row in shown.values()} == {"inget känt", "verkstaden"}
     bare = listed_of(world, {"columns": ["rank_band"]}, past=Past(attempts={tried: 2}))
     assert all(row.payload.keys() <= {"reasons"} for row in rows_of(bare, "ranked")), "only what the columns show"
 
 
 def test_cautions_stand_on_the_row_in_the_lists_language(world):
     plain = {"fi": "kysy ensin", "sv": "fråga först", "en": "ask first"}
-    settings = {"contraindications": [{"codes": ["school.absence.*"], "window": 30, "plain": plain}]}
+    settings = {"contraindications": [{"codes": ["status.neet"], "window": 300, "plain": plain}]}
     listed = listed_of(world, settings, language="sv")
     told = [row.payload.get("cautions") for row in rows_of(listed, "ranked")]
     assert ["fråga först"] in told and None in told
