@@ -197,13 +197,7 @@ def effect_of_a_place(drawn: pl.DataFrame, seed: int = 0, draws: int = 2000) -> 
 
 
 def crossovers(worked: pl.DataFrame) -> int:
-<<<<<<< HEAD
-    """People whom the lot left below the line and who were to be contacted all the same, once per list and day.
-
-    Somebody added them by hand, or they were tried from another list of the day.
-=======
     """People whom the lot left below the line and who were to be contacted all the same, by hand: once per list.
->>>>>>> 77896a142c70174b92672efec9b51ced139bc249
 
     They stay on the side of the lot that drew them (intention to treat): many of them make the effect of a place look
     smaller than it is, and leave it without bias as the effect of being drawn.
@@ -211,19 +205,11 @@ def crossovers(worked: pl.DataFrame) -> int:
     Parameters
     ----------
     worked : polars.DataFrame
-<<<<<<< HEAD
-        From :func:`scoring.worked_lists.work_of`.
-
-    Source: Hollis & Campbell 1999, BMJ 319: 670-674.
-    """
-    return worked.filter((pl.col("kind") == "margin") & pl.col("is_held_out") & pl.col("is_listed")).height
-=======
         From :func:`scoring.worked_lists.work_of`, whose ``is_listed`` knows what was changed by hand.
 
     Source: Hollis & Campbell 1999, BMJ 319: 670-674.
     """
     return worked.filter(pl.col("is_held_out") & pl.col("is_listed")).height
->>>>>>> 77896a142c70174b92672efec9b51ced139bc249
 
 
 # ---- by group ------------------------------------------------------------------------------------------------------

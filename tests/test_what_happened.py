@@ -298,12 +298,7 @@ def test_registers_tell_what_followed_for_the_sample_and_the_lots(tmp_path):
     home.store.add_outcomes(reviewed.head(1).with_columns(person_id=pl.lit(held_out)), "t")
     again = what_happened(home, need, city=tmp_path / "city")
     assert again["effect"] == {**found["effect"], "crossovers": 1}, "by the lot's side, whatever was done by hand"
-<<<<<<< HEAD
-    # Whoever was added was to be contacted like all others on the list, and was reached.
-    assert (again["listed"], again["reached"]) == (found["listed"] + 1, found["reached"] + 1)
-=======
     assert (again["listed"], again["reached"]) == (found["listed"] + 1, found["reached"] + 1), "as it was worked with"
->>>>>>> 77896a142c70174b92672efec9b51ced139bc249
 
 
 def with_groups(folder, people):
