@@ -15,6 +15,7 @@ from serving import (
     looking,
     outcome_words,
     simulation_words,
+    token_words,
     vouching,
 )
 from serving.home import Home
@@ -43,6 +44,7 @@ _ROOMS = (
     happened_words,
     assignment_words,
     simulation_words,
+    token_words,
 )
 """Modules that hold the functions of commands."""
 
