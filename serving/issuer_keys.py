@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
@@ -66,11 +66,12 @@ class Unfetched(Exception):
 
 @dataclass(frozen=True)
 class PublicKey:
-    """One public key, and the signatures it may verify."""
+    """One public key, the signatures it may verify, and the stamp of its source when it was read."""
 
     kid: str | None
     algorithms: tuple[str, ...]
     key: VerifyingKey
+    stamp: Hashable = None
 
 
 class KeySource(Protocol):
@@ -159,7 +160,7 @@ class ProviderKeys:
             if self._clock() - self._tried_at < wait:
                 return
             self._tried_at = self._clock()
-            self._keys = self._fetched()
+            self._keys = tuple(replace(key, stamp=self._generation + 1) for key in self._fetched())
             self._fetched_at = self._clock()
             self._generation += 1
         except Unfetched as error:

@@ -145,7 +145,7 @@ def make_issuer(home: Home, now: datetime, *, demonstration: bool = False, anew:
             private=key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode("ascii"),
         )
         write_whole(path, json.dumps(asdict(made)).encode("ascii"))
-    facts = {"kid": made.kid, "demonstration": int(demonstration), "anew": int(anew)}
+    facts: dict[str, str | int] = {"kid": made.kid, "demonstration": int(demonstration), "anew": int(anew)}
     home.audit_log.append("keys issuer", "service owner", **facts)
     return {**made.said(), "anew": anew}
 
@@ -303,7 +303,7 @@ class LocalKeys:
             except NotTrusted as refusal:
                 # Which file it is, is told where the server was started, not over HTTP.
                 raise IssuerSilent(*(fault._replace(where="token issuer") for fault in refusal.faults)) from None
-            self._read = stamp, PublicKey(issuer.kid, (_ALGORITHM,), issuer.key.public_key())
+            self._read = stamp, PublicKey(issuer.kid, (_ALGORITHM,), issuer.key.public_key(), stamp)
         key = self._read[1]
         if kid != key.kid or algorithm not in key.algorithms:
             raise UnknownKey(Fault("token", "is signed with a key that its issuer does not publish", "Ask anew"))

@@ -78,8 +78,8 @@ class ProfileLinks:
         """
         refs = self._store.refer(sorted({person for _, person in pairs}))
         at = now_text()
-        rows = [
-            {"profile": self._mark(profile), "person_ref": bytes.fromhex(refs[person]), "linked_at": at}
+        rows: list[dict[str, Any]] = [
+            {"profile": self.mark(profile), "person_ref": bytes.fromhex(refs[person]), "linked_at": at}
             for profile, person in pairs
             if person in refs
         ]
@@ -89,7 +89,7 @@ class ProfileLinks:
             others = [
                 number
                 for number, (profile, person) in enumerate(pairs, start=1)
-                if person in refs and kept[self._mark(profile)] != bytes.fromhex(refs[person])
+                if person in refs and kept[self.mark(profile)] != bytes.fromhex(refs[person])
             ]
             if others:  # leaving by a refusal takes the new rows back
                 mend = "Check whose it is; then: ennakko profiles unlink UUID"
@@ -104,13 +104,13 @@ class ProfileLinks:
     def person_of(self, profile: UUID) -> str | None:
         """Whose profile this is; None for one that is not linked, or whose person was erased."""
         with reading(self._engine) as connection:
-            ref = self._kept(connection, [self._mark(profile)]).get(self._mark(profile))
+            ref = self._kept(connection, [self.mark(profile)]).get(self.mark(profile))
         return None if ref is None else self._store.people([ref.hex()]).get(ref.hex())
 
     def unlink(self, profile: UUID) -> bool:
         """Take a link away; False when there was none."""
         with writing(self._engine) as connection:
-            return bool(connection.execute(delete(_LINKS).where(_LINKS.c.profile == self._mark(profile))).rowcount)
+            return bool(connection.execute(delete(_LINKS).where(_LINKS.c.profile == self.mark(profile))).rowcount)
 
     def sweep(self) -> int:
         """Delete the links of people whom the store has forgotten; returns how many those were.
@@ -129,7 +129,8 @@ class ProfileLinks:
         with reading(self._engine) as connection:
             return int(connection.scalar(select(func.count()).select_from(_LINKS)) or 0)
 
-    def _mark(self, profile: UUID) -> bytes:
+    def mark(self, profile: UUID) -> bytes:
+        """A profile's keyed hash: how the table and the audit log hold it."""
         return hmac.digest(self._key, profile.bytes, "sha256")
 
     @staticmethod
@@ -183,9 +184,10 @@ def take_link_away(home: Home, profile: str, *, by: str) -> dict[str, Any]:
     uuid = _uuid(profile)
     if uuid is None:
         raise BadInput(Fault("profile", "is not a UUID", "Write it as 9e14df7c-81f6-4c41-8578-6aa7b9d0e5c0"))
-    if not open_links(home).unlink(uuid):
+    links = open_links(home)
+    if not links.unlink(uuid):
         raise BadInput(Fault("profile", "is linked to nobody", "Nothing is left to do"))
-    home.audit_log.append("profiles unlink", by)
+    home.audit_log.append("profiles unlink", by, profile=links.mark(uuid).hex())
     return {"unlinked": True}
 
 
@@ -214,7 +216,9 @@ def read_links(path: Path) -> list[tuple[UUID, str]]:
         texts = frame.select(pl.col(name).cast(pl.String).str.strip_chars() for name in COLUMNS)
     except pl.exceptions.PolarsError as error:
         raise BadInput(Fault(str(path), f"cannot be read ({type(error).__name__})", "Write it again")) from None
-    faults, pairs, whose = [], [], {}
+    faults: list[Fault] = []
+    pairs: list[tuple[UUID, str]] = []
+    whose: dict[UUID, str] = {}
     for number, (profile, person) in enumerate(texts.iter_rows(), start=1):
         uuid = _uuid(profile or "")
         if uuid is None or not person or len(person) > _LONGEST_ID:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ethics.refusals import Fault, Refusal
 from serving.identity import ClaimNames, Identity, UnusableClaims, city_identity, profile_identity
-from serving.issuer_keys import ALGORITHMS, KeySource, ProviderKeys, UnknownKey
+from serving.issuer_keys import ALGORITHMS, KeySource, ProviderKeys, PublicKey, UnknownKey
 
 if TYPE_CHECKING:
     from serving.home import Home
@@ -118,7 +118,12 @@ class Issuers:
         digest = _digest(token)
         with self._lock:
             found = self._known.get(digest)
-        if found is None or found.keys.stamp() != found.stamp or found.times.fault(self._clock()) is not None:
+        if (
+            found is None
+            or found.stamp is None
+            or found.keys.stamp() != found.stamp
+            or found.times.fault(self._clock()) is not None
+        ):
             return None
         return found.identity
 
@@ -138,21 +143,19 @@ class Issuers:
         trusted = [entry for entry in self.trusted if entry.issuer == claims.get("iss")]
         if not trusted:
             raise TokenRefused("issuer", "is by no issuer that is trusted here")
-        source = trusted[0].keys
-        stamp = source.stamp()
-        self._require_signature(token, header, claims, trusted)
+        key = self._signed_with(token, header, claims, trusted)
         times = _times(claims)
         if fault := times.fault(self._clock()):
             raise fault
         identity = self._identity(claims, trusted)
-        if stamp is not None:
-            self._remember(_digest(token), _Known(identity, times, source, stamp))
+        self._remember(_digest(token), _Known(identity, times, trusted[0].keys, key.stamp))
         return identity
 
-    def _require_signature(
-        self, token: str, header: dict[str, Any], claims: dict[str, Any], trusted: Sequence[TrustedIssuer]
-    ) -> None:
-        """The library's word: signed with the issuer's key, by the issuer, for this audience."""
+    @staticmethod
+    def _signed_with(
+        token: str, header: dict[str, Any], claims: dict[str, Any], trusted: Sequence[TrustedIssuer]
+    ) -> PublicKey:
+        """The key it is signed with, by the library's word: the issuer's own, by the issuer, for this audience."""
         import jwt
 
         algorithm = header.get("alg")
@@ -186,6 +189,7 @@ class Issuers:
             raise TokenRefused("malformed", "cannot be read as a token") from None
         if said != claims:
             raise TokenRefused("malformed", "can be read in two ways")
+        return key
 
     @staticmethod
     def _identity(claims: dict[str, Any], trusted: Sequence[TrustedIssuer]) -> Identity:
