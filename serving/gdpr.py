@@ -142,12 +142,13 @@ class GdprDesk:
 
 
 def audit_recorder(home: Home) -> Record:
-    """Writes acts of residents into a home's audit log: who asked and about whom, both as keyed hashes."""
-    from serving.person_marks import person_mark
+    """Writes acts of residents into a home's audit log: who asked, and the person by the store's reference."""
 
     def record(act: str, identity: Identity, person_id: str, **facts: str | int) -> None:
         who = identity.mark(home.settings.secret("audit-subjects"))
-        home.audit_log.append(act, "resident", person=person_mark(home, person_id), who=who, **facts)
+        ref = home.store.refs([person_id]).get(person_id)
+        about = {} if ref is None else {"person": ref}
+        home.audit_log.append(act, "resident", who=who, **about, **facts)
 
     return record
 

@@ -169,7 +169,6 @@ def issue_token(
     subject: str | None = None,
     minutes: int,
     now: datetime,
-    person_mark: str | None = None,
 ) -> dict[str, Any]:
     """Make a token for somebody in a role; the audit log learns for what, and keeps nothing by which it could be used.
 
@@ -183,8 +182,6 @@ def issue_token(
         Who is to use it, as the logs will tell them apart (as a keyed hash); a name of the role unless given.
     minutes : int
         How long it counts, 1 to 480.
-    person_mark : str, optional
-        The person as the audit log holds them.
 
     Raises
     ------
@@ -217,7 +214,7 @@ def issue_token(
     who = Identity(claims["sub"], issuer.issuer).mark(home.settings.secret("audit-subjects"))
     facts: dict[str, str | int] = {"role": role, "who": who, "minutes": minutes, "jti": claims["jti"]}
     facts |= {"needs": ", ".join(needs), "units": ", ".join(units)}
-    facts |= {"person": person_mark} if person_mark else {}
+    facts |= _about(home, person_id) if person_id else {}
     home.audit_log.append("token", "service owner", **facts)
     return {
         "token": token,
@@ -225,6 +222,14 @@ def issue_token(
         "expires_at": expires.astimezone(UTC).isoformat(timespec="seconds"),
         "demonstration": issuer.demonstration,
     }
+
+
+def _about(home: Home, person_id: str) -> dict[str, str]:
+    """A person as the audit log holds them: the store's reference, which nobody can form again after an erasure."""
+    from scoring.store_opening import is_begun
+
+    ref = home.store.refs([person_id]).get(person_id) if is_begun(home.engine) else None
+    return {} if ref is None else {"person": ref}
 
 
 def _misfits(

@@ -28,11 +28,9 @@ def keys_issuer(options: argparse.Namespace) -> int:
 def token(options: argparse.Namespace) -> int:
     """Make a token; alone on standard output, so that a shell can take it."""
     from serving.local_issuer import issue_token
-    from serving.person_marks import person_mark
 
-    home = home_of(options)
     result = issue_token(
-        home,
+        home_of(options),
         options.role,
         needs=options.need,
         units=options.unit,
@@ -40,7 +38,6 @@ def token(options: argparse.Namespace) -> int:
         subject=options.subject,
         minutes=options.minutes,
         now=datetime.now(UTC),
-        person_mark=person_mark(home, options.person) if options.person else None,
     )
 
     def in_words() -> None:
