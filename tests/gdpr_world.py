@@ -1,12 +1,14 @@
 """A home whose store holds two people, and a desk of the GDPR interface over it: what the tests of it share."""
 
+import asyncio
 from uuid import UUID
 
+import httpx
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from store_cases import FIRST, small_list, small_scores
 
-from serving.gdpr import GdprDesk, audit_recorder, gdpr_app
+from serving.gdpr import GdprDesk, Kept, audit_recorder, gdpr_app
 from serving.home import Home
 from serving.profile_links import open_links
 from serving.settings import Settings
@@ -15,6 +17,7 @@ from serving.tokens import open_issuers
 PATH = "/gdpr-api/v1/profiles"
 PROFILE_AUDIENCE = "ennakko-profile"
 ANNA, BO = UUID("9e14df7c-81f6-4c41-8578-6aa7b9d0e5c0"), UUID("65d4015d-1736-4848-9466-25d43a1fe8c7")
+DUTY = Kept("archive_act", {"fi": "Laki velvoittaa.", "sv": "Lagen kräver det.", "en": "The law requires it."})
 STRANGER = UUID("11111111-2222-4333-8444-555555555555")
 
 
@@ -69,3 +72,24 @@ def desk_of(home, *, view=None, erase=None, issuers=None):
 def app_of(desk):
     """The interface where the service mounts it."""
     return Starlette(routes=[Mount(PATH, app=gdpr_app(desk))])
+
+
+class Client:
+    """Sends requests to an application in this process."""
+
+    def __init__(self, app):
+        self._app = app
+
+    def request(self, method, path, **options):
+        async def ask():
+            transport = httpx.ASGITransport(self._app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://ennakko.test") as client:
+                return await client.request(method, path, **options)
+
+        return asyncio.run(ask())
+
+    def get(self, path, **options):
+        return self.request("GET", path, **options)
+
+    def delete(self, path, **options):
+        return self.request("DELETE", path, **options)

@@ -5,9 +5,20 @@ import shutil
 import tomllib
 
 import pytest
-from gdpr_world import ANNA, BO, PATH, PROFILE_AUDIENCE, STRANGER, app_of, desk_of, erasing, home_with_people
+from gdpr_world import (
+    ANNA,
+    BO,
+    DUTY,
+    PATH,
+    PROFILE_AUDIENCE,
+    STRANGER,
+    Client,
+    app_of,
+    desk_of,
+    erasing,
+    home_with_people,
+)
 from openid_provider import AUDIENCE, OTHER_RSA_KEY, Provider
-from starlette.testclient import TestClient
 
 from serving.gdpr import _MESSAGES as MESSAGES
 from serving.gdpr import LANGUAGES, Kept, as_node
@@ -19,7 +30,6 @@ SCOPES = {
     "keycloak": lambda *names: {"authorization": {"permissions": [{"rsname": "ennakko", "scopes": list(names)}]}},
     "tester": lambda *names: {"authorization": {"permissions": [{"scopes": [list(names)]}]}},
 }
-DUTY = Kept("archive_act", {"fi": "Laki velvoittaa.", "sv": "Lagen kräver det.", "en": "The law requires it."})
 
 
 @pytest.fixture
@@ -44,7 +54,7 @@ def home(provider, begun, tmp_path):
 
 @pytest.fixture
 def client(home):
-    return TestClient(app_of(desk_of(home)), raise_server_exceptions=False)
+    return Client(app_of(desk_of(home)))
 
 
 def bearer(provider, *scopes, whose=ANNA, shape="tunnistamo", **claims):
@@ -104,7 +114,7 @@ def test_whoever_is_not_linked_has_no_data_here(provider, home, client):
 
 
 def test_a_linked_person_of_whom_nothing_is_held_gets_204(provider, home):
-    client = TestClient(app_of(desk_of(home, view=lambda _person: None)))
+    client = Client(app_of(desk_of(home, view=lambda _person: None)))
     assert client.get(f"{PATH}/{ANNA}", headers=bearer(provider, "gdprquery")).status_code == 204
     assert [act for act, _ in acts(home)] == ["gdpr query"]
 
@@ -133,7 +143,7 @@ def test_a_trial_erases_nothing_and_an_erasure_everything(shape, provider, home,
 
 @pytest.mark.parametrize("query", ["", "?dry_run=true"])
 def test_a_statutory_duty_to_keep_is_told_with_its_reason(query, provider, home):
-    client = TestClient(app_of(desk_of(home, erase=erasing(home, [DUTY]))))
+    client = Client(app_of(desk_of(home, erase=erasing(home, [DUTY]))))
     response = client.delete(f"{PATH}/{ANNA}{query}", headers=bearer(provider, "gdprdelete"))
     assert (response.status_code, codes(response)) == (403, ["archive_act"])
     assert response.json()["errors"][0]["message"] == dict(DUTY.message)
@@ -191,7 +201,7 @@ def test_an_erasure_cut_short_is_finished_by_asking_again(provider, home):
         home.store.erase(person_id)
         return []
 
-    client = TestClient(app_of(desk_of(home, erase=erase)), raise_server_exceptions=False)
+    client = Client(app_of(desk_of(home, erase=erase)))
     headers = bearer(provider, "gdprdelete")
     response = client.delete(f"{PATH}/{ANNA}", headers=headers)
     assert (response.status_code, codes(response)) == (500, ["internal_error"])
@@ -272,7 +282,7 @@ def test_a_token_of_the_city_or_of_the_home_is_no_residents(provider, home):
     settings = home.settings.model_copy(update={"issuer": provider.issuer, "audience": AUDIENCE})
     home = Home(settings)
     make_issuer(home, datetime.now(UTC), demonstration=True)
-    client = TestClient(app_of(desk_of(home)))
+    client = Client(app_of(desk_of(home)))
     local = issue_token(home, "resident", person_id="000123", minutes=5, now=datetime.now(UTC))["token"]
     scopes = SCOPES["tunnistamo"]("gdprquery", "gdprdelete")
     city = [
@@ -288,7 +298,7 @@ def test_a_token_of_the_city_or_of_the_home_is_no_residents(provider, home):
 def test_a_provider_that_cannot_be_asked_is_said_so(provider, home):
     headers = bearer(provider, "gdprquery")
     provider.close()
-    response = TestClient(app_of(desk_of(home))).get(f"{PATH}/{ANNA}", headers=headers)
+    response = Client(app_of(desk_of(home))).get(f"{PATH}/{ANNA}", headers=headers)
     assert (response.status_code, codes(response)) == (503, ["try_again_later"])
 
 
@@ -298,7 +308,7 @@ def test_a_provider_that_cannot_be_asked_is_said_so(provider, home):
 )
 def test_other_addresses_do_not_exist(path, provider, client):
     for method, scope in (QUERY, DELETE):
-        response = client.request(method, f"{PATH}{path}", headers=bearer(provider, scope), follow_redirects=False)
+        response = client.request(method, f"{PATH}{path}", headers=bearer(provider, scope))
         assert response.status_code in (404, 307) and (response.status_code == 404 or path == "")
         if path:
             assert codes(response) == ["not_found"]
@@ -314,7 +324,7 @@ def test_a_fault_of_ours_shows_no_data(provider, home, caplog):
     def view(_person_id):
         raise KeyError("000123 Anna")
 
-    client = TestClient(app_of(desk_of(home, view=view)), raise_server_exceptions=False)
+    client = Client(app_of(desk_of(home, view=view)))
     response = client.get(f"{PATH}/{ANNA}", headers=bearer(provider, "gdprquery"))
     assert (response.status_code, codes(response)) == (500, ["internal_error"])
     assert "Anna" not in response.text + caplog.text
