@@ -226,7 +226,7 @@ class _Profiles:
         try:
             token = bearer_of(request.headers.getlist("authorization"))
             known = self._desk.issuers.known(token)
-            return known or await run_in_threadpool(self._desk.issuers.verified, token)
+            return await run_in_threadpool(self._desk.issuers.verified, token) if known is None else known
         except (TokenRefused, UnusableClaims) as refusal:
             raise _Unmet(401, "token_missing_or_invalid", challenge=challenge_of(refusal)) from None
         except IssuerSilent:

@@ -213,7 +213,7 @@ def profile_identity(claims: Mapping[str, Any], names: ClaimNames) -> Identity:
         issuer=claims["iss"],
         role=Role.RESIDENT,
         profile=profile,
-        scopes=_names(claims, names.scopes) | _permitted(claims),
+        scopes=frozenset(n for n in _names(claims, names.scopes) if not n.startswith(".")) | _permitted(claims),
         loa=_text(claims, names.loa),
     )
 
