@@ -28,12 +28,12 @@ from starlette.routing import Route
 
 from serving.identity import Identity, UnusableClaims, holds_scope
 from serving.issuer_keys import IssuerSilent
+from serving.pending_erasures import PendingErasures
 from serving.tokens import Issuers, TokenRefused, bearer_of, challenge_of
 
 if TYPE_CHECKING:
     from serving.home import Home
     from serving.profile_links import ProfileLinks
-    from serving.settings import Settings
 
 LANGUAGES = ("fi", "sv", "en")
 ROOT_KEY = "ENNAKKO"
@@ -82,6 +82,8 @@ class GdprDesk:
     issuers : Issuers
     links : ProfileLinks
         Which profile is which person.
+    pending : PendingErasures
+        Erasures that have begun and not ended.
     view, erase : callable
         See :data:`View` and :data:`Erase`.
     record : callable
@@ -94,6 +96,7 @@ class GdprDesk:
 
     issuers: Issuers
     links: ProfileLinks
+    pending: PendingErasures
     view: View
     erase: Erase
     record: Record
@@ -102,12 +105,22 @@ class GdprDesk:
     loa: Sequence[str] = field(default=("substantial", "high"))
 
     @classmethod
-    def of(
-        cls, settings: Settings, *, issuers: Issuers, links: ProfileLinks, view: View, erase: Erase, record: Record
-    ) -> GdprDesk:
-        """A desk with the scopes and levels that the settings name."""
-        named = settings.gdpr_query_scope, settings.gdpr_delete_scope, settings.gdpr_loa
-        return cls(issuers, links, view, erase, record, *named)
+    def of(cls, home: Home, *, issuers: Issuers, view: View, erase: Erase) -> GdprDesk:
+        """A desk over a home, with the scopes and levels that its settings name."""
+        from serving.profile_links import open_links
+
+        settings = home.settings
+        return cls(
+            issuers=issuers,
+            links=open_links(home),
+            pending=PendingErasures(home.root / "erasures-asked"),
+            view=view,
+            erase=erase,
+            record=audit_recorder(home),
+            query_scope=settings.gdpr_query_scope,
+            delete_scope=settings.gdpr_delete_scope,
+            loa=settings.gdpr_loa,
+        )
 
     def answer(self, method: str, profile: UUID, identity: Identity, *, dry_run: bool) -> Mapping[str, Any] | None:
         """What is held about the resident, or its erasure; None for nothing held, or nothing any more.
@@ -124,7 +137,8 @@ class GdprDesk:
             raise _Unmet(403, "not_own_profile")
         if identity.loa not in self.loa:
             raise _Unmet(403, "stronger_sign_in_needed")
-        person_id = self.links.person_of(profile)
+        mark = self.links.mark(profile)
+        person_id = self.pending.person_of(mark) or self.links.person_of(profile)
         if person_id is None:
             return None
         facts: dict[str, Any] = {"purpose": _PURPOSES[method]} | ({"dry_run": int(dry_run)} if method != "GET" else {})
@@ -132,13 +146,31 @@ class GdprDesk:
         self.record(_ACTS[method], identity, person_id, **facts)
         if method == "GET":
             return self.view(person_id)
-        kept = self.erase(person_id, dry_run)
+        kept = self.erase(person_id, True) if dry_run else self._erased(mark, person_id)
         if kept:
             self.record("gdpr delete refused", identity, person_id, reasons=", ".join(each.code for each in kept))
             raise _Unmet(403, *kept)
-        if not dry_run:
-            self.links.sweep()
         return None
+
+    def _erased(self, mark: bytes, person_id: str) -> Sequence[Kept]:
+        """Erase somebody, or say why not; what fails midway is still to be done, by whoever asks next."""
+        self.pending.begin(mark, person_id)
+        kept = self.erase(person_id, False)
+        if not kept:
+            self.links.sweep()
+        self.pending.end(mark)
+        return kept
+
+    def finish(self) -> int:
+        """Finish erasures that a fault or a kill cut short; returns how many. To be called when the service starts."""
+        n = 0
+        for mark, person_id in self.pending.all():
+            try:
+                self._erased(mark, person_id)
+                n += 1
+            except Exception as error:
+                _log_fault(error)  # it stays to be done, and stops nobody else's
+        return n
 
 
 def audit_recorder(home: Home) -> Record:
@@ -291,10 +323,15 @@ def _errors(unmet: _Unmet) -> Response:
 
 
 def _our_fault(error: Exception) -> Response:
-    """We failed; the log gets the kind and place of a mistake, never the data it was made on."""
+    """We failed, and say so."""
+    _log_fault(error)
+    return _errors(_Unmet(500, "internal_error"))
+
+
+def _log_fault(error: Exception) -> None:
+    """The log gets the kind and place of a mistake, never the data it was made on."""
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
         place = place.tb_next
     where = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place else "an unknown place"
     _LOG.error("%s at %s", type(error).__name__, where)
-    return _errors(_Unmet(500, "internal_error"))

@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from store_cases import FIRST, small_list, small_scores
 
-from serving.gdpr import GdprDesk, Kept, audit_recorder, gdpr_app
+from serving.gdpr import GdprDesk, Kept, gdpr_app
 from serving.home import Home
 from serving.profile_links import open_links
 from serving.settings import Settings
@@ -60,12 +60,10 @@ def erasing(home, kept=()):
 
 def desk_of(home, *, view=None, erase=None, issuers=None):
     return GdprDesk.of(
-        home.settings,
+        home,
         issuers=issuers or open_issuers(home),
-        links=open_links(home),
         view=view or held_about(home),
         erase=erase or erasing(home),
-        record=audit_recorder(home),
     )
 
 

@@ -191,24 +191,71 @@ def test_a_body_that_may_say_otherwise_erases_nothing(body, provider, home, clie
     assert not home.store.is_erased(["000123"])[0]
 
 
-def test_an_erasure_cut_short_is_finished_by_asking_again(provider, home):
-    """The link outlives a failed erasure, so that the resident can ask again; a finished one takes it along."""
-    failing = [True]
+def cut_short(home, *moments):
+    """An erasure that fails before the store forgets, or after, where the files would follow."""
+    left = list(moments)
 
     def erase(person_id, dry_run):
-        if failing.pop() if failing else False:
+        moment = left.pop(0) if left and not dry_run else None
+        if moment == "before":
             raise OSError("the disk is full")
-        home.store.erase(person_id)
+        if not dry_run:
+            home.store.erase(person_id)
+        if moment == "after":
+            raise OSError("the disk is full")
+        erased.append(person_id)
         return []
 
-    client = Client(app_of(desk_of(home, erase=erase)))
-    headers = bearer(provider, "gdprdelete")
-    response = client.delete(f"{PATH}/{ANNA}", headers=headers)
-    assert (response.status_code, codes(response)) == (500, ["internal_error"])
-    assert "disk" not in response.text
-    assert desk_of(home).links.person_of(ANNA) == "000123"
+    erased = erase.done = []
+    return erase
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_an_erasure_cut_short_is_finished_by_asking_again(moment, provider, home):
+    """Even once the store has forgotten the person, the profile still says who is meant, until all of it is done."""
+    erase = cut_short(home, moment, moment)
+    client, headers = Client(app_of(desk_of(home, erase=erase))), bearer(provider, "gdprdelete")
+    for _ in range(2):
+        response = client.delete(f"{PATH}/{ANNA}", headers=headers)
+        assert (response.status_code, codes(response)) == (500, ["internal_error"])
+        assert "disk" not in response.text
     assert client.delete(f"{PATH}/{ANNA}", headers=headers).status_code == 204
-    assert home.store.is_erased(["000123"])[0]
+    assert erase.done == ["000123"]
+    assert client.delete(f"{PATH}/{ANNA}", headers=headers).status_code == 204
+    assert erase.done == ["000123"]  # once it is done nothing leads there any more
+    desk = desk_of(home)
+    assert (desk.links.count(), list(desk.pending.all()), desk.finish()) == (1, [], 0)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_service_that_starts_again_finishes_what_was_asked(moment, provider, home):
+    erase = cut_short(home, moment)
+    client, headers = Client(app_of(desk_of(home, erase=erase))), bearer(provider, "gdprdelete")
+    assert client.delete(f"{PATH}/{ANNA}", headers=headers).status_code == 500
+    again = desk_of(home, erase=erase)
+    assert again.finish() == 1
+    assert (erase.done, home.store.is_erased(["000123"])[0], again.links.count()) == (["000123"], True, 1)
+    assert again.finish() == 0
+    assert not any("000123" in path.read_text() for path in (home.root / "erasures-asked").iterdir())
+
+
+def test_what_cannot_be_finished_stays_to_be_done_and_stops_nobody_elses(provider, home, caplog):
+    erase = cut_short(home, "before", "before", "before")
+    desk = desk_of(home, erase=erase)
+    for whose in (ANNA, BO):
+        headers = bearer(provider, "gdprdelete", whose=whose)
+        assert Client(app_of(desk)).delete(f"{PATH}/{whose}", headers=headers).status_code == 500
+    assert desk.finish() == 1  # one of the two failed once more
+    assert len(list(desk.pending.all())) == 1
+    assert desk.finish() == 1
+    assert sorted(erase.done) == ["000123", "000124"]
+    assert "00012" not in caplog.text
+
+
+def test_a_refused_erasure_is_not_pending(provider, home):
+    desk = desk_of(home, erase=erasing(home, [DUTY]))
+    assert Client(app_of(desk)).delete(f"{PATH}/{ANNA}", headers=bearer(provider, "gdprdelete")).status_code == 403
+    assert list(desk.pending.all()) == []
 
 
 # ---- who may ask -----------------------------------------------------------------------------------------------
