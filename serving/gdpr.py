@@ -65,10 +65,17 @@ class Kept:
             raise ValueError(f"a reason to keep data needs a code and a text in each of {', '.join(LANGUAGES)}")
 
 
+class NotNow(Exception):
+    """Raised by an erasure that has to wait for other work in the home; it stays to be done."""
+
+
 View = Callable[[str], Mapping[str, Any] | None]
 """A person's pseudonym → everything that is held about them, as JSON could hold it; None where there is nothing."""
 Erase = Callable[[str, bool], Sequence[Kept]]
-"""A person's pseudonym, and whether only to try → why not, or nothing once it is done (or, tried, could be)."""
+"""A person's pseudonym, and whether only to try → why not, or nothing once it is done (or, tried, could be).
+
+Raises :class:`NotNow` where somebody would have to wait for it.
+"""
 Record = Callable[..., object]
 """``(act, identity, person_id, **facts)``: writes who did what about whom into the audit log, before it returns."""
 
@@ -168,6 +175,8 @@ class GdprDesk:
             try:
                 self._erased(mark, person_id)
                 n += 1
+            except NotNow:
+                continue
             except Exception as error:
                 _log_fault(error)  # it stays to be done, and stops nobody else's
         return n
@@ -239,6 +248,8 @@ class _Profiles:
             response = await self._answer(request)
         except _Unmet as unmet:
             response = _errors(unmet)
+        except NotNow:
+            response = _errors(_Unmet(503, "erasure_must_wait"))
         except Exception as error:
             response = _our_fault(error)
         await response(scope, receive, send)

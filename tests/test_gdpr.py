@@ -21,7 +21,7 @@ from gdpr_world import (
 from openid_provider import AUDIENCE, OTHER_RSA_KEY, Provider
 
 from serving.gdpr import _MESSAGES as MESSAGES
-from serving.gdpr import LANGUAGES, Kept, as_node
+from serving.gdpr import LANGUAGES, Kept, NotNow, as_node
 from serving.home import Home
 from serving.settings import Settings
 
@@ -250,6 +250,24 @@ def test_what_cannot_be_finished_stays_to_be_done_and_stops_nobody_elses(provide
     assert desk.finish() == 1
     assert sorted(erase.done) == ["000123", "000124"]
     assert "00012" not in caplog.text
+
+
+def test_an_erasure_that_must_wait_says_so_and_stays_to_be_done(provider, home):
+    waits = [True, True]
+
+    def erase(person_id, dry_run):
+        if not dry_run and waits and waits.pop():
+            raise NotNow
+        return erasing(home)(person_id, dry_run)
+
+    desk, headers = desk_of(home, erase=erase), bearer(provider, "gdprdelete")
+    client = Client(app_of(desk))
+    assert client.delete(f"{PATH}/{ANNA}?dry_run=true", headers=headers).status_code == 204
+    response = client.delete(f"{PATH}/{ANNA}", headers=headers)
+    assert (response.status_code, codes(response)) == (503, ["erasure_must_wait"])
+    assert (desk.finish(), home.store.is_erased(["000123"])[0]) == (0, False)
+    assert (desk.finish(), home.store.is_erased(["000123"])[0]) == (1, True)
+    assert client.delete(f"{PATH}/{ANNA}", headers=headers).status_code == 204
 
 
 def test_a_refused_erasure_is_not_pending(provider, home):
