@@ -253,14 +253,12 @@ def public_keys(key_set: dict[str, Any]) -> tuple[PublicKey, ...]:
     """The keys of a JSON Web Key Set (RFC 7517) that may verify signatures here.
 
     Left out are keys of other kinds, symmetric ones, RSA keys too short or too long, keys for something else than
-    signatures, keys published with their private part, and keys that share an id.
+    signatures, and keys published with their private part. Where two share an id, neither is found by it.
     """
     entries = key_set.get("keys")
     if not isinstance(entries, list) or len(entries) > _MOST_KEYS:
         raise Unfetched(f"its key set is not a list of at most {_MOST_KEYS} keys")
-    found = [key for key in map(_public_key, entries) if key is not None]
-    ids = [key.kid for key in found]
-    return tuple(key for key in found if ids.count(key.kid) == 1)
+    return tuple(key for key in map(_public_key, entries) if key is not None)
 
 
 def _public_key(entry: Any) -> PublicKey | None:

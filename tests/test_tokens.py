@@ -596,6 +596,66 @@ def test_a_provider_that_answers_rubbish_makes_no_key(which, answer, provider, i
     assert refusal_of(issuers, provider.token()) == "IssuerSilent"
 
 
+def wrapped(status=200, headers=(), padding=0):
+    """The right content, in another wrapping."""
+
+    def answer_of(content):
+        def answer(handler):
+            body = json.dumps(content).encode() + b" " * padding
+            handler.send_response(status)
+            for name, value in (*headers, ("Content-Length", str(len(body)))):
+                handler.send_header(name, value)
+            handler.end_headers()
+            handler.wfile.write(body)
+
+        return answer
+
+    return answer_of
+
+
+@pytest.mark.parametrize("which", ["discovery", "jwks"])
+@pytest.mark.parametrize(
+    ("answer", "is_good"),
+    [
+        (wrapped(), True),
+        (wrapped(padding=60_000), True),
+        (wrapped(padding=70_000), False),
+        (wrapped(201), False),
+        (wrapped(301), False),
+        (wrapped(302, [("Location", "/elsewhere")]), False),
+        (wrapped(403), False),
+        (wrapped(500), False),
+        (wrapped(200, [("Content-Encoding", "gzip")]), False),
+    ],
+)
+def test_the_right_content_counts_in_a_plain_answer_only(which, answer, is_good, provider, issuers):
+    path = getattr(provider, which)
+    provider.answers[path] = answer(provider.answers[path])
+    if is_good:
+        assert issuers.verified(provider.token()).role is Role.UNIT
+    else:
+        assert refusal_of(issuers, provider.token()) == "IssuerSilent"
+    assert "/elsewhere" not in provider.asked
+
+
+def test_another_machines_keys_are_not_fetched_on_the_issuers_word(provider, issuers):
+    other = Provider()
+    try:
+        for where in (f"{other.origin}{other.jwks}", f"{other.origin.replace('127.0.0.1', 'localhost')}{other.jwks}"):
+            provider.answers[provider.discovery] = {"issuer": provider.issuer, "jwks_uri": where}
+            fresh = Issuers([TrustedIssuer(provider.issuer, AUDIENCE, ProviderKeys(provider.issuer))])
+            assert refusal_of(fresh, provider.token()) == "IssuerSilent"
+        assert other.asked == {}
+    finally:
+        other.close()
+
+
+def test_a_token_that_the_library_reads_otherwise_is_refused(provider, issuers, monkeypatch):
+    token = provider.token()
+    monkeypatch.setattr(jwt, "decode", lambda *_, **__: provider.claims(role="system"))
+    assert refusal_of(issuers, token) == "malformed"
+
+
 def test_a_provider_that_trickles_is_hung_up_on(provider):
     def trickle(handler):
         handler.send_response(200)
@@ -651,7 +711,10 @@ def test_keys_lie_with_the_issuer_and_nowhere_else(said, provider, issuers):
         (jwk_of(OTHER_RSA_KEY, "RS256", "bad", use="enc"), "for encryption"),
         (jwk_of(OTHER_RSA_KEY, "RS256", "bad", key_ops=["encrypt"]), "for encryption"),
         (jwk_of(OTHER_RSA_KEY, "RS256", "bad", alg="RS512"), "for another algorithm"),
-        (jwk_of(OTHER_RSA_KEY, "RS256", "bad", d="AQAB"), "its private part is known"),
+        (
+            {**jwt.algorithms.RSAAlgorithm.to_jwk(OTHER_RSA_KEY, as_dict=True), "kid": "bad", "key_ops": ["verify"]},
+            "private",
+        ),
         (jwk_of(OTHER_RSA_KEY, "RS256", "x" * 201), "an endless id"),
         (jwk_of(OTHER_RSA_KEY, "RS256", "RS256"), "the id of another key"),
     ],
