@@ -203,14 +203,15 @@ class _Unmet(Exception):
         self.errors = [
             {"code": each.code, "message": dict(each.message)}
             if isinstance(each, Kept)
-            else {"code": each, "message": _messages()[each]}
+            else {"code": each, "message": messages()[each]}
             for each in why
         ]
         self.challenge = challenge
 
 
 @cache
-def _messages() -> dict[str, dict[str, str]]:
+def messages() -> dict[str, dict[str, str]]:
+    """What residents are told, by code and language."""
     return tomllib.loads(_MESSAGES.read_text("utf-8"))
 
 
