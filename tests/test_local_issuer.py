@@ -2,7 +2,7 @@
 
 import json
 import stat
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import jwt
 import pytest
@@ -15,7 +15,7 @@ from serving.identity import Role
 from serving.issuer_keys import IssuerSilent
 from serving.local_issuer import issue_token, issuer_path, make_issuer
 from serving.settings import Settings
-from serving.tokens import TokenRefused, open_issuers
+from serving.tokens import Issuers, TokenRefused, open_issuers
 
 NOW = datetime.now(UTC)
 
@@ -25,9 +25,9 @@ def home(tmp_path):
     return Home(Settings(home=tmp_path / "home"))
 
 
-def made(home, role="unit", *, now=NOW, minutes=15, **more):
+def made(home, role="unit", *, now=None, minutes=15, **more):
     given = {"needs": ["youth_exclusion"], "units": ["kallio"]} if role == "unit" else {}
-    return issue_token(home, role, minutes=minutes, now=now, **(given | more))["token"]
+    return issue_token(home, role, minutes=minutes, now=now or datetime.now(UTC), **(given | more))["token"]
 
 
 def last_act(home):
@@ -177,13 +177,18 @@ def test_a_demonstration_counts_on_this_machine_only(home, tmp_path):
 
 def test_tokens_end_when_they_say(home):
     make_issuer(home, NOW)
-    with pytest.raises(TokenRefused, match="has expired"):
-        open_issuers(home).verified(made(home, now=NOW - timedelta(minutes=17)))
-    assert (
-        open_issuers(home).verified(made(home, now=NOW - timedelta(minutes=15))).role is Role.UNIT
-    )  # the minute's grace
+    token = made(home, now=NOW)
+    begins = int(NOW.timestamp())
+
+    def at(seconds):
+        return Issuers(open_issuers(home).trusted, clock=lambda: begins + seconds).verified(token)
+
+    for seconds in (-60, 0, 15 * 60, 15 * 60 + 59):  # a minute's grace for clocks
+        assert at(seconds).role is Role.UNIT
     with pytest.raises(TokenRefused, match="is not valid yet"):
-        open_issuers(home).verified(made(home, now=NOW + timedelta(minutes=2)))
+        at(-61)
+    with pytest.raises(TokenRefused, match="has expired"):
+        at(15 * 60 + 60)
 
 
 def test_nobody_else_signs_for_the_home(home):
