@@ -116,7 +116,7 @@ def make_issuer(home: Home, now: datetime, *, demonstration: bool = False, anew:
     demonstration : bool
         For trying things out: a server that others than this machine can reach refuses to start with it.
     anew : bool
-        There must be one already; what it is for stays.
+        There must be one already; its name stays.
 
     Raises
     ------
