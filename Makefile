@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 FULL := $(VENV)/.ready-full
 AEQUITAS := .venv-aequitas
+GDPR_TESTER := .venv-gdpr-tester
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 help: ## list the targets
@@ -27,11 +28,11 @@ demo: $(READY) ## the main job on an invented city: features, models, gate, list
 test: $(READY) ## the tests (10 minutes at most on 2 cores)
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not full"
 
-$(FULL): $(READY) $(AEQUITAS)/.ready
+$(FULL): $(READY) $(AEQUITAS)/.ready $(GDPR_TESTER)/.ready
 	sh tests/setup_full.sh
 	@touch $(FULL)
 
-setup-full: $(FULL) ## Debian and npm packages for the tests with PostgreSQL, Chromium, Aequitas (needs root)
+setup-full: $(FULL) ## what the tests with PostgreSQL, Chromium, Aequitas, the city's GDPR tester need (needs root)
 
 test-full: $(FULL) ## the tests that need PostgreSQL and Chromium; a skip is a failure
 	ENNAKKO_TEST_FULL=1 $(BIN)/python -m pytest -q -m full tests
@@ -75,6 +76,11 @@ $(AEQUITAS)/.ready: tests/oracles/aequitas.lock
 	$(AEQUITAS)/bin/pip install --quiet --require-hashes -r tests/oracles/aequitas.lock
 	@touch $(AEQUITAS)/.ready
 
+$(GDPR_TESTER)/.ready: tests/oracles/gdpr_tester.lock
+	$(PYTHON) -m venv $(GDPR_TESTER)
+	$(GDPR_TESTER)/bin/pip install --quiet --require-hashes -r tests/oracles/gdpr_tester.lock
+	@touch $(GDPR_TESTER)/.ready
+
 oracle-aequitas: $(READY) $(AEQUITAS)/.ready ## group measures beside Aequitas, in an environment of its own (needs COMPAS in ../shared/data)
 	$(BIN)/python tests/oracles/aequitas_oracle.py
 
@@ -91,6 +97,6 @@ lock: ## pin the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile pyproject.toml --extra dev --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --upgrade -o requirements.lock
 
 clean: ## remove the virtual environment, the state and the caches
-	rm -rf $(VENV) $(AEQUITAS) var .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(AEQUITAS) $(GDPR_TESTER) var .hypothesis .mypy_cache .ruff_cache
 
 .PHONY: help setup demo test setup-full test-full lint bench bench-features bench-city-features bench-training bench-gate bench-scoring bench-city bench-assignment oracle-aequitas trials lock clean

@@ -213,7 +213,7 @@ class KeyRing:
             faults.append(Fault("days", f"is {days}", f"Give 1 to {most} days"))
         if not name.strip():
             faults.append(Fault("name", "is empty", 'Name the holder by role, e.g. "Equality officer"'))
-        if kept_by := _kept_by_git(self.folder):
+        if kept_by := kept_by_git(self.folder):
             faults.append(
                 Fault(str(self.folder), kept_by, "Add it to .gitignore, or give a home outside the repository")
             )
@@ -353,7 +353,7 @@ def trust_bytes(keys: Mapping[str, TrustedKey]) -> bytes:
     return json.dumps(entries, indent=2, ensure_ascii=False).encode("utf-8") + b"\n"
 
 
-def _kept_by_git(folder: Path) -> str | None:
+def kept_by_git(folder: Path) -> str | None:
     """Why private keys in this folder could end up in a git repository, or None; git itself is asked."""
     folder = folder.resolve()
     tree = next((parent for parent in (folder, *folder.parents) if (parent / ".git").exists()), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,30 @@ from sqlalchemy.dialects import postgresql, sqlite
 from ethics.refusals import Fault, NotTrusted
 from scoring.store_tables import HEAD, KEYS, VERSION_TABLE
 
-_MIGRATIONS = Path(__file__).parent / "migrations"
+
+@dataclass(frozen=True)
+class Schema:
+    """Tables that belong together, and the steps that bring a database to them.
+
+    Attributes
+    ----------
+    what : str
+        What refusals call the tables.
+    folder : Path
+        The steps, one a file.
+    head : str
+        The step that makes the tables as the code expects them.
+    version_table : str
+        Where a database keeps which step it has reached.
+    """
+
+    what: str
+    folder: Path
+    head: str
+    version_table: str
+
+
+STORE = Schema("the store's tables", Path(__file__).parent / "migrations", HEAD, VERSION_TABLE)
 _ADVISORY_LOCK = 0x656E6E616B6B6F  # "ennakko"; any number that no other program in the database takes
 
 
@@ -52,8 +76,14 @@ def reading(engine: Engine | Connection) -> Iterator[Connection]:
         yield connection
 
 
-def migrate(engine: Engine) -> None:
-    """Bring the store's tables to the version of the code, once, however many begin at the same time.
+def migrate(engine: Engine, schema: Schema = STORE) -> None:
+    """Bring tables to the version of the code, once, however many begin at the same time.
+
+    Parameters
+    ----------
+    engine : sqlalchemy.Engine
+    schema : Schema
+        Which tables; the store's unless others are named.
 
     Raises
     ------
@@ -61,25 +91,26 @@ def migrate(engine: Engine) -> None:
         A later version of Ennakko made the tables.
     """
     with reading(engine) as connection:
-        if _version(connection) == HEAD:
+        if _version(connection, schema) == schema.head:
             return
     with writing(engine, alone=True) as connection:
-        version = _version(connection)
-        if version == HEAD:  # another process was first
+        version = _version(connection, schema)
+        if version == schema.head:  # another process was first
             return
         from alembic.operations import Operations
         from alembic.runtime.migration import MigrationContext
         from alembic.script import ScriptDirectory
 
-        script = ScriptDirectory(str(_MIGRATIONS), version_locations=[str(_MIGRATIONS)])
+        script = ScriptDirectory(str(schema.folder), version_locations=[str(schema.folder)])
         known = {step.revision for step in script.walk_revisions()}
         if version is not None and version not in known:
-            wrong = f"has version {version}, and this Ennakko knows versions up to {HEAD}: a later one has used it"
+            known_to = f"this Ennakko knows versions up to {schema.head}"
+            wrong = f"has version {version}, and {known_to}: a later one has used it"
             mend = "Use the later Ennakko, or restore the database from a backup made before"
-            raise NotTrusted(Fault("the store's tables", wrong, mend))
+            raise NotTrusted(Fault(schema.what, wrong, mend))
         options = {
-            "version_table": VERSION_TABLE,
-            "fn": lambda revision, _context: script._upgrade_revs(HEAD, revision),
+            "version_table": schema.version_table,
+            "fn": lambda revision, _context: script._upgrade_revs(schema.head, revision),
         }
         context = MigrationContext.configure(connection, opts=options)
         with Operations.context(context):
@@ -191,10 +222,10 @@ def in_chunks(values: Sequence[Any], size: int = 500) -> Iterator[Sequence[Any]]
         yield values[start : start + size]
 
 
-def _version(connection: Connection) -> str | None:
-    if not inspect(connection).has_table(VERSION_TABLE):
+def _version(connection: Connection, schema: Schema) -> str | None:
+    if not inspect(connection).has_table(schema.version_table):
         return None
-    version = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))
+    version = connection.scalar(text(f"SELECT version_num FROM {schema.version_table}"))
     return None if version is None else str(version)
 
 

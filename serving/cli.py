@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ethics.refusals import Fault
 
 NOT_BUILT = {
-    "token": "access tokens",
 }
 
 _NEED_ANSWERS = (
@@ -333,6 +332,14 @@ def _add_gate(commands: Any) -> None:
     export = _command(keys, "export", "the public keys as a file for an auditor", "keys_export")
     export.add_argument("--to", type=Path, default=Path("trust.json"), help="a new file (default: trust.json here)")
 
+    what = "the home's own issuer of tokens, where the city has no OpenID provider"
+    issuer = _command(keys, "issuer", what, "keys_issuer")
+    what = "put a new key in the place of the issuer's: no token made before counts any more"
+    issuer.add_argument("--anew", action="store_true", help=what)
+    what = "for trying things out: a server that others can reach refuses to start with it"
+    issuer.add_argument("--demonstration", action="store_true", help=what)
+    _add_tokens(commands)
+
     stop = _command(commands, "stop", "the stop switch: while it is set, no score leaves", "stop")
     stop.add_argument("action", choices=("on", "off", "test", "status"))
     stop.add_argument("--reason", default="set from the command line")
@@ -378,6 +385,27 @@ def _add_erase(commands: Any) -> None:
     what = "scores and lists that lie longer than the policy's retention lets them, in files and database"
     erase.add_argument("--overdue", action="store_true", help=what)
     erase.add_argument("--lang", choices=_LANGUAGES, default="en", help="the language of a duty's reason (default en)")
+
+
+def _add_tokens(commands: Any) -> None:
+    what = "make a token by the home's own issuer; it is printed once and kept nowhere"
+    token = _command(commands, "token", what, "token")
+    token.add_argument("--role", required=True, help="unit, data_scientist, auditor, resident, service_point, system")
+    what = "a need the token is for (may be repeated); a system's may be '*', all of them"
+    token.add_argument("--need", action="append", default=[], help=what)
+    token.add_argument("--unit", action="append", default=[], help="a unit the token is for (may be repeated)")
+    token.add_argument("--person", help="whose token a resident's is: a person_id, which is a pseudonym")
+    what = "who is to use it, so that the log can tell them apart (default: the role)"
+    token.add_argument("--for", dest="subject", metavar="WHO", help=what)
+    token.add_argument("--minutes", type=_positive, default=60, help="how long it counts (default 60, at most 480)")
+
+    profiles = _group(commands, "profiles", "who is who between Helsinki Profile and this home")
+    read = _command(profiles, "import", "link profiles to people: every row of a file, or none", "profiles_import")
+    read.add_argument("file", type=Path, help="CSV or Parquet with columns profile_uuid and person_id")
+    unlink = _command(profiles, "unlink", "take a profile's link away", "profiles_unlink")
+    unlink.add_argument("profile", help="the profile's UUID")
+    for command in (read, unlink):
+        command.add_argument("--by", default="service owner", help="who does it, by role (default service owner)")
 
 
 def _add_use(commands: Any) -> None:

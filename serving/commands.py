@@ -18,6 +18,7 @@ from serving import (
     outcome_words,
     resident_words,
     simulation_words,
+    token_words,
     vouching,
     week_words,
 )
@@ -66,6 +67,7 @@ _ROOMS = (
     resident_words,
     week_words,
     erasure_words,
+    token_words,
 )
 """Modules that hold the functions of commands."""
 

@@ -19,7 +19,18 @@ if TYPE_CHECKING:
     from serving.settings import Settings
 
 _HEAD = "audit_head.json"
-_BELONGINGS = ("keys", "verdicts", "attestations", "runs", "scores", "lists", "policy", "trials", "rehearsals")
+_BELONGINGS = (
+    "keys",
+    "verdicts",
+    "attestations",
+    "runs",
+    "scores",
+    "lists",
+    "policy",
+    "trials",
+    "rehearsals",
+    "issuer",
+)
 """Folders that no act fills without a line in the log."""
 _BEGUN_BEFORE_ANY_ACT = ("objections", "feature-cache")
 """Secrets that even a look at features makes, which is no act and leaves no line."""

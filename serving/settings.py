@@ -10,8 +10,9 @@ import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ethics.refusals import BadInput, Fault, NotTrusted, faults_of
 
@@ -46,6 +47,19 @@ class Settings(BaseModel):
     city, needs, policy
         What a server answers for, and the policy obeyed (``ENNAKKO_CITY``, ``ENNAKKO_NEEDS`` with commas between,
         ``ENNAKKO_POLICY``).
+    issuer, audience
+        The city's OpenID provider, exactly as its tokens say ``iss``, and what its tokens for Ennakko say ``aud``
+        (``ENNAKKO_ISSUER``, ``ENNAKKO_AUDIENCE``).
+    profile_issuer, profile_audience
+        The provider behind Helsinki Profile, by which residents come (``ENNAKKO_PROFILE_ISSUER``,
+        ``ENNAKKO_PROFILE_AUDIENCE``). Its tokens make nobody more than a resident.
+    claim_role, claim_needs, claim_units, claim_person, claim_scopes, claim_loa
+        What the providers call these claims (``ENNAKKO_CLAIM_ROLE`` …): a claim's name, or names with dots between for
+        a claim within a claim, as ``realm_access.roles``.
+    gdpr_query_scope, gdpr_delete_scope, gdpr_loa
+        The scopes that let Helsinki Profile ask for, and delete, a resident's data (``ENNAKKO_GDPR_QUERY_SCOPE``,
+        ``ENNAKKO_GDPR_DELETE_SCOPE``), and the levels of assurance that suffice, with commas between
+        (``ENNAKKO_GDPR_LOA``).
 
     >>> Settings.from_environment({"ENNAKKO_PORT": "no"})
     Traceback (most recent call last):
@@ -62,6 +76,19 @@ class Settings(BaseModel):
     city: Path | None = None
     needs: tuple[str, ...] = ()
     policy: Path | None = None
+    issuer: str | None = None
+    audience: str | None = None
+    profile_issuer: str | None = None
+    profile_audience: str | None = None
+    claim_role: str = "role"
+    claim_needs: str = "needs"
+    claim_units: str = "units"
+    claim_person: str = "person_id"
+    claim_scopes: str = "https://api.hel.fi/auth"
+    claim_loa: str = "loa"
+    gdpr_query_scope: str = "ennakko.gdprquery"
+    gdpr_delete_scope: str = "ennakko.gdprdelete"
+    gdpr_loa: tuple[str, ...] = ("substantial", "high")
 
     @field_validator("home")
     @classmethod
@@ -88,10 +115,30 @@ class Settings(BaseModel):
             raise ValueError("not a port | Give a number from 1 to 65535")
         return port
 
-    @field_validator("needs", mode="before")
+    @field_validator("needs", "gdpr_loa", mode="before")
     @classmethod
-    def _split_by_commas(cls, needs: Any) -> Any:
-        return tuple(filter(None, (need.strip() for need in needs.split(",")))) if isinstance(needs, str) else needs
+    def _split_by_commas(cls, names: Any) -> Any:
+        return tuple(filter(None, (name.strip() for name in names.split(",")))) if isinstance(names, str) else names
+
+    @field_validator("issuer", "profile_issuer")
+    @classmethod
+    def _is_issuer(cls, issuer: str | None) -> str | None:
+        if issuer is not None and (wrong := wrong_issuer(issuer)):
+            raise ValueError(f"{wrong} | Give the provider's address, e.g. https://login.example.fi/realms/city")
+        return issuer
+
+    @model_validator(mode="after")
+    def _has_an_audience_for_each_issuer(self) -> Settings:
+        for name in ("", "profile_"):
+            issuer, audience = getattr(self, f"{name}issuer"), getattr(self, f"{name}audience")
+            if (issuer is None) != (audience is None):
+                given, missing = ("issuer", "audience") if audience is None else ("audience", "issuer")
+                wrong = f"{_variable(name + given)} is given without {_variable(name + missing)}"
+                raise ValueError(f"{wrong} | Give both: tokens meant for another service must not count here")
+        if (self.issuer, self.audience) == (self.profile_issuer, self.profile_audience) and self.issuer is not None:
+            wrong = "ENNAKKO_ISSUER and ENNAKKO_PROFILE_ISSUER share issuer and audience"
+            raise ValueError(f"{wrong} | Give residents' tokens an audience of their own")
+        return self
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None, **given: Any) -> Settings:
@@ -109,7 +156,7 @@ class Settings(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             faults = faults_of(error, "settings", cls)
-            raise BadInput(*(f._replace(where=_variable(f.where.removeprefix("settings: "))) for f in faults)) from None
+            raise BadInput(*(f._replace(where=_where(f.where)) for f in faults)) from None
 
     @property
     def on_loopback(self) -> bool:
@@ -220,6 +267,40 @@ def _make_secret(path: Path) -> None:
             os.link(draft, path)
     finally:
         draft.unlink()
+
+
+def wrong_issuer(issuer: str) -> str | None:
+    """Why an address cannot be that of an OpenID provider; None where it can.
+
+    Keys that come unencrypted could be anybody's, so anything but this machine must answer by https.
+
+    >>> wrong_issuer("https://login.example.fi/realms/city"), wrong_issuer("http://127.0.0.1:8888/")
+    (None, None)
+    >>> wrong_issuer("http://login.example.fi/")
+    'not https'
+    """
+    try:
+        parts = urlsplit(issuer)
+        host, _port = parts.hostname, parts.port
+    except ValueError:
+        return "not an address"
+    if parts.scheme not in ("http", "https") or not host or not issuer.isprintable() or " " in issuer:
+        return "not an address"
+    if "@" in parts.netloc or "?" in issuer or "#" in issuer:
+        return "an address with a user, a query or a fragment"
+    return None if parts.scheme == "https" or _is_this_machine(host) else "not https"
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _where(where: str) -> str:
+    """A fault's place by the name people gave; what concerns several settings names them itself."""
+    return "settings" if where == "settings" else _variable(where.removeprefix("settings: "))
 
 
 def _variable(key: str) -> str:

@@ -160,3 +160,21 @@ def test_writers_wait_for_each_other(tmp_path):
         thread.join()
     with engine.connect() as connection:
         assert connection.execute(text("SELECT n FROM counts")).scalar() == 80
+
+
+def test_issuers_are_named_with_what_their_tokens_are_for():
+    city = {"ENNAKKO_ISSUER": "https://login.example.fi/realms/city", "ENNAKKO_AUDIENCE": "ennakko"}
+    profile = {"ENNAKKO_PROFILE_ISSUER": "http://127.0.0.1:8888/", "ENNAKKO_PROFILE_AUDIENCE": "ennakko-profile"}
+    settings = Settings.from_environment(
+        {**city, **profile, "ENNAKKO_GDPR_LOA": "substantial", "ENNAKKO_CLAIM_ROLE": "r"}
+    )
+    assert (settings.issuer, settings.profile_issuer) == (city["ENNAKKO_ISSUER"], "http://127.0.0.1:8888/")
+    assert (settings.gdpr_loa, settings.claim_role, settings.claim_needs) == (("substantial",), "r", "needs")
+    alike = {f"ENNAKKO_PROFILE_{key.removeprefix('ENNAKKO_')}": value for key, value in city.items()}
+    for environment, wrong in (
+        ({"ENNAKKO_ISSUER": "https://x.fi"}, "settings: ENNAKKO_ISSUER is given without ENNAKKO_AUDIENCE"),
+        ({"ENNAKKO_PROFILE_AUDIENCE": "x"}, "ENNAKKO_PROFILE_AUDIENCE is given without ENNAKKO_PROFILE_ISSUER"),
+        ({**city, **alike}, "ENNAKKO_ISSUER and ENNAKKO_PROFILE_ISSUER share issuer and audience"),
+    ):
+        with pytest.raises(BadInput, match=wrong):
+            Settings.from_environment(environment)
