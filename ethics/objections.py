@@ -124,6 +124,27 @@ class ObjectionRegister:
             masked = np.fromiter(found, dtype=bool, count=len(person_ids))
         return masked if self._erased is None else masked | self._erased(person_ids)
 
+    def asker(self, connection: Any) -> Callable[[str, str], bool]:
+        """What asks about one person after another on a connection that is kept, and so at a price a service can pay.
+
+        Parameters
+        ----------
+        connection : DBAPI connection to the register's SQLite database
+            In autocommit, so that every question sees what was committed before it.
+
+        Returns
+        -------
+        callable
+            ``(person_id, need_id)`` → whether the person objects to this need or to every need; the erased apart.
+        """
+        query = "SELECT 1 FROM objections WHERE person_hmac = ? AND need_id IN (?, ?) LIMIT 1"
+
+        def objects(person_id: str, need_id: str) -> bool:
+            asked = (self._hmac(person_id), EVERY_NEED, need_id)
+            return connection.execute(query, asked).fetchone() is not None
+
+        return objects
+
     def count(self) -> int:
         """Number of objections on record (one person may have several)."""
         with self._engine.connect() as connection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,6 +141,11 @@ class People:
             marks = self._marks(connection)
         found = (self._mark(person) in marks for person in person_ids) if marks else (False for _ in person_ids)
         return np.fromiter(found, dtype=bool, count=len(person_ids))
+
+    def erased_asker(self, connection: Any) -> Callable[[str], bool]:
+        """What asks whether one person after another was erased, on a kept DBAPI connection to a SQLite database."""
+        query = f"SELECT 1 FROM {TOMBSTONES.name} WHERE mark = ? LIMIT 1"
+        return lambda person_id: connection.execute(query, (self._mark(person_id),)).fetchone() is not None
 
     def erase(self, person_id: str) -> Erasure:
         """Forget a person: id, salt and everything their rows show; the rows themselves are nobody's from then on.

@@ -6,7 +6,7 @@ import fcntl
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
@@ -153,6 +153,25 @@ class Home:
         if not (self.settings.secret_path("people").exists() or is_begun(self.engine)):
             return np.zeros(len(person_ids), dtype=bool)
         return self.store.is_erased(person_ids)
+
+    def erased_asker(self, connection: Any) -> Callable[[str], bool]:
+        """What asks whether one person after another was erased, on a kept DBAPI connection to the SQLite database.
+
+        While there is no store nobody was; that is looked at each time, until there is one.
+        """
+        from scoring.store_tables import KEYS
+
+        asker: list[Callable[[str], bool]] = []
+        begun = f"SELECT 1 FROM sqlite_master WHERE name = '{KEYS.name}'"
+
+        def is_erased(person_id: str) -> bool:
+            if not asker:
+                if not self.settings.secret_path("people").exists() and connection.execute(begun).fetchone() is None:
+                    return False
+                asker.append(self.store.erased_asker(connection))
+            return asker[0](person_id)
+
+        return is_erased
 
     @cached_property
     def store(self) -> Store:

@@ -46,6 +46,9 @@ class Settings(BaseModel):
     city, needs, policy
         What a server answers for, and the policy obeyed (``ENNAKKO_CITY``, ``ENNAKKO_NEEDS`` with commas between,
         ``ENNAKKO_POLICY``).
+    metrics_token : str or None
+        Who may read ``/metrics`` where others than this machine can knock (``ENNAKKO_METRICS_TOKEN``); nobody when
+        None.
 
     >>> Settings.from_environment({"ENNAKKO_PORT": "no"})
     Traceback (most recent call last):
@@ -62,6 +65,7 @@ class Settings(BaseModel):
     city: Path | None = None
     needs: tuple[str, ...] = ()
     policy: Path | None = None
+    metrics_token: str | None = Field(default=None, min_length=16, max_length=200, repr=False)
 
     @field_validator("home")
     @classmethod

@@ -1,0 +1,120 @@
+"""Who asks, and whether they may: nothing for a stranger, except where a table row says so."""
+
+from __future__ import annotations
+
+import hmac
+import inspect
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any, Protocol
+
+from ethics.refusals import Fault, Refusal
+from serving.exchange import Unanswered
+
+MOST_PURPOSE_CHARACTERS = 200
+
+
+class Identity(Protocol):
+    """Who a token speaks for, as :mod:`serving.identity` makes it; only these are read here."""
+
+    @property
+    def subject(self) -> str:
+        """The token's subject, unique at its issuer."""
+
+    @property
+    def issuer(self) -> str:
+        """Who made the token."""
+
+    @property
+    def role(self) -> Any:
+        """A role of INTERFACES: text, or an enumeration whose value is that text."""
+
+    @property
+    def needs(self) -> Collection[str]:
+        """Needs a unit may ask for; of a system, none named means all."""
+
+
+Authenticate = Callable[[Mapping[str, str]], Identity | Awaitable[Identity]]
+"""Headers (names in small letters) → who asks; raises where nobody can be told."""
+
+
+class Access:
+    """Decides before a body is read: default deny.
+
+    Parameters
+    ----------
+    authenticate : callable, optional
+        What tells who asks. Without it, ``open_to_all`` decides.
+    open_to_all : bool
+        Whether everybody who can knock may ask: only where the service listens on loopback and no issuer is
+        configured. Never beside ``authenticate``.
+    """
+
+    def __init__(self, authenticate: Authenticate | None = None, *, open_to_all: bool = False) -> None:
+        if authenticate is not None and open_to_all:
+            raise ValueError("a service that knows who asks is not open to all")
+        self._authenticate = authenticate
+        self.open_to_all = open_to_all
+
+    async def admit(self, headers: Mapping[str, str], roles: Collection[str]) -> Identity | None:
+        """Who asks; None where nobody needs to be told.
+
+        Raises
+        ------
+        Unanswered
+            401 without a token that holds; 403 where the role may not.
+        """
+        if not roles or self.open_to_all:
+            return None
+        identity = await self._known(headers)
+        if role_of(identity) not in roles:
+            wrong = f"speaks for the role '{role_of(identity)}', which may not ask this"
+            raise Unanswered(403, "Not for this role", Fault("header: authorization", wrong, _roles(roles)))
+        return identity
+
+    async def _known(self, headers: Mapping[str, str]) -> Identity:
+        if self._authenticate is None:
+            mend = "Configure who issues tokens (ENNAKKO_ISSUER), or serve on 127.0.0.1"
+            raise _unknown(Fault("header: authorization", "cannot be checked: no issuer is configured", mend))
+        try:
+            found = self._authenticate(headers)
+            return await found if inspect.isawaitable(found) else found
+        except Unanswered:
+            raise
+        except Refusal as refusal:
+            raise _unknown(*refusal.faults) from None
+        except Exception as error:  # whatever else goes wrong, nobody is let in
+            wrong = f"could not be checked ({type(error).__name__})"
+            raise _unknown(Fault("header: authorization", wrong, "Ask for a new token")) from None
+
+
+def subject_of(key: bytes, identity: Identity) -> str:
+    """Who asks, as logs hold it: a keyed hash of issuer and subject, so that no log names a caseworker."""
+    return hmac.digest(key, f"{identity.issuer}|{identity.subject}".encode(), "sha256").hex()[:32]
+
+
+def role_of(identity: Identity) -> str:
+    """A role as text."""
+    return str(getattr(identity.role, "value", identity.role))
+
+
+def purpose_of(headers: Mapping[str, str]) -> str:
+    """What the answer is for, in the asker's words.
+
+    Raises
+    ------
+    Unanswered
+        400 where it is missing, too long, or not plain text.
+    """
+    purpose = headers.get("x-purpose", "").strip()
+    if 0 < len(purpose) <= MOST_PURPOSE_CHARACTERS and purpose.isprintable():
+        return purpose
+    wrong = "is missing" if not purpose else f"is not plain text of at most {MOST_PURPOSE_CHARACTERS} characters"
+    raise Unanswered(400, "No purpose", Fault("header: x-purpose", wrong, "Say in a few words what the answer is for"))
+
+
+def _unknown(*faults: Fault) -> Unanswered:
+    return Unanswered(401, "Not signed in", *faults, headers={"WWW-Authenticate": "Bearer"})
+
+
+def _roles(roles: Collection[str]) -> str:
+    return f"Ask with a token for: {', '.join(sorted(roles))}"

@@ -1,0 +1,116 @@
+"""Acts on their way to the audit log: those that wait at a moment are written together, and each waits for its own.
+
+One transaction and one write of the chain's head then serve all of them, so that a line on disk before every answer
+costs an answer little more than the wait for the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from serving.exchange import Act
+
+if TYPE_CHECKING:
+    from serving.home import Home
+
+_MOST_TOGETHER = 512
+_MOST_REFS = 200_000
+_REFS_PER_LINE = 500
+_CLOSE_SECONDS = 10.0
+
+
+class _Waiting(NamedTuple):
+    acts: Sequence[Act]
+    who: Mapping[str, str]
+    loop: asyncio.AbstractEventLoop
+    done: asyncio.Future[None]
+
+
+class AuditQueue:
+    """Writes acts from a thread of its own, as many together as wait.
+
+    Parameters
+    ----------
+    home : Home
+        Whose audit log, and whose references of persons: the log holds keyed hashes, never ids.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._refs: OrderedDict[str, str] = OrderedDict()
+        self._thread: threading.Thread | None = None
+
+    async def keep(self, acts: Sequence[Act], who: Mapping[str, str]) -> None:
+        """Return once the acts are on disk; raises what kept them from it."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._write, name="audit log", daemon=True)
+            self._thread.start()
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        self._queue.put(_Waiting(acts, who, loop, done))
+        await done
+
+    def close(self) -> None:
+        """Write what waits, and no more."""
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join(_CLOSE_SECONDS)
+
+    def _write(self) -> None:
+        going = True
+        while going:
+            together = [self._queue.get()]
+            while len(together) < _MOST_TOGETHER and not self._queue.empty():
+                together.append(self._queue.get())
+            going = None not in together
+            waiting = [one for one in together if one is not None]
+            failure: BaseException | None = None
+            try:
+                if waiting:
+                    self._write_all(waiting)
+            except BaseException as error:
+                failure = error
+            for one in waiting:
+                try:
+                    one.loop.call_soon_threadsafe(_finish, one.done, failure)
+                except RuntimeError:  # the service has ended meanwhile
+                    continue
+
+    def _write_all(self, waiting: Sequence[_Waiting]) -> None:
+        refs = self._refs_of({person for one in waiting for act in one.acts for person in act.persons})
+        lines = []
+        for one in waiting:
+            who = {name: text for name, text in one.who.items() if name != "role"}
+            for act in one.acts:
+                persons = [refs[person] for person in act.persons if person in refs]
+                parts = [persons[i : i + _REFS_PER_LINE] for i in range(0, len(persons), _REFS_PER_LINE)] or [[]]
+                for part in parts:
+                    about = {"persons": " ".join(part)} if part else {}
+                    lines.append((act.action, one.who["role"], {**act.facts, **who, **about}))
+        self._home.audit_log.append_all(lines)
+
+    def _refs_of(self, persons: set[str]) -> dict[str, str]:
+        """References of persons, kept for the next time; the erased have none."""
+        found = {person: self._refs[person] for person in persons if person in self._refs}
+        if missing := sorted(persons - found.keys()):
+            new = self._home.store.refer(missing)
+            found |= new
+            self._refs.update(new)
+            while len(self._refs) > _MOST_REFS:
+                self._refs.popitem(last=False)
+        return found
+
+
+def _finish(done: asyncio.Future[None], failure: BaseException | None) -> None:
+    if done.done():
+        return
+    if failure is None:
+        done.set_result(None)
+    else:
+        done.set_exception(failure if isinstance(failure, Exception) else RuntimeError(type(failure).__name__))
