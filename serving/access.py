@@ -78,7 +78,9 @@ class Access:
         try:
             found = self._authenticate(headers)
             return await found if inspect.isawaitable(found) else found
-        except Unanswered:
+        except Unanswered as unanswered:
+            if unanswered.problem.status == 401:
+                unanswered.headers.setdefault("WWW-Authenticate", "Bearer")
             raise
         except Refusal as refusal:
             raise _unknown(*refusal.faults) from None

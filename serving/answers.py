@@ -28,7 +28,7 @@ async def score(asked: Asked) -> Answer:
     except BadInput as refusal:
         raise _unusable(refusal) from None
     refuse_foreign_need(asked, wanted.need, "body: need")
-    act = ()
+    acts: tuple[Act, ...] = ()
     facts = {"need": wanted.need, "as_of_date": str(wanted.as_of_date)}
     persons = (wanted.whose,)
     try:
@@ -41,8 +41,8 @@ async def score(asked: Asked) -> Answer:
             unanswered.acts = (Act("score", {**facts, "outcome": unanswered.problem.title}, persons),)
         raise
     if asked.identity is not None:
-        act = (Act("score", {**facts, "outcome": "scored"}, persons),)
-    return Answer(content, acts=act, rows=1)
+        acts = (Act("score", {**facts, "outcome": "scored"}, persons),)
+    return Answer(content, acts=acts, rows=1)
 
 
 async def score_batch(asked: Asked) -> Answer:
@@ -51,10 +51,10 @@ async def score_batch(asked: Asked) -> Answer:
     async with asked.state.room:
         found, content = await asked.state.in_thread(_batch, asked, kind)
     facts = {"need": found.need, "as_of_date": found.as_of_date.isoformat(), "n": len(found.person_ids)}
-    act = ()
+    acts: tuple[Act, ...] = ()
     if asked.identity is not None:
-        act = (Act("score batch", {**facts, "scored": found.n_scored}, found.concerned),)
-    return Answer(content, kind, acts=act, rows=found.n_scored)
+        acts = (Act("score batch", {**facts, "scored": found.n_scored}, found.concerned),)
+    return Answer(content, kind, acts=acts, rows=found.n_scored)
 
 
 def _batch(asked: Asked, kind: str) -> tuple[ManyScored, bytes]:

@@ -75,4 +75,3 @@ def parse_batch(body: bytes) -> BatchRequest:
         return BatchRequest.model_validate_json(body)
     except ValidationError as error:
         raise BadInput(*faults_of_body(error, BatchRequest)) from None
-

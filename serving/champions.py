@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from datetime import datetime
 from threading import Lock
@@ -14,6 +15,7 @@ from scoring.scorer import Scorer
 if TYPE_CHECKING:
     from serving.approval import Champion
 
+_LOOK_SECONDS = 0.1
 _Stamp = tuple[int, int, int] | None
 """What a file looked like when it was verified; if any of it changes the file is read and hashed again."""
 
@@ -39,6 +41,7 @@ class Guarded:
         self._opener = opener
         self._lock = Lock()
         self._stamps: dict[str, _Stamp] = {}
+        self._looked_until = 0.0
         self._open()
 
     def _open(self) -> None:
@@ -71,14 +74,19 @@ class Guarded:
     def if_unchanged(self, now: datetime) -> Scorer | None:
         """The scorer, where nothing needs to be read again to trust it; None says that :meth:`still_trusted` decides.
 
-        Never waits, so the event loop may ask.
+        Never waits, so the event loop may ask. The stop switch and the expiry are looked at each time, the files ten
+        times a second.
         """
         if not self._lock.acquire(blocking=False):
             return None
         try:
-            champion = self.champion
+            champion, moment = self.champion, time.monotonic()
+            if moment >= self._looked_until:
+                if not self._unchanged():
+                    return None
+                self._looked_until = moment + _LOOK_SECONDS
             in_date = now < champion.verified.verdict.expires_at
-            return self.scorer if in_date and not champion.stop_switch.is_set() and self._unchanged() else None
+            return self.scorer if in_date and not champion.stop_switch.is_set() else None
         finally:
             self._lock.release()
 

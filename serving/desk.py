@@ -21,8 +21,8 @@ from scoring.reasons import Typical, explain
 from scoring.scorer import RANK_BANDS, Scorer
 from serving.exchange import Unanswered
 from serving.prepared_days import ABSENT, Day, PreparedDays
-from serving.sent_city import city_of_body, misfits_of_need
 from serving.schemas import EventBody, ReasonBody, ScoreRequest, ScoreResponse
+from serving.sent_city import city_of_body, misfits_of_need
 
 if TYPE_CHECKING:
     from ethics.gate import Policy
@@ -301,7 +301,9 @@ class ScoreDesk:
     def _needs_more_than_a_body(self, request: ScoreRequest, scorer: Scorer) -> list[Fault]:
         """What the need, or the body, uses that only a city folder can tell."""
         assert request.person is not None
-        faults = misfits_of_need(scorer.need, self.city.fixed, "body: person", "Send person_id, for a person of the city folder")
+        faults = misfits_of_need(
+            scorer.need, self.city.fixed, "body: person", "Send person_id, for a person of the city folder"
+        )
         for name in sorted(set(request.person.model_extra or {}) - set(self.city.fixed)):
             faults.append(Fault("body: person", "holds a key that is not one", did_you_mean(name, self.city.fixed)))
         return faults

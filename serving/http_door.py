@@ -310,4 +310,3 @@ def _request_id(headers: Mapping[str, str]) -> str:
 
 def _bad(where: str, wrong: str, mend: str) -> Unanswered:
     return Unanswered(400, "The request cannot be used", Fault(where, wrong, mend))
-

@@ -120,9 +120,7 @@ def content_kind(headers: Mapping[str, str], kinds: tuple[str, ...]) -> str:
         return kind
     named = " or ".join(kinds)
     title = "Not JSON" if kinds == ("application/json",) else "Not a kind that is read"
-    raise Unanswered(
-        415, title, Fault("header: content-type", f"is not {named}", f"Send content-type: {kinds[0]}")
-    )
+    raise Unanswered(415, title, Fault("header: content-type", f"is not {named}", f"Send content-type: {kinds[0]}"))
 
 
 def _refuse_length(headers: Mapping[str, str], most: int) -> None:

@@ -23,6 +23,7 @@ from serving.access import Access
 from serving.champions import Guarded
 from serving.desk import ScoreDesk
 from serving.http_door import OnlyOurs, http_app
+from serving.limits import Limits
 from serving.serving_state import ServingState
 from serving.settings import Settings
 
@@ -58,7 +59,7 @@ _SERVICE: Any = NeedScores
 _SERVICE.add_asgi_middleware(OnlyOurs, ours=_HTTP)
 
 
-def open_service(settings: Settings, access: Access | None = None) -> None:
+def open_service(settings: Settings, access: Access | None = None, limits: Limits | None = None) -> None:
     """Open what answers, for this process.
 
     Parameters
@@ -66,6 +67,7 @@ def open_service(settings: Settings, access: Access | None = None) -> None:
     settings : Settings
     access : Access, optional
         Who may ask. By default everybody who can knock, where only this machine can; elsewhere nobody.
+    limits : Limits, optional
 
     Raises
     ------
@@ -76,7 +78,7 @@ def open_service(settings: Settings, access: Access | None = None) -> None:
 
     home = Home(settings)
     desk = open_desk(settings, home)
-    STATE.open(desk, settings, home, access or Access(open_to_all=settings.on_loopback))
+    STATE.open(desk, settings, home, access or Access(open_to_all=settings.on_loopback), limits or Limits())
 
 
 def open_desk(settings: Settings, home: Home | None = None) -> ScoreDesk:
@@ -119,7 +121,13 @@ def open_desk(settings: Settings, home: Home | None = None) -> ScoreDesk:
     return ScoreDesk(city, guarded, home.objections, home.policy, KeptLook.of(home))
 
 
-def serve(settings: Settings, city_path: Path, need_ids: Sequence[str], access: Access | None = None) -> int:
+def serve(
+    settings: Settings,
+    city_path: Path,
+    need_ids: Sequence[str],
+    access: Access | None = None,
+    limits: Limits | None = None,
+) -> int:
     """Answer over HTTP until told to stop (SIGTERM, or Ctrl-C); returns the exit code.
 
     Everything is verified here first, so that a refusal is said in words before any port is opened, and once more when
@@ -127,7 +135,7 @@ def serve(settings: Settings, city_path: Path, need_ids: Sequence[str], access: 
 
     Parameters
     ----------
-    access : Access, optional
+    access, limits
         See :func:`open_service`.
 
     Raises
@@ -138,7 +146,7 @@ def serve(settings: Settings, city_path: Path, need_ids: Sequence[str], access: 
     import uvicorn
 
     settings = settings.model_copy(update={"city": city_path.resolve(), "needs": tuple(need_ids)})
-    open_service(settings, access)
+    open_service(settings, access, limits)
     os.environ["BENTOML_HOME"] = str(settings.home / "bentoml")
     # BentoML's own worker does the same; its supervisor would add a control port that asks nobody who they are.
     configuration = uvicorn.Config(

@@ -33,16 +33,16 @@ class ServiceMetrics:
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
         self.registry = CollectorRegistry()
         labels = ("endpoint", "method")
-        self._requests = Counter(
-            "ennakko_requests", "Requests answered.", (*labels, "status"), registry=self.registry
-        )
+        self._requests = Counter("ennakko_requests", "Requests answered.", (*labels, "status"), registry=self.registry)
         self._seconds = Histogram(
             "ennakko_request_seconds", "From first byte to answer.", labels, buckets=_SECONDS, registry=self.registry
         )
         self._refusals = Counter(
             "ennakko_refusals", "Requests refused, by reason.", ("endpoint", "reason"), registry=self.registry
         )
-        self._rows = Counter("ennakko_scored_rows", "People a score was given for.", ("endpoint",), registry=self.registry)
+        self._rows = Counter(
+            "ennakko_scored_rows", "People a score was given for.", ("endpoint",), registry=self.registry
+        )
         self.dropped_lines = Counter(
             "ennakko_log_lines_dropped", "Lines of the request log that nobody read in time.", registry=self.registry
         )
@@ -105,5 +105,3 @@ class _OfDesk:
         days = (now.date() - extract).days
         freshness = GaugeMetricFamily("ennakko_feature_age_days", "Since the extract date of the city's data.", days)
         yield from (age, left, trusted, freshness)
-
-

@@ -26,17 +26,11 @@ _BATCHES_AT_ONCE, _BATCHES_WAITING = 2, 6
 
 
 class ServingState:
-    """Filled once, before the first request, by :meth:`open`.
+    """Filled once, before the first request, by :meth:`open`; until then nobody is let in."""
 
-    Parameters
-    ----------
-    limits : Limits, optional
-    """
-
-    def __init__(self, limits: Limits | None = None) -> None:
-        self.limits = limits or Limits()
+    def __init__(self) -> None:
         self.access = Access()
-        self.bodies, self.rates = Bodies(self.limits), Rates(self.limits)
+        self.bodies, self.rates = Bodies(Limits()), Rates(Limits())
         self.room = Room(_BATCHES_AT_ONCE, _BATCHES_WAITING)
         self.metrics = ServiceMetrics(ENDPOINTS)
         self.log: RequestLog | None = None
@@ -47,11 +41,12 @@ class ServingState:
         self._subject_key = b""
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="answer")
 
-    def open(self, desk: ScoreDesk, settings: Settings, home: Home, access: Access) -> None:
+    def open(self, desk: ScoreDesk, settings: Settings, home: Home, access: Access, limits: Limits) -> None:
         """Take in what answers; the threads of log and audit log start with the service."""
         from serving.audit_queue import AuditQueue
 
         self.desk, self.settings, self.access = desk, settings, access
+        self.bodies, self.rates = Bodies(limits), Rates(limits)
         self.metrics.watch(desk)
         self._subject_key = settings.secret("subjects")
         self.audit = AuditQueue(home)

@@ -3,11 +3,8 @@
 import json
 import os
 import re
-import signal
-import socket
 import subprocess
 import sys
-import time
 from datetime import date, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +13,7 @@ import httpx
 import polars as pl
 import pytest
 from sealed_world import AS_OF, NOW, RULE_NEED, World
+from served import free_port, soon, start, stop, wait_until_it_answers
 
 from ethics.refusals import BadInput, NotTrusted
 from scoring.reasons import Typical, explain
@@ -27,63 +25,6 @@ from serving.service import NeedScores, open_desk, serve
 from serving.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
-STARTED_WITHIN_S = 60
-SERVE = """
-import sys
-from pathlib import Path
-from ethics.refusals import Refusal
-from serving.service import serve
-from serving.settings import Settings
-settings = Settings.from_environment()
-try:
-    code = serve(settings, settings.city, settings.needs)
-except Refusal as refusal:
-    print(refusal, file=sys.stderr)
-    code = refusal.exit_code
-sys.exit(code)
-"""
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def start(world, needs="youth", **environment):
-    """A server in a process of its own; its port is free a moment before."""
-    port = free_port()
-    environment = {
-        **os.environ,
-        "ENNAKKO_HOME": str(world.home.root),
-        "ENNAKKO_CITY": str(world.city.folder),
-        "ENNAKKO_NEEDS": needs,
-        "ENNAKKO_PORT": str(port),
-        "POLARS_MAX_THREADS": "2",
-        **environment,
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVE], cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    return SimpleNamespace(process=process, url=f"http://127.0.0.1:{port}", port=port)
-
-
-def wait_until_it_answers(server):
-    until = time.monotonic() + STARTED_WITHIN_S
-    while time.monotonic() < until and server.process.poll() is None:
-        try:
-            if httpx.get(f"{server.url}/readyz").status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.1)
-    server.process.kill()
-    raise AssertionError(f"no answer; it said:\n{server.process.communicate()[0].decode()}")
-
-
-def stop(server):
-    server.process.send_signal(signal.SIGTERM)
-    said = server.process.communicate(timeout=20)[0].decode()
-    return server.process.returncode, said
 
 
 @pytest.fixture(scope="module")
@@ -351,13 +292,13 @@ NO = (503, "No score may leave now")
 
 
 def test_a_set_stop_switch_stops_a_running_server(world, server):
-    assert title_of(server)[0] == 200
+    assert soon(lambda: title_of(server)[0], 200) == 200
     world.stop_switch.set("two wrong answers")
     try:
-        assert title_of(server) == NO
+        assert soon(lambda: title_of(server), NO) == NO
     finally:
         world.stop_switch.clear()
-    assert title_of(server)[0] == 200
+    assert soon(lambda: title_of(server)[0], 200) == 200
 
 
 @pytest.mark.parametrize("name", ["trees.txt", "manifest.json", "need.toml", "calibration.json", "columns.json"])
@@ -366,33 +307,33 @@ def test_an_altered_artefact_stops_a_running_server_until_it_is_restored(world, 
     content = path.read_bytes()
     path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
     try:
-        assert title_of(server) == NO
-        assert title_of(server) == NO
+        assert soon(lambda: title_of(server), NO) == NO
+        assert soon(lambda: title_of(server), NO) == NO
     finally:
         path.write_bytes(content)
-    assert title_of(server)[0] == 200
+    assert soon(lambda: title_of(server)[0], 200) == 200
 
 
 def test_a_changed_or_missing_verdict_stops_a_running_server(world, server):
     content = world.verdict_path.read_bytes()
     world.verdict_path.write_bytes(content.replace(b'"sig":"', b'"sig":"0', 1))
     try:
-        assert title_of(server) == NO
+        assert soon(lambda: title_of(server), NO) == NO
         world.verdict_path.unlink()
-        assert title_of(server) == NO
+        assert soon(lambda: title_of(server), NO) == NO
     finally:
         world.verdict_path.write_bytes(content)
-    assert title_of(server)[0] == 200
+    assert soon(lambda: title_of(server)[0], 200) == 200
 
 
 def test_a_revoked_verdict_stops_a_running_server(world, server):
     revoked = world.home.verdicts / "revoked.json"
     revoked.write_text(json.dumps([world.verdict.verdict_id]))
     try:
-        assert title_of(server) == NO
+        assert soon(lambda: title_of(server), NO) == NO
     finally:
         revoked.unlink()
-    assert title_of(server)[0] == 200
+    assert soon(lambda: title_of(server)[0], 200) == 200
 
 
 def settings_of(world, **changes):
@@ -414,8 +355,8 @@ def test_nothing_starts_without_an_approved_verdict(world):
 
 def test_a_server_that_may_not_start_says_why_and_listens_nowhere(world):
     server = start(world, needs="elderly")
-    said = server.process.communicate(timeout=60)[0].decode()
-    assert server.process.returncode == 30
+    assert server.process.wait(timeout=60) == 30
+    said = server.said()
     assert "no model of 'elderly' is approved" in said
     assert "Traceback" not in said
     with pytest.raises(httpx.ConnectError):
