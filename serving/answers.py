@@ -59,11 +59,12 @@ async def score_batch(asked: Asked) -> Answer:
 
 def _batch(asked: Asked, kind: str) -> tuple[ManyScored, bytes]:
     from serving import batches
+    from serving.batch_schemas import TOO_MANY
 
     try:
         many: Many = batches.read_batch(asked.body, asked.kind, asked.query)
     except BadInput as refusal:
-        if any(fault.where == "rows" for fault in refusal.faults):
+        if any(fault.where == TOO_MANY for fault in refusal.faults):
             raise Unanswered(413, "Too many rows", *refusal.faults) from None
         raise _unusable(refusal) from None
     refuse_foreign_need(asked, many.need, "need")

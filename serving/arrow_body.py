@@ -16,6 +16,7 @@ import polars as pl
 import pyarrow as pa
 
 from ethics.refusals import BadInput, Fault
+from serving.batch_schemas import TOO_MANY
 
 MOST_COLUMNS = 200
 _MOST_MESSAGES = 10_000
@@ -36,8 +37,8 @@ def tables_of(body: bytes, most: tuple[int, ...]) -> list[pl.DataFrame]:
     Raises
     ------
     BadInput
-        Anything that is not such a stream, and nothing of its values is shown. ``where`` is ``rows`` where there are
-        too many.
+        Anything that is not such a stream, and nothing of its values is shown. ``where`` is
+        :data:`serving.batch_schemas.TOO_MANY` where there are too many rows.
     """
     frames: list[pl.DataFrame] = []
     source = pa.BufferReader(pa.py_buffer(body))
@@ -75,7 +76,7 @@ def _stream(source: Any, most_rows: int) -> pa.Table:
         for batch in reader:
             n_rows += batch.num_rows
             if n_rows > most_rows:
-                raise BadInput(Fault("rows", f"are more than {most_rows}", "Send less at a time"))
+                raise BadInput(Fault(TOO_MANY, f"are more than {most_rows}", "Send less at a time"))
             batch.validate(full=True)
             batches.append(batch)
     source.seek(end)

@@ -7,12 +7,13 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ethics.refusals import BadInput
+from ethics.refusals import BadInput, Fault
 from serving.schemas import Body, Day, EventBody, PersonBody, PersonId, Text, faults_of_body
 
 MAX_ROWS = 200_000
 """People in one batch; a whole cohort is a job."""
 MAX_EVENT_ROWS = 2_000_000
+TOO_MANY = "rows"
 STATUSES = ("scored", "unknown_person", "objected", "not_covered")
 Status = Literal["scored", "unknown_person", "objected", "not_covered"]
 
@@ -70,8 +71,13 @@ def parse_batch(body: bytes) -> BatchRequest:
     Raises
     ------
     BadInput
+        ``where`` is :data:`TOO_MANY` where there are too many rows.
     """
     try:
         return BatchRequest.model_validate_json(body)
     except ValidationError as error:
+        for problem in error.errors(include_url=False, include_input=False):
+            if problem["type"] == "too_long":
+                wrong = f"are more than {problem['ctx']['max_length']}"
+                raise BadInput(Fault(TOO_MANY, wrong, "Send less at a time")) from None
         raise BadInput(*faults_of_body(error, BatchRequest)) from None
