@@ -124,26 +124,19 @@ class ObjectionRegister:
             masked = np.fromiter(found, dtype=bool, count=len(person_ids))
         return masked if self._erased is None else masked | self._erased(person_ids)
 
-    def asker(self, connection: Any) -> Callable[[str, str], bool]:
-        """What asks about one person after another on a connection that is kept, and so at a price a service can pay.
-
-        Parameters
-        ----------
-        connection : DBAPI connection to the register's SQLite database
-            In autocommit, so that every question sees what was committed before it.
+    def question(self) -> tuple[str, Callable[[str, str], tuple[str, ...]]]:
+        """How a connection to the register's database is asked about one person, at a price a service can pay.
 
         Returns
         -------
-        callable
-            ``(person_id, need_id)`` → whether the person objects to this need or to every need; the erased apart.
+        sql : str
+            An expression with three question marks that is true where the person objects to this need or to every
+            need; the erased apart.
+        parameters : callable
+            ``(person_id, need_id)`` → what stands for the question marks.
         """
-        query = "SELECT 1 FROM objections WHERE person_hmac = ? AND need_id IN (?, ?) LIMIT 1"
-
-        def objects(person_id: str, need_id: str) -> bool:
-            asked = (self._hmac(person_id), EVERY_NEED, need_id)
-            return connection.execute(query, asked).fetchone() is not None
-
-        return objects
+        sql = "EXISTS (SELECT 1 FROM objections WHERE person_hmac = ? AND need_id IN (?, ?))"
+        return sql, lambda person_id, need_id: (self._hmac(person_id), EVERY_NEED, need_id)
 
     def count(self) -> int:
         """Number of objections on record (one person may have several)."""

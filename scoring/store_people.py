@@ -142,10 +142,9 @@ class People:
         found = (self._mark(person) in marks for person in person_ids) if marks else (False for _ in person_ids)
         return np.fromiter(found, dtype=bool, count=len(person_ids))
 
-    def erased_asker(self, connection: Any) -> Callable[[str], bool]:
-        """What asks whether one person after another was erased, on a kept DBAPI connection to a SQLite database."""
-        query = f"SELECT 1 FROM {TOMBSTONES.name} WHERE mark = ? LIMIT 1"
-        return lambda person_id: connection.execute(query, (self._mark(person_id),)).fetchone() is not None
+    def erased_question(self) -> tuple[str, Callable[[str], str]]:
+        """SQL that is true where a person was erased, with one question mark, and what stands for it."""
+        return f"EXISTS (SELECT 1 FROM {TOMBSTONES.name} WHERE mark = ?)", self._mark
 
     def erase(self, person_id: str) -> Erasure:
         """Forget a person: id, salt and everything their rows show; the rows themselves are nobody's from then on.

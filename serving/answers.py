@@ -136,8 +136,9 @@ def refuse_foreign_need(asked: Asked, need_id: str, where: str) -> None:
     ------
     Unanswered
     """
-    known = [known for known in asked.state.desk.guarded if _may_ask(asked, known)]
-    if need_id not in known:
+    guarded = asked.state.desk.guarded
+    if need_id not in guarded or not _may_ask(asked, need_id):
+        known = [known for known in guarded if _may_ask(asked, known)]
         mend = did_you_mean(need_id, known) if known else "Ask for a token that names a need"
         raise Unanswered(404, "Unknown need", Fault(where, "names no need this server answers for", mend))
 

@@ -198,7 +198,7 @@ def _found_ready(desk: ScoreDesk, asked: Many, scorer: Scorer, ids: pl.Series) -
     band = np.where(here, day.band[at], ABSENT).astype(np.uint8)
     if (here & (band == ABSENT)).any():  # not covered, or one who has withdrawn an objection: that is found out anew
         return None
-    desk.ask_gate_of_many(scorer, scorer.need.columns, day.max_error)
+    desk.ask_gate_of_many(scorer, day.columns, day.max_error)
     status = np.where(here, SCORED, UNKNOWN).astype(np.uint8)
     score = pl.Series(np.where(here, day.score[at], np.nan)).fill_nan(None)
     return pl.DataFrame({"person_id": ids, "status": status, "score": score, "band": band})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import time
@@ -77,7 +78,7 @@ class ScoreDesk:
         self.look = look
         self.days = PreparedDays(city, objections, self.places)
         self._typicals: dict[tuple[str, str, date, str], Typical] = {}
-        self._asked_gate: dict[str, tuple[Scorer, float]] = {}
+        self._asked_gate: dict[str, tuple[Scorer, tuple[str, ...], float, float]] = {}
         self._lock = Lock()
 
     def require_trust(self) -> None:
@@ -130,7 +131,7 @@ class ScoreDesk:
                 return None
         except (OSError, sqlite3.Error):
             return None
-        self._ask_gate_at_times(day.scorer)
+        self._ask_gate_at_times(day.scorer, day.columns, day.max_error)
         score = None if day.scorer.need.kind == "rule" else float(day.score[place])
         verdict = day.scorer.verified.verdict
         return _ANSWER % (
@@ -210,8 +211,16 @@ class ScoreDesk:
             raise Unanswered(503, "No score may leave now", *refusal.faults) from None
 
     def _ask_gate(self, scorer: Scorer, columns: tuple[str, ...], max_error: float, person_id: str) -> None:
-        n_objectors = int(self.objections.objecting([person_id], scorer.need.id).sum())
-        self._gate(scorer, columns, max_error, n_objectors)
+        if self._objects(person_id, scorer.need.id):  # since a moment ago
+            self._gate(scorer, columns, max_error, 1)
+        self._ask_gate_at_times(scorer, columns, max_error)
+
+    def _objects(self, person_id: str, need_id: str) -> bool:
+        """Whether a person objects, or was erased; read afresh."""
+        if self.look is not None:
+            with contextlib.suppress(OSError, sqlite3.Error):
+                return self.look.masked(person_id, need_id)
+        return bool(self.objections.objecting([person_id], need_id)[0])
 
     def _gate(self, scorer: Scorer, columns: tuple[str, ...], max_error: float, n_objectors: int) -> None:
         try:
@@ -238,18 +247,17 @@ class ScoreDesk:
 
     def ask_gate_of_many(self, scorer: Scorer, columns: Sequence[str], max_error: float) -> None:
         """Ask the gate about scores of which no objector's is one; raises Unanswered (503)."""
-        self._gate(scorer, tuple(columns), max_error, 0)
+        self._ask_gate_at_times(scorer, tuple(columns), max_error)
 
-    def _ask_gate_at_times(self, scorer: Scorer) -> None:
-        """Ask the gate about scores without reasons; what it says of the same scorer holds for a fifth of a second."""
-        need_id, now = scorer.need.id, time.monotonic()
-        asked, until = self._asked_gate.get(need_id, (None, 0.0))
-        if asked is not scorer or now >= until:
-            self._gate(scorer, tuple(scorer.need.columns), 0.0, 0)
-            self._asked_gate[need_id] = scorer, now + _GATE_SECONDS
+    def _ask_gate_at_times(self, scorer: Scorer, columns: tuple[str, ...], max_error: float) -> None:
+        """What the gate says of a scorer, columns and error holds for a fifth of a second, and for smaller errors."""
+        now, kept = time.monotonic(), self._asked_gate.get(scorer.need.id)
+        if kept is None or now >= kept[3] or (scorer, columns) != kept[:2] or max_error > kept[2]:
+            self._gate(scorer, columns, max_error, 0)
+            self._asked_gate[scorer.need.id] = scorer, columns, max_error, now + _GATE_SECONDS
 
     def _refuse_objector(self, person_id: str, scorer: Scorer) -> None:
-        if self.objections.objecting([person_id], scorer.need.id)[0]:
+        if self._objects(person_id, scorer.need.id):
             wrong = "has objected to this use, so there is no score"
             raise Unanswered(403, "Objected", Fault("body: person_id", wrong, "Use the alternative the need names"))
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
@@ -149,30 +148,16 @@ class Home:
         """Who was erased; nobody while there is no store."""
         import numpy as np
 
-        from scoring.store_opening import is_begun
-
-        if not (self.settings.secret_path("people").exists() or is_begun(self.engine)):
+        if not self.is_store_begun:
             return np.zeros(len(person_ids), dtype=bool)
         return self.store.is_erased(person_ids)
 
-    def erased_asker(self, connection: Any) -> Callable[[str], bool]:
-        """What asks whether one person after another was erased, on a kept DBAPI connection to the SQLite database.
+    @property
+    def is_store_begun(self) -> bool:
+        """Whether there is a store, or its key: then somebody may have been erased."""
+        from scoring.store_opening import is_begun
 
-        While there is no store nobody was; that is looked at each time, until there is one.
-        """
-        from scoring.store_tables import KEYS
-
-        asker: list[Callable[[str], bool]] = []
-        begun, key = f"SELECT 1 FROM sqlite_master WHERE name = '{KEYS.name}'", str(self.settings.secret_path("people"))
-
-        def is_erased(person_id: str) -> bool:
-            if not asker:
-                if not os.path.exists(key) and connection.execute(begun).fetchone() is None:  # noqa: PTH110  -- speed
-                    return False
-                asker.append(self.store.erased_asker(connection))
-            return asker[0](person_id)
-
-        return is_erased
+        return self.settings.secret_path("people").exists() or is_begun(self.engine)
 
     @cached_property
     def store(self) -> Store:

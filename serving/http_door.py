@@ -70,6 +70,11 @@ class Served:
             return
         except Unanswered as unanswered:
             answer = self._problem(unanswered, seen)
+        except asyncio.CancelledError:
+            late = self._state.deadlines.missed()
+            if late is None:
+                raise
+            answer = self._problem(late, seen)
         seen.status = answer.status
         try:
             await send_answer(send, answer, seen.request_id)
@@ -95,10 +100,10 @@ class Served:
             await drain_body(scope, receive)
             raise
         body, kind = b"", ""
-        if endpoint.body is not None:
-            body, kind = await state.bodies.read(receive, headers, endpoint.body_kinds, endpoint.max_body_bytes)
-            held = seen.bytes_in = len(body)
         try:
+            if endpoint.body is not None:
+                body, kind = await state.bodies.read(receive, headers, endpoint.body_kinds, endpoint.max_body_bytes)
+                held = seen.bytes_in = len(body)
             path = scope["path_params"] if self._takes_path else {}
             asked = Asked(query, path, headers, body, kind, identity, purpose, seen.request_id, state)
             answer = await self._in_time(asked)
@@ -108,21 +113,23 @@ class Served:
             await self._keep(unanswered.acts, seen, purpose)
             raise
         finally:
+            state.deadlines.clear()
             state.bodies.release(held)
 
     async def _in_time(self, asked: Asked) -> Answer:
+        self._state.deadlines.set(time.monotonic() + self.endpoint.seconds, self._too_slow)
         try:
-            async with asyncio.timeout(self.endpoint.seconds):
-                answer: Answer = await self._handler(asked)
-                return answer
-        except TimeoutError:
-            wrong = f"took longer than {self.endpoint.seconds:g} seconds"
-            fault = Fault("answer", wrong, "Ask for fewer at a time, or again a little later")
-            raise Unanswered(503, "Too slow", fault, headers={"Retry-After": "5"}) from None
+            answer: Answer = await self._handler(asked)
+            return answer
         except (Unanswered, asyncio.CancelledError):
             raise
         except BaseException as error:
             raise failed(error) from None
+
+    def _too_slow(self) -> Unanswered:
+        wrong = f"took longer than {self.endpoint.seconds:g} seconds"
+        fault = Fault("answer", wrong, "Ask for fewer at a time, or again a little later")
+        return Unanswered(503, "Too slow", fault, headers={"Retry-After": "5"})
 
     async def _keep(self, acts: tuple[Act, ...], seen: _Seen, purpose: str) -> None:
         """Have the acts of somebody known on disk; without that nothing is answered."""

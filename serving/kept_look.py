@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from serving.home import Home
 
 _BUSY_SECONDS = 0.2
+_LOOK_SECONDS = 0.1
 
 
 class KeptLook:
@@ -29,10 +31,11 @@ class KeptLook:
     def __init__(self, home: Home) -> None:
         self._home, self._lock = home, Lock()
         self._path = home.settings.database.removeprefix("sqlite:///")
-        self._inode = -1
+        self._opened = (-1, False)
         self._connection: Any = None
-        self._objects: Callable[[str, str], bool] = lambda _person, _need: True
-        self._erased: Callable[[str], bool] = lambda _person: True
+        self._looked_until = 0.0
+        self._sql = ""
+        self._parameters: Callable[[str, str], tuple[str, ...]] = lambda _person, _need: ()
         self._seen = -1
         self._state = ""
 
@@ -52,7 +55,8 @@ class KeptLook:
         with self._lock:
             self._open_if_another()
             try:
-                return self._objects(person_id, need_id) or self._erased(person_id)
+                asked = self._connection.execute(self._sql, self._parameters(person_id, need_id))
+                return bool(asked.fetchone()[0])
             except sqlite3.Error:
                 self._close()
                 raise
@@ -78,20 +82,38 @@ class KeptLook:
     def _close(self) -> None:
         if self._connection is not None:
             self._connection.close()
-        self._connection, self._inode, self._seen = None, -1, -1
+        self._connection, self._seen = None, -1
 
     def _open_if_another(self) -> None:
-        """Open the database, also when another file has come in its place: a backup was restored."""
-        inode = os.stat(self._path).st_ino  # noqa: PTH116  -- a Path would cost as much as the look
-        if inode == self._inode and self._connection is not None:
+        """Open the database, also when another file has come in its place (a backup was restored) or a store began.
+
+        Looked at ten times a second.
+        """
+        now = time.monotonic()
+        if now < self._looked_until and self._connection is not None:
             return
-        self._close()
-        # In autocommit, and only to read; a second connection in one process may be used by several threads in turn.
-        connection = sqlite3.connect(self._path, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False)
-        connection.execute("PRAGMA query_only = 1")
-        self._objects = self._home.objections.asker(connection)
-        self._erased = self._home.erased_asker(connection)
-        self._connection, self._inode = connection, inode
+        inode, begun = os.stat(self._path).st_ino, self._home.is_store_begun  # noqa: PTH116
+        if (inode, begun) != self._opened or self._connection is None:
+            self._close()
+            # In autocommit, and only to read; several threads may use it in turn.
+            connection = sqlite3.connect(
+                self._path, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False
+            )
+            connection.execute("PRAGMA query_only = 1")
+            self._sql, self._parameters = self._question(begun)
+            self._connection, self._opened = connection, (inode, begun)
+        self._looked_until = now + _LOOK_SECONDS
+
+    def _question(self, store_begun: bool) -> tuple[str, Callable[[str, str], tuple[str, ...]]]:
+        objects, of_objection = self._home.objections.question()
+        if not store_begun:
+            return f"SELECT {objects}", of_objection
+        erased, mark_of = self._home.store.erased_question()
+
+        def of_both(person_id: str, need_id: str) -> tuple[str, ...]:
+            return *of_objection(person_id, need_id), mark_of(person_id)
+
+        return f"SELECT {objects} OR {erased}", of_both
 
 
 def _digest_of_all(connection: Any) -> str:

@@ -16,6 +16,7 @@ Receive = Callable[[], Awaitable[Any]]
 _MOST_KNOWN_TOKENS = 10_000
 _DRAINED_BYTES, _DRAINED_SECONDS = 8_000_000, 2.0
 _MEGABYTE = 1_000_000
+_LOOK_SECONDS = 0.1
 
 
 class Limits(NamedTuple):
@@ -42,16 +43,57 @@ class GoneAway(Exception):
     """Whoever asked has left before the body was whole; nobody is there to be answered."""
 
 
+class Deadlines:
+    """Ends tasks that are late: one look at all of them ten times a second costs less than a timer for each.
+
+    A task sets its deadline, and another later, and clears it. One that is late is cancelled, and finds out by
+    :meth:`missed` that it was for this.
+    """
+
+    def __init__(self) -> None:
+        self._due: dict[Any, tuple[float, Callable[[], Unanswered]]] = {}
+        self._late: dict[Any, Unanswered] = {}
+
+    def set(self, moment: float, said: Callable[[], Unanswered]) -> None:
+        """By when (``time.monotonic``) the present task is to be done, and what is answered if it is not."""
+        self._due[asyncio.current_task()] = moment, said
+
+    def clear(self) -> None:
+        """The present task is done."""
+        self._due.pop(asyncio.current_task(), None)
+
+    def missed(self) -> Unanswered | None:
+        """What is to be answered if the present task was cancelled for being late; None if it was for another cause."""
+        task = asyncio.current_task()
+        late = self._late.pop(task, None)
+        if late is not None and task is not None:
+            task.uncancel()
+        return late
+
+    async def watch(self) -> None:
+        """Look, for as long as the service runs."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            now = time.monotonic()
+            for task, (moment, said) in list(self._due.items()):
+                if moment <= now:
+                    del self._due[task]
+                    self._late[task] = said()
+                    task.cancel()
+
+
 class Bodies:
     """Reads bodies, no further than their limits; memory is bounded whatever is sent.
 
     Parameters
     ----------
     limits : Limits
+    deadlines : Deadlines
+        Of the tasks that read.
     """
 
-    def __init__(self, limits: Limits) -> None:
-        self.limits = limits
+    def __init__(self, limits: Limits, deadlines: Deadlines) -> None:
+        self.limits, self._deadlines = limits, deadlines
         self.held = 0
 
     async def read(
@@ -62,7 +104,7 @@ class Bodies:
         Raises
         ------
         Unanswered
-            408, 413, 415 or 503, after what was sent beyond the limit is read and thrown away, so far as that is
+            413, 415 or 503, after what was sent beyond the limit is read and thrown away, so far as that is
             bounded: whoever sends on and reads nothing would otherwise never see the answer.
         GoneAway
         """
@@ -92,11 +134,8 @@ class Bodies:
     async def _next(self, receive: Receive, until: float, n_read: int) -> Any:
         """The next piece; what was read before is given back when there is none."""
         try:
-            async with asyncio.timeout(min(self.limits.chunk_seconds, max(until - time.monotonic(), 0.0))):
-                message = await receive()
-        except TimeoutError:
-            self.release(n_read)
-            raise too_slow() from None
+            self._deadlines.set(min(time.monotonic() + self.limits.chunk_seconds, until), too_slow)
+            message = await receive()
         except BaseException:
             self.release(n_read)
             raise

@@ -49,6 +49,8 @@ class Day:
         Place in :data:`scoring.scorer.RANK_BANDS`, or :data:`ABSENT`.
     row : int32 (n_persons,)
         Row of ``matrix``; -1 for the absent.
+    columns : tuple of str
+        Of what was scored.
     matrix : Matrix or None
         What was scored, where it is small enough to be kept.
     state : str or None
@@ -62,6 +64,7 @@ class Day:
     score: NDArray[np.float64]
     band: NDArray[np.uint8]
     row: NDArray[np.int32]
+    columns: tuple[str, ...]
     matrix: Matrix | None
     state: str | None
     max_error: float
@@ -134,7 +137,7 @@ class PreparedDays:
         row[at] = scores.frame["row"].to_numpy()
         matrix = scores.matrix if scores.matrix.X.nbytes <= _MOST_MATRIX_BYTES else None
         error = additivity_max_error(scorer.model, scores.matrix.X, seed=0) or 0.0
-        return Day(scorer, score, band, row, matrix, state, error)
+        return Day(scorer, score, band, row, scores.matrix.names, matrix, state, error)
 
 
 def _key(scorer: Scorer, as_of_date: date) -> _Key:

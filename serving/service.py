@@ -40,6 +40,7 @@ _HTTP = http_app(STATE)
 @bentoml.service(
     name="NeedScores",
     workers=1,
+    traffic={"timeout": 600},  # ours, per endpoint, come first
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
     tracing={"excluded_urls": ".*"},

@@ -49,6 +49,7 @@ class ServiceMetrics:
         self._names = {(endpoint.path, endpoint.method) for endpoint in endpoints}
         self._kept: dict[tuple[str, str, int], tuple[Any, Any]] = {}
         self._reasons: dict[tuple[str, str], Any] = {}
+        self._rows_of: dict[str, Any] = {}
 
     def watch(self, desk: ScoreDesk) -> None:
         """Tell of a desk's verdicts and city whenever asked."""
@@ -69,7 +70,10 @@ class ServiceMetrics:
         if refusal:
             self._refused(path if (path, method) in self._names else _OTHER_PATH, refusal)
         if rows:
-            self._rows.labels(path).inc(rows)
+            kept_rows = self._rows_of.get(path)
+            if kept_rows is None:
+                kept_rows = self._rows_of[path] = self._rows.labels(path)
+            kept_rows.inc(rows)
 
     def text(self) -> bytes:
         """Everything, as Prometheus reads it."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from serving.access import Access, Identity, subject_of
 from serving.endpoints import ENDPOINTS
-from serving.limits import Bodies, Limits, Rates, Room
+from serving.limits import Bodies, Deadlines, Limits, Rates, Room
 from serving.openapi import document
 from serving.request_log import RequestLog
 from serving.service_metrics import ServiceMetrics
@@ -30,7 +30,8 @@ class ServingState:
 
     def __init__(self) -> None:
         self.access = Access()
-        self.bodies, self.rates = Bodies(Limits()), Rates(Limits())
+        self.deadlines = Deadlines()
+        self.bodies, self.rates = Bodies(Limits(), self.deadlines), Rates(Limits())
         self.room = Room(_BATCHES_AT_ONCE, _BATCHES_WAITING)
         self.metrics = ServiceMetrics(ENDPOINTS)
         self.log: RequestLog | None = None
@@ -46,7 +47,7 @@ class ServingState:
         from serving.audit_queue import AuditQueue
 
         self.desk, self.settings, self.access = desk, settings, access
-        self.bodies, self.rates = Bodies(limits), Rates(limits)
+        self.bodies, self.rates = Bodies(limits, self.deadlines), Rates(limits)
         self.metrics.watch(desk)
         self._subject_key = settings.secret("subjects")
         self.audit = AuditQueue(home)
@@ -63,9 +64,11 @@ class ServingState:
     async def lifespan(self, _app: Any) -> AsyncIterator[None]:
         """Start and end with the service."""
         self.log = RequestLog(dropped=self.metrics.dropped_lines.inc)
+        watch = asyncio.create_task(self.deadlines.watch())
         try:
             yield
         finally:
+            watch.cancel()
             if self.audit is not None:
                 self.audit.close()
             if self.desk is not None:
