@@ -75,8 +75,15 @@ class AuditLog:
         """Write one act; returns its number (1, 2, …) in this writer's chain."""
         return self.append_all([(action, actor, facts)])
 
-    def append_all(self, acts: Sequence[tuple[str, str, Mapping[str, str | int]]]) -> int:
+    def append_all(self, acts: Sequence[tuple[str, str, Mapping[str, str | int]]], *, keep_head: bool = True) -> int:
         """Write several acts, each action, actor and facts, in one transaction: all of them are there, or none.
+
+        Parameters
+        ----------
+        acts : sequence of action, actor and facts
+        keep_head : bool
+            False for a writer that calls :meth:`keep_head` itself, soon and seldom; a head that lags behind lies on
+            the chain all the same, and only what came after it could be cut unnoticed.
 
         Returns
         -------
@@ -94,7 +101,8 @@ class AuditLog:
                     connection.execute(insert(_LOG), rows)
             except IntegrityError:  # another process took the number; take the next
                 continue
-            self._keep_head()
+            if keep_head:
+                self.keep_head()
             return number + len(rows)
         raise Refusal(
             Fault("audit log", f"gave no free number in {_ATTEMPTS} attempts", "Give each process its own writer")
@@ -182,7 +190,7 @@ class AuditLog:
             return [Fault(f"{where}, row {number}", "is not the row that was once the last", _RESTORE)]
         return []
 
-    def _keep_head(self) -> None:
+    def keep_head(self) -> None:
         """Move the head on to the last row, if the head that is kept still lies on the chain.
 
         A head beyond the chain, or beside it, stays as it is: it is the proof that rows were cut.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -92,6 +92,26 @@ class Scores:
         return path
 
 
+class Unordered(NamedTuple):
+    """Scores of some people in no order.
+
+    Attributes
+    ----------
+    person_ids : pl.Series of str (n,)
+    score : float64 (n,) or None
+        None for a rule.
+    band : uint8 (n,)
+        Place in ``RANK_BANDS``.
+    matrix : Matrix
+        What was scored, row by row.
+    """
+
+    person_ids: pl.Series
+    score: np.ndarray | None
+    band: np.ndarray
+    matrix: Matrix
+
+
 class Scorer:
     """Scores people with one model; cannot be made without a verified verdict of that very model.
 
@@ -149,10 +169,7 @@ class Scorer:
         ``rank`` is among those scored together. A written rule says nothing about one person alone, so under a rule
         the whole cohort is put in order first, and ``rank`` is the place in it.
         """
-        whole = person_ids is None or self.model.kind == "rule"
-        part = city if whole or person_ids is None else city.only(person_ids)
-        cohort = build_cohort(part, self.need.cohort, [as_of_date], label=self.need.label)
-        matrix = self._matrix(part, cohort, objections)
+        cohort, matrix = self._cohort_and_matrix(city, as_of_date, objections, person_ids)
         frame = self._ranked(matrix, as_of_date)
         if person_ids is not None:
             asked = pl.col("person_id").is_in(list(person_ids))
@@ -168,6 +185,29 @@ class Scorer:
             verdict_id=self.verified.verdict.verdict_id,
             matrix_digest=matrix.digest,
         )
+
+    def unordered(
+        self,
+        city: City,
+        as_of_date: date,
+        objections: ObjectionRegister,
+        person_ids: Sequence[str] | None = None,
+    ) -> Unordered:
+        """As :meth:`score`, without order: nobody's rank, and no tie keys or digest, which are half of the work.
+
+        Under a written rule everybody the need covers is scored, whoever is asked for.
+        """
+        _, matrix = self._cohort_and_matrix(city, as_of_date, objections, person_ids)
+        raw, probability = self.raw_and_score(matrix.X)
+        return Unordered(matrix.keys["person_id"], probability, self._band_numbers(raw), matrix)
+
+    def _cohort_and_matrix(
+        self, city: City, as_of_date: date, objections: ObjectionRegister, person_ids: Sequence[str] | None
+    ) -> tuple[pl.DataFrame, Matrix]:
+        whole = person_ids is None or self.model.kind == "rule"
+        part = city if whole or person_ids is None else city.only(person_ids)
+        cohort = build_cohort(part, self.need.cohort, [as_of_date], label=self.need.label)
+        return cohort, self._matrix(part, cohort, objections)
 
     def covers(self, city: City, as_of_date: date, person_id: str) -> bool:
         """Whether the need covers a person on a day."""
@@ -216,7 +256,7 @@ class Scorer:
                 "person_id": pl.Series(person_ids, dtype=pl.String),
                 "score": pl.Series([None] * raw.size if probability is None else probability, dtype=pl.Float64),
                 "raw": raw,
-                "rank_band": pl.Series(self._bands(raw), dtype=pl.String),
+                "rank_band": pl.Series(RANK_BANDS).gather(self._band_numbers(raw)),
                 "tie_key": pl.Series(keys, dtype=pl.String),
                 "row": np.arange(raw.size, dtype=np.uint32),
             }
@@ -224,8 +264,8 @@ class Scorer:
         ranked = ranked.with_columns(rank=pl.int_range(1, pl.len() + 1, dtype=pl.UInt32))
         return ranked.select("person_id", "score", "raw", "rank", "rank_band", "tie_key", "row")
 
-    def _bands(self, raw: np.ndarray) -> list[str]:
-        """The band of each raw score.
+    def _band_numbers(self, raw: np.ndarray) -> np.ndarray:
+        """The band of each raw score, as its place in ``RANK_BANDS``: uint8 (n,).
 
         A model's bands begin where they did when it was judged, so one person's band needs nobody else; a rule's are
         shares of those put in order, where equals share the better band.
@@ -235,8 +275,7 @@ class Scorer:
             reached = [ahead * 100 < share * raw.size for share in BAND_SHARES]
         else:
             reached = [raw >= self.model.score_bands[share] for share in BAND_SHARES]
-        index = np.where(np.any(reached, axis=0), np.argmax(reached, axis=0), len(BAND_SHARES))
-        return [RANK_BANDS[i] for i in index]
+        return np.where(np.any(reached, axis=0), np.argmax(reached, axis=0), len(BAND_SHARES)).astype(np.uint8)
 
     def _refuse_what_is_no_score(self, raw: np.ndarray, probability: np.ndarray | None) -> None:
         no_score = ~np.isfinite(raw)

@@ -1,7 +1,7 @@
 """Acts on their way to the audit log: those that wait at a moment are written together, and each waits for its own.
 
-One transaction and one write of the chain's head then serve all of them, so that a line on disk before every answer
-costs an answer little more than the wait for the disk.
+One transaction serves all of them, so that a line on disk before every answer costs an answer little more than the wait
+for the disk. The file of the chain's head follows four times a second.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,6 +23,7 @@ _MOST_TOGETHER = 512
 _MOST_REFS = 200_000
 _REFS_PER_LINE = 500
 _CLOSE_SECONDS = 10.0
+_HEAD_SECONDS = 0.25
 
 
 class _Waiting(NamedTuple):
@@ -45,6 +47,8 @@ class AuditQueue:
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._refs: OrderedDict[str, str] = OrderedDict()
         self._thread: threading.Thread | None = None
+        self._head_due = 0.0
+        self._head_failure: Exception | None = None
 
     async def keep(self, acts: Sequence[Act], who: Mapping[str, str]) -> None:
         """Return once the acts are on disk; raises what kept them from it."""
@@ -65,22 +69,44 @@ class AuditQueue:
     def _write(self) -> None:
         going = True
         while going:
-            together = [self._queue.get()]
+            try:
+                together = [self._queue.get(timeout=_HEAD_SECONDS if self._head_due else None)]
+            except queue.Empty:
+                self._keep_head()
+                continue
             while len(together) < _MOST_TOGETHER and not self._queue.empty():
                 together.append(self._queue.get())
             going = None not in together
-            waiting = [one for one in together if one is not None]
-            failure: BaseException | None = None
+            self._answer([one for one in together if one is not None])
+            if self._head_due and time.monotonic() >= self._head_due:
+                self._keep_head()
+        self._keep_head()
+
+    def _answer(self, waiting: Sequence[_Waiting]) -> None:
+        """Write for those who wait, and tell each."""
+        failure: BaseException | None = self._head_failure
+        try:
+            if waiting and failure is None:
+                self._write_all(waiting)
+                self._head_due = self._head_due or time.monotonic() + _HEAD_SECONDS
+        except BaseException as error:
+            failure = error
+        for one in waiting:
             try:
-                if waiting:
-                    self._write_all(waiting)
-            except BaseException as error:
-                failure = error
-            for one in waiting:
-                try:
-                    one.loop.call_soon_threadsafe(_finish, one.done, failure)
-                except RuntimeError:  # the service has ended meanwhile
-                    continue
+                one.loop.call_soon_threadsafe(_finish, one.done, failure)
+            except RuntimeError:  # the service has ended meanwhile
+                continue
+        if self._head_failure is not None:
+            self._keep_head()  # or nothing would be answered ever again
+
+    def _keep_head(self) -> None:
+        """Move the chain's head on in its file; while that fails, nothing more is written or answered."""
+        self._head_due = 0.0
+        try:
+            self._home.audit_log.keep_head()
+            self._head_failure = None
+        except Exception as error:
+            self._head_failure = error
 
     def _write_all(self, waiting: Sequence[_Waiting]) -> None:
         refs = self._refs_of({person for one in waiting for act in one.acts for person in act.persons})
@@ -93,7 +119,7 @@ class AuditQueue:
                 for part in parts:
                     about = {"persons": " ".join(part)} if part else {}
                     lines.append((act.action, one.who["role"], {**act.facts, **who, **about}))
-        self._home.audit_log.append_all(lines)
+        self._home.audit_log.append_all(lines, keep_head=False)
 
     def _refs_of(self, persons: set[str]) -> dict[str, str]:
         """References of persons, kept for the next time; the erased have none."""

@@ -19,11 +19,10 @@ from numpy.typing import NDArray
 
 from ethics.refusals import BadInput, Fault
 from features.city import DataError
-from models.evidence import additivity_max_error
 from scoring.scorer import RANK_BANDS
 from serving.batch_schemas import MAX_EVENT_ROWS, MAX_ROWS, STATUSES, BatchRequest, parse_batch
 from serving.exchange import ARROW, Unanswered
-from serving.prepared_days import ABSENT
+from serving.prepared_days import ABSENT, additivity_error
 from serving.sent_city import city_of_body, city_of_frames, misfits_of_need
 
 if TYPE_CHECKING:
@@ -225,18 +224,19 @@ def _found_now(desk: ScoreDesk, asked: Many, scorer: Scorer, city: City, ids: pl
 
 def _scored(desk: ScoreDesk, asked: Many, scorer: Scorer, city: City, wanted: Sequence[str]) -> pl.DataFrame:
     try:
-        scores = scorer.score(city, asked.as_of_date, desk.objections, wanted)
+        scores = scorer.unordered(city, asked.as_of_date, desk.objections, wanted)
     except DataError as refusal:
         if all(fault.where == "cohort" for fault in refusal.faults):  # nobody is covered, or all have just objected
             return _nobody()
         raise Unanswered(422, "No score can be made", *refusal.faults) from None
     except BadInput as refusal:
         raise Unanswered(422, "No score can be made", *refusal.faults) from None
-    error = additivity_max_error(scorer.model, scores.matrix.X, seed=0) or 0.0
+    error = additivity_error(scorer.model, scores.matrix.X)
     desk.ask_gate_of_many(scorer, scores.matrix.names, error)
-    names = pl.Series(RANK_BANDS)
-    band = scores.frame["rank_band"].replace_strict(names, pl.Series(range(len(RANK_BANDS))), return_dtype=pl.UInt8)
-    return scores.frame.select("person_id", "score", band.alias("band"))
+    score = pl.Series(scores.score, dtype=pl.Float64) if scores.score is not None else pl.lit(None, pl.Float64)
+    return pl.DataFrame({"person_id": scores.person_ids, "band": scores.band}).select(
+        "person_id", score=score, band="band"
+    )
 
 
 def _nobody() -> pl.DataFrame:

@@ -11,14 +11,13 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ethics.refusals import Refusal
-from models.evidence import additivity_max_error
-from scoring.scorer import RANK_BANDS
+from scoring.forest import contributions, raw_scores
 
 if TYPE_CHECKING:
     from ethics.objections import ObjectionRegister
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("ennakko.service")
 _MOST_DAYS, _MOST_WAITING = 8, 8
 _MOST_MATRIX_BYTES = 2**28
+_EXPLAINED = 32
 ABSENT = 255
 """In ``Day.band``: the person has no score of that day that is ready."""
 
@@ -126,18 +126,16 @@ class PreparedDays:
             self._waiting.discard(key)
 
     def _made(self, scorer: Scorer, as_of_date: date, state: str | None) -> Day:
-        scores = scorer.score(self._city, as_of_date, self._objections)
-        n = len(self._places)
+        found = scorer.unordered(self._city, as_of_date, self._objections)
+        n, m = len(self._places), len(found.person_ids)
         score, band = np.full(n, np.nan), np.full(n, ABSENT, dtype=np.uint8)
         row = np.full(n, -1, dtype=np.int32)
-        at = np.fromiter((self._places[person] for person in scores.frame["person_id"]), np.int64, len(scores))
-        score[at] = scores.frame["score"].fill_null(np.nan).to_numpy()
-        number = {name: i for i, name in enumerate(RANK_BANDS)}
-        band[at] = [number[name] for name in scores.frame["rank_band"]]
-        row[at] = scores.frame["row"].to_numpy()
-        matrix = scores.matrix if scores.matrix.X.nbytes <= _MOST_MATRIX_BYTES else None
-        error = additivity_max_error(scorer.model, scores.matrix.X, seed=0) or 0.0
-        return Day(scorer, score, band, row, scores.matrix.names, matrix, state, error)
+        at = np.fromiter((self._places[person] for person in found.person_ids), np.int64, m)
+        score[at] = np.nan if found.score is None else found.score
+        band[at], row[at] = found.band, np.arange(m)
+        matrix = found.matrix if found.matrix.X.nbytes <= _MOST_MATRIX_BYTES else None
+        error = additivity_error(scorer.model, found.matrix.X)
+        return Day(scorer, score, band, row, found.matrix.names, matrix, state, error)
 
 
 def _key(scorer: Scorer, as_of_date: date) -> _Key:
@@ -147,3 +145,11 @@ def _key(scorer: Scorer, as_of_date: date) -> _Key:
 def _depends_on_others(scorer: Scorer) -> bool:
     """Whether another person's objection changes somebody's score: a rule's order, or a household's events."""
     return scorer.need.kind == "rule" or any(feature.of != "self" for feature in scorer.need.features)
+
+
+def additivity_error(model: Any, X: NDArray[np.float32]) -> float:
+    """How far reasons are from adding up to the scores of some of the rows, spread evenly; 0 for a rule (C301)."""
+    if model.kind == "rule" or not len(X):
+        return 0.0
+    some = X[np.unique(np.linspace(0, len(X) - 1, _EXPLAINED).astype(np.int64))]
+    return float(np.abs(contributions(model, some).sum(axis=1) - raw_scores(model, some)).max())
