@@ -64,6 +64,9 @@ bench-gate: $(READY) ## the gate's statistics on a million persons, beside row-w
 bench-scoring: $(READY) ## scores, contributions and lists beside LightGBM's own prediction
 	$(BIN)/python tests/benchmarks/bench_scoring.py
 
+bench-serving: $(READY) ## the HTTP service beside an empty endpoint of BentoML and of our own; batches; latency under load
+	$(BIN)/python tests/benchmarks/bench_serving.py
+
 bench-assignment: $(READY) ## pre-school places: 10 000 children, 300 units
 	$(BIN)/python tests/benchmarks/bench_assignment.py
 
@@ -89,4 +92,4 @@ lock: ## pin the newest versions that pyproject.toml allows (needs uv)
 clean: ## remove the virtual environment, the state and the caches
 	rm -rf $(VENV) $(AEQUITAS) var .hypothesis .mypy_cache .ruff_cache
 
-.PHONY: help setup demo test setup-full test-full lint bench bench-features bench-city-features bench-training bench-gate bench-scoring bench-assignment oracle-aequitas trials lock clean
+.PHONY: help setup demo test setup-full test-full lint bench bench-features bench-city-features bench-training bench-gate bench-scoring bench-serving bench-assignment oracle-aequitas trials lock clean

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import inspect
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Protocol
@@ -17,20 +16,14 @@ class Identity(Protocol):
     """Who a token speaks for, as :mod:`serving.identity` makes it; only these are read here."""
 
     @property
-    def subject(self) -> str:
-        """The token's subject, unique at its issuer."""
-
-    @property
-    def issuer(self) -> str:
-        """Who made the token."""
-
-    @property
     def role(self) -> Any:
-        """A role of INTERFACES: text, or an enumeration whose value is that text."""
+        """One of :data:`serving.endpoints.ROLES`: text, or an enumeration whose value is that text."""
 
-    @property
-    def needs(self) -> Collection[str]:
-        """Needs a unit may ask for; of a system, none named means all."""
+    def may_use_need(self, need_id: str) -> bool:
+        """Whether a need is this caller's to ask about."""
+
+    def mark(self, secret: bytes) -> str:
+        """The subject as logs hold it: a keyed hash."""
 
 
 Authenticate = Callable[[Mapping[str, str]], Identity | Awaitable[Identity]]
@@ -87,11 +80,6 @@ class Access:
         except Exception as error:  # whatever else goes wrong, nobody is let in
             wrong = f"could not be checked ({type(error).__name__})"
             raise _unknown(Fault("header: authorization", wrong, "Ask for a new token")) from None
-
-
-def subject_of(key: bytes, identity: Identity) -> str:
-    """Who asks, as logs hold it: a keyed hash of issuer and subject, so that no log names a caseworker."""
-    return hmac.digest(key, f"{identity.issuer}|{identity.subject}".encode(), "sha256").hex()[:32]
 
 
 def role_of(identity: Identity) -> str:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from ethics.refusals import BadInput, Fault, did_you_mean
 from serving import service_metrics
-from serving.access import role_of
 from serving.exchange import ARROW, JSON, Act, Answer, Asked, Unanswered
 from serving.schemas import parse_request
 
@@ -144,10 +143,7 @@ def refuse_foreign_need(asked: Asked, need_id: str, where: str) -> None:
 
 
 def _may_ask(asked: Asked, need_id: str) -> bool:
-    identity = asked.identity
-    if identity is None or need_id in identity.needs:
-        return True
-    return role_of(identity) != "unit" and not identity.needs
+    return asked.identity is None or asked.identity.may_use_need(need_id)
 
 
 def _answer_kind(accept: str, body_kind: str) -> str:

@@ -84,6 +84,8 @@ class AuditQueue:
 
     def _answer(self, waiting: Sequence[_Waiting]) -> None:
         """Write for those who wait, and tell each."""
+        if self._head_failure is not None:
+            self._keep_head()
         failure: BaseException | None = self._head_failure
         try:
             if waiting and failure is None:
@@ -96,8 +98,6 @@ class AuditQueue:
                 one.loop.call_soon_threadsafe(_finish, one.done, failure)
             except RuntimeError:  # the service has ended meanwhile
                 continue
-        if self._head_failure is not None:
-            self._keep_head()  # or nothing would be answered ever again
 
     def _keep_head(self) -> None:
         """Move the chain's head on in its file; while that fails, nothing more is written or answered."""

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ethics.refusals import BadInput, Fault
-from serving.schemas import Body, Day, EventBody, PersonBody, PersonId, Text, faults_of_body
+from serving.schemas import Body, Day, EventBody, PersonBody, PersonId, Text, faults_of_body, one_of
 
 MAX_ROWS = 200_000
 """People in one batch; a whole cohort is a job."""
@@ -27,20 +27,28 @@ class EventRow(EventBody):
 class BatchRequest(Body):
     """Many people to score: by ``person_ids`` from the city folder, or ``persons`` and ``events`` in the body."""
 
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        json_schema_extra=one_of("person_ids", "persons", "events"),
+    )
+
     need: Text
     as_of_date: Day
     person_ids: Annotated[tuple[PersonId, ...], Field(min_length=1, max_length=MAX_ROWS, fail_fast=True)] | None = None
     persons: Annotated[tuple[PersonBody, ...], Field(min_length=1, max_length=MAX_ROWS, fail_fast=True)] | None = None
     events: Annotated[tuple[EventRow, ...], Field(max_length=MAX_EVENT_ROWS, fail_fast=True)] | None = None
 
-    one_of: ClassVar[str] = "Give person_ids alone, or persons together with events (an empty list when there are none)"
+    mend: ClassVar[str] = "Give person_ids alone, or persons together with events (an empty list when there are none)"
 
     @model_validator(mode="after")
     def _one_kind(self) -> BatchRequest:
         if self.person_ids is not None and (self.persons is not None or self.events is not None):
-            raise ValueError(f"person_ids stand beside persons or events | {self.one_of}")
+            raise ValueError(f"person_ids stand beside persons or events | {self.mend}")
         if self.person_ids is None and (self.persons is None or self.events is None):
-            raise ValueError(f"does not say who is to be scored | {self.one_of}")
+            raise ValueError(f"does not say who is to be scored | {self.mend}")
         return self
 
 

@@ -91,9 +91,9 @@ def read_batch(body: bytes, kind: str, query: Mapping[str, str]) -> Many:
     BadInput, Unanswered
     """
     if kind != ARROW:
-        if query:
-            raise BadInput(Fault("query", "says what the JSON body says", "Leave the query out"))
         request = parse_batch(body)
+        if dict(query).items() - {"need": request.need, "as_of_date": str(request.as_of_date)}.items():
+            raise BadInput(Fault("query", "says something else than the JSON body", "Leave the query out"))
         ids = None if request.person_ids is None else pl.Series("person_id", request.person_ids, dtype=pl.String)
         return Many(request.need, request.as_of_date, ids, request)
     return _read_arrow(body, query)

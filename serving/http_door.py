@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from ethics.refusals import Fault
+from ethics.refusals import Fault, Refusal
 from serving.access import purpose_of, role_of
 from serving.endpoints import ENDPOINTS, Endpoint
 from serving.exchange import PROBLEM, Act, Answer, Asked, Unanswered
@@ -40,6 +40,7 @@ SECURE_HEADERS = (
     (b"referrer-policy", b"no-referrer"),
     (b"x-content-type-options", b"nosniff"),
 )
+_TITLES = {401: "Not signed in", 403: "Not for this role", 404: "Not Found"}
 Send = Callable[[Any], Awaitable[None]]
 
 
@@ -123,6 +124,10 @@ class Served:
             return answer
         except (Unanswered, asyncio.CancelledError):
             raise
+        except Refusal as refusal:  # of an identity: not for its role, or foreign and so as if it did not exist
+            if (status := getattr(refusal, "status", 500)) not in (401, 403, 404):
+                raise failed(refusal) from None
+            raise Unanswered(status, _TITLES[status], *refusal.faults) from None
         except BaseException as error:
             raise failed(error) from None
 

@@ -25,16 +25,16 @@ _REQUEST_ID = {
 _PURPOSE = {
     "name": "X-Purpose",
     "in": "header",
-    "required": False,
-    "description": "What the answer is for, in a few words; required with a token, and kept in the audit log.",
-    "schema": {"type": "string", "pattern": "^[ -~]{1,200}$"},
+    "required": True,
+    "description": "What the answer is for, in a few words; it is kept in the audit log.",
+    "schema": {"type": "string", "pattern": "^[!-~]([ -~]{0,198}[!-~])?$"},
     "example": "weekly list of the youth workers",
 }
 _BEARER = {
     "type": "http",
     "scheme": "bearer",
     "bearerFormat": "JWT",
-    "description": "OpenID Connect. On loopback without an issuer configured, nobody needs one.",
+    "description": "A token of the issuer that this service is configured with (OpenID Connect).",
 }
 _ABOUT = (
     "Scores of one person or of many, and what they rest on. Without a verified verdict no score leaves: 503. "
@@ -42,8 +42,15 @@ _ABOUT = (
 )
 
 
-def document(endpoints: Iterable[Endpoint]) -> bytes:
-    """The document as JSON, the same bytes for the same table."""
+def document(endpoints: Iterable[Endpoint], *, open_to_all: bool = False) -> bytes:
+    """The document as JSON, the same bytes for the same table.
+
+    Parameters
+    ----------
+    endpoints : iterable of Endpoint
+    open_to_all : bool
+        Whether this service asks nobody for a token or a purpose; see :class:`serving.access.Access`.
+    """
     endpoints = tuple(endpoints)
     used: list[tuple[type[BaseModel], Any]] = [(Problem, "serialization")]
     used += [(endpoint.body, "validation") for endpoint in endpoints if endpoint.body is not None]
@@ -51,7 +58,7 @@ def document(endpoints: Iterable[Endpoint]) -> bytes:
     names, schemas = models_json_schema(list(dict.fromkeys(used)), ref_template=_REF)
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
-        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, names)
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, names, open_to_all)
     whole = {
         "openapi": "3.1.0",
         "info": {"title": "Ennakko", "version": "1", "description": _ABOUT},
@@ -61,7 +68,7 @@ def document(endpoints: Iterable[Endpoint]) -> bytes:
     return json.dumps(whole, ensure_ascii=False, sort_keys=False).encode()
 
 
-def _operation(endpoint: Endpoint, names: Mapping[Any, dict[str, str]]) -> dict[str, Any]:
+def _operation(endpoint: Endpoint, names: Mapping[Any, dict[str, str]], open_to_all: bool) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": endpoint.handler.rpartition(".")[2] + ("" if endpoint.path != "/healthz" else "_healthz"),
         "summary": endpoint.title,
@@ -72,12 +79,12 @@ def _operation(endpoint: Endpoint, names: Mapping[Any, dict[str, str]]) -> dict[
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in _path_names(endpoint.path)
     ]
-    if endpoint.purpose:
+    if endpoint.purpose and not open_to_all:
         parameters.append(_PURPOSE)
     if parameters:
         operation["parameters"] = parameters
-    if endpoint.roles:
-        operation["security"] = [{"bearer": []}, {}]
+    if endpoint.roles and not open_to_all:
+        operation["security"] = [{"bearer": []}]
     if endpoint.body is not None:
         body = _content(endpoint.body_kinds, names[(endpoint.body, "validation")], endpoint.example)
         operation["requestBody"] = {"required": True, "content": body}

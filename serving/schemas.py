@@ -15,6 +15,7 @@ from pydantic import (
     StrictBool,
     StrictStr,
     ValidationError,
+    WithJsonSchema,
     model_validator,
 )
 
@@ -92,11 +93,41 @@ def _not_blank(value: str) -> str:
     return value
 
 
-Text = Annotated[StrictStr, Field(min_length=1, max_length=_LONGEST_TEXT), AfterValidator(_not_blank)]
-PersonId = Annotated[Text, BeforeValidator(_as_text)]
-Day = Annotated[date, BeforeValidator(_day)]
-Moment = Annotated[Text, AfterValidator(_moment)]
-Language = Annotated[StrictStr, AfterValidator(_language)]
+_TEXT = {"type": "string", "minLength": 1, "maxLength": _LONGEST_TEXT, "pattern": "\\S"}
+_DAY = {"type": "string", "format": "date", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"}
+
+Text = Annotated[
+    StrictStr,
+    Field(min_length=1, max_length=_LONGEST_TEXT),
+    AfterValidator(_not_blank),
+    WithJsonSchema(_TEXT, mode="validation"),
+]
+PersonId = Annotated[
+    Text, BeforeValidator(_as_text), WithJsonSchema({"anyOf": [_TEXT, {"type": "integer"}]}, mode="validation")
+]
+Day = Annotated[date, BeforeValidator(_day), WithJsonSchema(_DAY, mode="validation")]
+Moment = Annotated[
+    Text,
+    AfterValidator(_moment),
+    WithJsonSchema(
+        {"type": "string", "pattern": f"^{_MOMENT.pattern}$", "examples": ["2024-01-31"]}, mode="validation"
+    ),
+]
+Language = Annotated[
+    StrictStr, AfterValidator(_language), WithJsonSchema({"type": "string", "enum": _LANGUAGES}, mode="validation")
+]
+
+
+def one_of(alone: str, *together: str) -> dict[str, Any]:
+    """JSON Schema of a body that has one key alone, or all of some others, and never both."""
+    given = {alone: {"not": {"type": "null"}}, **{name: {"type": "null"} for name in together}}
+    tables = {alone: {"type": "null"}, **{name: {"not": {"type": "null"}} for name in together}}
+    return {
+        "oneOf": [
+            {"required": [alone], "properties": given},
+            {"required": list(together), "properties": tables},
+        ]
+    }
 
 
 class Body(BaseModel):
@@ -130,6 +161,14 @@ class ScoreRequest(Body):
     ``language`` is that of the reasons' texts; without ``reasons`` the answer comes faster and has none.
     """
 
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        json_schema_extra=one_of("person_id", "person", "events"),
+    )
+
     need: Text
     as_of_date: Day
     person_id: PersonId | None = None
@@ -138,14 +177,14 @@ class ScoreRequest(Body):
     language: Language = "en"
     reasons: StrictBool = True
 
-    one_of: ClassVar[str] = "Give person_id alone, or person together with events (an empty list when there are none)"
+    mend: ClassVar[str] = "Give person_id alone, or person together with events (an empty list when there are none)"
 
     @model_validator(mode="after")
     def _one_person(self) -> ScoreRequest:
         if self.person_id is not None and (self.person is not None or self.events is not None):
-            raise ValueError(f"person_id stands beside person or events | {self.one_of}")
+            raise ValueError(f"person_id stands beside person or events | {self.mend}")
         if self.person_id is None and (self.person is None or self.events is None):
-            raise ValueError(f"does not say who is to be scored | {self.one_of}")
+            raise ValueError(f"does not say who is to be scored | {self.mend}")
         return self
 
     @property

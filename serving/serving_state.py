@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from serving.access import Access, Identity, subject_of
+from serving.access import Access, Identity
 from serving.endpoints import ENDPOINTS
 from serving.limits import Bodies, Deadlines, Limits, Rates, Room
 from serving.openapi import document
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from serving.settings import Settings
 
 _THREADS = 4
+_MARK_DIGITS = 32
 _BATCHES_AT_ONCE, _BATCHES_WAITING = 2, 6
 
 
@@ -36,7 +37,7 @@ class ServingState:
         self.metrics = ServiceMetrics(ENDPOINTS)
         self.log: RequestLog | None = None
         self.audit: AuditQueue | None = None
-        self.openapi = document(ENDPOINTS)
+        self.openapi = b""
         self.desk: Any = None
         self.settings: Any = None
         self._subject_key = b""
@@ -47,6 +48,7 @@ class ServingState:
         from serving.audit_queue import AuditQueue
 
         self.desk, self.settings, self.access = desk, settings, access
+        self.openapi = document(ENDPOINTS, open_to_all=access.open_to_all)
         self.bodies, self.rates = Bodies(limits, self.deadlines), Rates(limits)
         self.metrics.watch(desk)
         self._subject_key = settings.secret("subjects")
@@ -54,7 +56,7 @@ class ServingState:
 
     def pseudonym(self, identity: Identity) -> str:
         """Who asks, as logs hold it."""
-        return subject_of(self._subject_key, identity)
+        return identity.mark(self._subject_key)[:_MARK_DIGITS]
 
     async def in_thread(self, work: Callable[..., Any], *given: Any) -> Any:
         """Do work that would hold up the event loop."""

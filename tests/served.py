@@ -15,6 +15,7 @@ import httpx
 ROOT = Path(__file__).resolve().parent.parent
 STARTED_WITHIN_S = 60
 SERVE = """
+import hmac
 import json
 import os
 import sys
@@ -34,7 +35,12 @@ def authenticate(headers):
         raise KeyError(token)
     if token not in who:
         raise Unanswered(401, "Not signed in", Fault("token", "is unknown", "Ask for one"))
-    return SimpleNamespace(subject=token, issuer="test", **who[token])
+    role, needs = who[token]["role"], who[token]["needs"]
+    return SimpleNamespace(
+        role=role,
+        may_use_need=lambda need: need in needs or "*" in needs or role not in ("unit", "system"),
+        mark=lambda secret: hmac.digest(secret, token.encode(), "sha256").hex(),
+    )
 
 settings = Settings.from_environment()
 access = Access(authenticate) if who else None

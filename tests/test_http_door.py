@@ -21,8 +21,8 @@ PURPOSE = {"x-purpose": "weekly list"}
 TOKENS = {
     "own-unit": {"role": "unit", "needs": ["youth"]},
     "other-unit": {"role": "unit", "needs": ["elderly"]},
-    "quick-system": {"role": "system", "needs": []},
-    **{role: {"role": role, "needs": []} for role in ROLES},
+    "quick-system": {"role": "system", "needs": ["*"]},
+    **{role: {"role": role, "needs": ["*"] if role == "system" else []} for role in ROLES},
 }
 LIMITS = {"chunk_seconds": 0.5, "body_seconds": 1.5, "rate": 50.0, "burst": 60.0}
 
@@ -211,7 +211,8 @@ def test_a_batch_that_cannot_be_used_is_refused_in_words(server):
         assert answer.json()["errors"][0]["where"] == where
     assert problem_of(post(server, "/score_batch", many(["a"], need="x"))) == (404, "Unknown need")
     assert problem_of(post(server, "/score_batch", many(["a"], as_of_date="2024-07-01"))) == (422, "Too late")
-    assert problem_of(post(server, "/score_batch?need=youth", many(["a"])))[0] == 422
+    assert problem_of(post(server, "/score_batch?need=elderly", many(["a"])))[0] == 422
+    assert post(server, "/score_batch?need=youth", many(["a"])).status_code == 200
     assert problem_of(post(server, "/score_batch?unit=3", many(["a"]))) == (400, "The request cannot be used")
     assert problem_of(post_arrow(server, stream(person_id=["a"]), need=""))[0] == 422
     assert problem_of(post(server, "/score_batch", many(["a"] * 200_001))) == (413, "Too many rows")

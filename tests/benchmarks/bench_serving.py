@@ -49,7 +49,7 @@ class Empty:
     def empty(self) -> str:
         return ""
 """
-TOKENS = {"bench": {"role": "system", "needs": []}}
+TOKENS = {"bench": {"role": "system", "needs": ["*"]}}
 FAST = {"TEST_LIMITS": json.dumps({"rate": 1e9, "burst": 1e9}), "POLARS_MAX_THREADS": "1"}
 CONNECTIONS = 8
 
