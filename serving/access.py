@@ -70,7 +70,10 @@ class Access:
             raise _unknown(Fault("header: authorization", "cannot be checked: no issuer is configured", mend))
         try:
             found = self._authenticate(headers)
-            return await found if inspect.isawaitable(found) else found
+            identity: Identity | None = await found if inspect.isawaitable(found) else found
+            if identity is None:
+                raise _unknown(Fault("header: authorization", "says nobody", "Ask for a token"))
+            return identity
         except Unanswered as unanswered:
             if unanswered.problem.status == 401:
                 unanswered.headers.setdefault("WWW-Authenticate", "Bearer")
