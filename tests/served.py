@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import httpx
 
 ROOT = Path(__file__).resolve().parent.parent
-STARTED_WITHIN_S = 60
+STARTED_WITHIN_S = 120
 SERVE = """
 import hmac
 import json
