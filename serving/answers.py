@@ -15,6 +15,7 @@ from serving.schemas import parse_request
 if TYPE_CHECKING:
     from serving.batches import Many, ManyScored
     from serving.desk import ScoreDesk
+    from serving.schemas import ScoreRequest
 
 _INLINE_BATCH_BYTES = 2_000
 _PLAIN = "text/plain; charset=utf-8"
@@ -27,9 +28,6 @@ async def score(asked: Asked) -> Answer:
     except BadInput as refusal:
         raise _unusable(refusal) from None
     refuse_foreign_need(asked, wanted.need, "body: need")
-    acts: tuple[Act, ...] = ()
-    facts = {"need": wanted.need, "as_of_date": str(wanted.as_of_date)}
-    persons = (wanted.whose,)
     try:
         content = asked.state.desk.answer_now(wanted)
         if content is None:
@@ -37,11 +35,15 @@ async def score(asked: Asked) -> Answer:
             content = found.model_dump_json().encode()
     except Unanswered as unanswered:
         if unanswered.problem.title != "Unknown person":
-            unanswered.acts = (Act("score", {**facts, "outcome": unanswered.problem.title}, persons),)
+            unanswered.acts = _act_of(wanted, unanswered.problem.title)
         raise
-    if asked.identity is not None:
-        acts = (Act("score", {**facts, "outcome": "scored"}, persons),)
+    acts = () if asked.identity is None else _act_of(wanted, "scored")
     return Answer(content, acts=acts, rows=1)
+
+
+def _act_of(wanted: ScoreRequest, outcome: str) -> tuple[Act, ...]:
+    facts = {"need": wanted.need, "as_of_date": str(wanted.as_of_date), "outcome": outcome}
+    return (Act("score", facts, (wanted.whose,)),)
 
 
 async def score_batch(asked: Asked) -> Answer:

@@ -34,11 +34,9 @@ if TYPE_CHECKING:
     from serving.kept_look import KeptLook
 
 _MOST_TYPICALS = 32
-_GATE_SECONDS = 0.2
-_ANSWER = (
-    b'{"person_id":%b,"as_of_date":"%b","score":%b,"rank_band":"%b",'
-    b'"reasons":null,"model_digest":"%b","verdict_id":"%b"}'
-)
+_GATE_SECONDS = 0.5
+_ANSWER = b'{"person_id":%b,"as_of_date":"%b","score":%b,"rank_band":"%b","reasons":null,%b}'
+_BANDS = tuple(name.encode() for name in RANK_BANDS)
 
 
 class _Found(NamedTuple):
@@ -132,16 +130,10 @@ class ScoreDesk:
         except (OSError, sqlite3.Error):
             return None
         self._ask_gate_at_times(day.scorer, day.columns, day.max_error)
-        score = None if day.scorer.need.kind == "rule" else float(day.score[place])
-        verdict = day.scorer.verified.verdict
-        return _ANSWER % (
-            json.dumps(request.person_id, ensure_ascii=False).encode(),
-            request.as_of_date.isoformat().encode(),
-            b"null" if score is None else repr(score).encode(),
-            RANK_BANDS[day.band[place]].encode(),
-            str(day.scorer.model.digest).encode(),
-            verdict.verdict_id.encode(),
-        )
+        score = repr(float(day.score[place])).encode() if day.has_scores else b"null"
+        person = request.whose
+        named = f'"{person}"' if person.isascii() and person.isalnum() else json.dumps(person, ensure_ascii=False)
+        return _ANSWER % (named.encode(), day.named, score, _BANDS[day.band[place]], day.rests_on)
 
     def answer(self, request: ScoreRequest) -> ScoreResponse:
         """Score one person, from the city or from the body; raises Unanswered."""
@@ -250,7 +242,7 @@ class ScoreDesk:
         self._ask_gate_at_times(scorer, tuple(columns), max_error)
 
     def _ask_gate_at_times(self, scorer: Scorer, columns: tuple[str, ...], max_error: float) -> None:
-        """What the gate says of a scorer, columns and error holds for a fifth of a second, and for smaller errors."""
+        """What the gate says of a scorer, columns and error holds for half a second, and for smaller errors."""
         now, kept = time.monotonic(), self._asked_gate.get(scorer.need.id)
         if kept is None or now >= kept[3] or (scorer, columns) != kept[:2] or max_error > kept[2]:
             self._gate(scorer, columns, max_error, 0)

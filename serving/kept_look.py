@@ -31,7 +31,8 @@ class KeptLook:
     def __init__(self, home: Home) -> None:
         self._home, self._lock = home, Lock()
         self._path = home.settings.database.removeprefix("sqlite:///")
-        self._opened = (-1, False)
+        self._opened, self._asks_of_store = -1, False
+        self._people_key = str(home.settings.secret_path("people"))
         self._connection: Any = None
         self._looked_until = 0.0
         self._sql = ""
@@ -92,17 +93,24 @@ class KeptLook:
         now = time.monotonic()
         if now < self._looked_until and self._connection is not None:
             return
-        inode, begun = os.stat(self._path).st_ino, self._home.is_store_begun  # noqa: PTH116
-        if (inode, begun) != self._opened or self._connection is None:
+        inode = os.stat(self._path).st_ino  # noqa: PTH116
+        if inode != self._opened or self._connection is None:
             self._close()
             # In autocommit, and only to read; several threads may use it in turn.
             connection = sqlite3.connect(
                 self._path, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False
             )
             connection.execute("PRAGMA query_only = 1")
-            self._sql, self._parameters = self._question(begun)
-            self._connection, self._opened = connection, (inode, begun)
+            self._connection, self._opened, self._sql = connection, inode, ""
+        if not self._sql or (not self._asks_of_store and self._store_begun()):
+            self._asks_of_store = self._store_begun()
+            self._sql, self._parameters = self._question(self._asks_of_store)
         self._looked_until = now + _LOOK_SECONDS
+
+    def _store_begun(self) -> bool:
+        """As :attr:`serving.home.Home.is_store_begun`, for less."""
+        begun = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'store_keys')"
+        return os.path.exists(self._people_key) or bool(self._connection.execute(begun).fetchone()[0])  # noqa: PTH110
 
     def _question(self, store_begun: bool) -> tuple[str, Callable[[str, str], tuple[str, ...]]]:
         objects, of_objection = self._home.objections.question()

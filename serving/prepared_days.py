@@ -5,6 +5,7 @@ They are made by the same call as those of the weekly list, and hold for one mod
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -35,7 +36,7 @@ ABSENT = 255
 _Key = tuple[str, str, str, date]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Day:
     """The scores of one day, by the person's place in the city.
 
@@ -58,6 +59,10 @@ class Day:
         cannot.
     max_error : float
         How far reasons are from adding up to these scores (C301).
+    has_scores : bool
+        False for a rule.
+    named, rests_on : bytes
+        The date, and the digest of the model and the id of the verdict as keys of a JSON object.
     """
 
     scorer: Scorer
@@ -68,6 +73,9 @@ class Day:
     matrix: Matrix | None
     state: str | None
     max_error: float
+    has_scores: bool
+    named: bytes
+    rests_on: bytes
 
 
 class PreparedDays:
@@ -135,7 +143,23 @@ class PreparedDays:
         band[at], row[at] = found.band, np.arange(m)
         matrix = found.matrix if found.matrix.X.nbytes <= _MOST_MATRIX_BYTES else None
         error = additivity_error(scorer.model, found.matrix.X)
-        return Day(scorer, score, band, row, found.matrix.names, matrix, state, error)
+        verdict_id = scorer.verified.verdict.verdict_id
+        rests_on = json.dumps(
+            {"model_digest": str(scorer.model.digest), "verdict_id": verdict_id}, separators=(",", ":")
+        )
+        return Day(
+            scorer=scorer,
+            score=score,
+            band=band,
+            row=row,
+            columns=tuple(found.matrix.names),
+            matrix=matrix,
+            state=state,
+            max_error=error,
+            has_scores=found.score is not None,
+            named=as_of_date.isoformat().encode(),
+            rests_on=rests_on[1:-1].encode(),
+        )
 
 
 def _key(scorer: Scorer, as_of_date: date) -> _Key:
