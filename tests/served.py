@@ -94,7 +94,7 @@ def wait_until_it_answers(server):
 
 def stop(server):
     server.process.send_signal(signal.SIGTERM)
-    return server.process.wait(timeout=20), server.said()
+    return server.process.wait(timeout=60), server.said()
 
 
 def soon(look, wanted, within_s=1.0):
