@@ -68,6 +68,9 @@ bench-scoring: $(READY) ## scores, contributions and lists beside LightGBM's own
 bench-city: $(READY) ## the week of a city of 675 000 persons, 100 million events (needs 6 GB of memory, 6 GB of disk)
 	$(BIN)/python tests/benchmarks/bench_city.py
 
+bench-serving: $(READY) ## the HTTP service beside an empty endpoint of BentoML and of our own; batches; latency under load
+	$(BIN)/python tests/benchmarks/bench_serving.py
+
 bench-assignment: $(READY) ## pre-school places: 10 000 children, 300 units
 	$(BIN)/python tests/benchmarks/bench_assignment.py
 
@@ -99,4 +102,4 @@ lock: ## pin the newest versions that pyproject.toml allows (needs uv)
 clean: ## remove the virtual environment, the state and the caches
 	rm -rf $(VENV) $(AEQUITAS) $(GDPR_TESTER) var .hypothesis .mypy_cache .ruff_cache
 
-.PHONY: help setup demo test setup-full test-full lint bench bench-features bench-city-features bench-training bench-gate bench-scoring bench-city bench-assignment oracle-aequitas trials lock clean
+.PHONY: help setup demo test setup-full test-full lint bench bench-features bench-city-features bench-training bench-gate bench-scoring bench-serving bench-city bench-assignment oracle-aequitas trials lock clean

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,29 +73,59 @@ class AuditLog:
 
     def append(self, action: str, actor: str, **facts: str | int) -> int:
         """Write one act; returns its number (1, 2, …) in this writer's chain."""
-        wrong = [name for name, value in facts.items() if not isinstance(value, str | int)]
-        if wrong:
-            raise TypeError(f"audit facts must be text or whole numbers; not so: {', '.join(wrong)}")
+        return self.append_all([(action, actor, facts)])
+
+    def append_all(self, acts: Sequence[tuple[str, str, Mapping[str, str | int]]], *, keep_head: bool = True) -> int:
+        """Write several acts, each action, actor and facts, in one transaction: all of them are there, or none.
+
+        Parameters
+        ----------
+        acts : sequence of action, actor and facts
+        keep_head : bool
+            False for a writer that calls :meth:`keep_head` itself, soon and seldom; a head that lags behind lies on
+            the chain all the same, and only what came after it could be cut unnoticed.
+
+        Returns
+        -------
+        int
+            Number of the last in this writer's chain.
+        """
+        for _, _, facts in acts:
+            if wrong := [name for name, value in facts.items() if not isinstance(value, str | int)]:
+                raise TypeError(f"audit facts must be text or whole numbers; not so: {', '.join(wrong)}")
         for _ in range(_ATTEMPTS):
             number, prev_hash = self.head()
-            row = {
+            rows = self._rows_after(number, prev_hash, acts)
+            try:
+                with self._engine.begin() as connection:
+                    connection.execute(insert(_LOG), rows)
+            except IntegrityError:  # another process took the number; take the next
+                continue
+            if keep_head:
+                self.keep_head()
+            return number + len(rows)
+        raise Refusal(
+            Fault("audit log", f"gave no free number in {_ATTEMPTS} attempts", "Give each process its own writer")
+        )
+
+    def _rows_after(
+        self, number: int, prev_hash: str, acts: Sequence[tuple[str, str, Mapping[str, str | int]]]
+    ) -> list[dict[str, Any]]:
+        rows, at = [], datetime.now(UTC).isoformat(timespec="microseconds")
+        for action, actor, facts in acts:
+            number += 1
+            row: dict[str, Any] = {
                 "writer": self._writer,
-                "number": number + 1,
-                "at": datetime.now(UTC).isoformat(timespec="microseconds"),
+                "number": number,
+                "at": at,
                 "action": action,
                 "actor": actor,
                 "facts": canonical_json(facts).decode("utf-8"),
             }
-            try:
-                with self._engine.begin() as connection:
-                    connection.execute(insert(_LOG).values(**row, prev_hash=prev_hash, hash=_chained(prev_hash, row)))
-            except IntegrityError:  # another process took the number; take the next
-                continue
-            self._keep_head()
-            return number + 1
-        raise Refusal(
-            Fault("audit log", f"gave no free number in {_ATTEMPTS} attempts", "Give each process its own writer")
-        )
+            row |= {"prev_hash": prev_hash, "hash": _chained(prev_hash, row)}
+            prev_hash = row["hash"]
+            rows.append(row)
+        return rows
 
     def head(self) -> tuple[int, str]:
         """Number and hash of the last row: what to sign or keep elsewhere."""
@@ -160,7 +190,7 @@ class AuditLog:
             return [Fault(f"{where}, row {number}", "is not the row that was once the last", _RESTORE)]
         return []
 
-    def _keep_head(self) -> None:
+    def keep_head(self) -> None:
         """Move the head on to the last row, if the head that is kept still lies on the chain.
 
         A head beyond the chain, or beside it, stays as it is: it is the proof that rows were cut.

@@ -269,6 +269,27 @@ class ObjectionRegister:
 
         return np.zeros(len(person_ids), dtype=bool) if self._erased is None else self._erased(person_ids)
 
+    def question(self) -> tuple[str, Callable[[str, str], tuple[str, ...]]]:
+        """How a connection to the register's database is asked about one person, at a price a service can pay.
+
+        Returns
+        -------
+        sql : str
+            An expression with six question marks that is true where the person objects to this need or to every need,
+            or has taken every channel away, as :meth:`objecting` tells; the erased apart.
+        parameters : callable
+            ``(person_id, need_id)`` → what stands for the question marks.
+        """
+        who = "person_hmac = ? AND need_id IN (?, ?)"
+        channels = ", ".join(f"'{channel}'" for channel in CHANNELS)
+        refused = f"SELECT COUNT(DISTINCT channel) FROM {_CHANNELS.name} WHERE {who} AND channel IN ({channels})"
+        sql = f"(EXISTS (SELECT 1 FROM {_OBJECTIONS.name} WHERE {who}) OR ({refused}) = {len(CHANNELS)})"
+
+        def parameters(person_id: str, need_id: str) -> tuple[str, ...]:
+            return (self._hmac(person_id), EVERY_NEED, need_id) * 2
+
+        return sql, parameters
+
     def count(self) -> int:
         """Number of objections to a use on record (one person may have several)."""
         with self._reading() as connection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,6 +27,7 @@ class StopSwitch:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
         self._switch = self.folder / "STOP"
+        self._switch_path = str(self._switch)  # asked about before every answer
         self._tested = self.folder / "stop_tested.json"
 
     def set(self, reason: str) -> None:
@@ -40,7 +42,7 @@ class StopSwitch:
     def is_set(self) -> bool:
         """Whether the switch is set; where that cannot be seen, it is."""
         try:
-            self._switch.lstat()
+            os.lstat(self._switch_path)
         except FileNotFoundError:
             return False
         except OSError:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -96,6 +96,26 @@ class Scores:
         return path
 
 
+class Unordered(NamedTuple):
+    """Scores of some people in no order.
+
+    Attributes
+    ----------
+    person_ids : pl.Series of str (n,)
+    score : float64 (n,) or None
+        None for a rule.
+    band : uint8 (n,)
+        Place in ``RANK_BANDS``.
+    matrix : Matrix
+        What was scored, row by row.
+    """
+
+    person_ids: pl.Series
+    score: np.ndarray | None
+    band: np.ndarray
+    matrix: Matrix
+
+
 class Scorer:
     """Scores people with one model; cannot be made without a verified verdict of that very model.
 
@@ -160,8 +180,7 @@ class Scorer:
         are the same to the bit, and so are all digests.
         """
         whole_order = self.model.kind == "rule"  # whose places compare all rows
-        part = city if whole_order or person_ids is None else city.only(person_ids)
-        cohort = build_cohort(part, self.need.cohort, [as_of_date], label=self.need.label)
+        part, cohort = self._part_and_cohort(city, as_of_date, person_ids)
         if scratch is None or whole_order or cohort.height * len(self.model.columns) <= MOST_CELLS_HELD:
             held = self._matrix(part, cohort, objections)
             matrix: Matrix | MatrixOnFile = held
@@ -183,6 +202,29 @@ class Scorer:
             verdict_id=self.verified.verdict.verdict_id,
             matrix_digest=matrix.digest,
         )
+
+    def unordered(
+        self,
+        city: City,
+        as_of_date: date,
+        objections: ObjectionRegister,
+        person_ids: Sequence[str] | None = None,
+    ) -> Unordered:
+        """As :meth:`score`, without order: nobody's rank, and no tie keys or digest, which are half of the work.
+
+        Under a written rule everybody the need covers is scored, whoever is asked for.
+        """
+        part, cohort = self._part_and_cohort(city, as_of_date, person_ids)
+        matrix = self._matrix(part, cohort, objections)
+        raw, probability = self.raw_and_score(matrix.X)
+        return Unordered(matrix.keys["person_id"], probability, self._band_numbers(raw), matrix)
+
+    def _part_and_cohort(
+        self, city: City, as_of_date: date, person_ids: Sequence[str] | None
+    ) -> tuple[City, pl.DataFrame]:
+        """The city of those who have to be scored, and whom the need covers there; a rule compares everybody."""
+        part = city if self.model.kind == "rule" or person_ids is None else city.only(person_ids)
+        return part, build_cohort(part, self.need.cohort, [as_of_date], label=self.need.label)
 
     def covers(self, city: City, as_of_date: date, person_id: str) -> bool:
         """Whether the need covers a person on a day."""
@@ -248,7 +290,7 @@ class Scorer:
                 "person_id": person_ids,
                 "score": pl.Series([None] * raw.size if probability is None else probability, dtype=pl.Float64),
                 "raw": raw,
-                "rank_band": pl.Series(self._bands(raw), dtype=pl.String),
+                "rank_band": pl.Series(RANK_BANDS).gather(self._band_numbers(raw)),
                 "tie_key": pl.Series(keys, dtype=pl.String),
                 "row": np.arange(raw.size, dtype=np.uint32),
             }
@@ -256,8 +298,8 @@ class Scorer:
         ranked = ranked.with_columns(rank=pl.int_range(1, pl.len() + 1, dtype=pl.UInt32))
         return ranked.select("person_id", "score", "raw", "rank", "rank_band", "tie_key", "row")
 
-    def _bands(self, raw: np.ndarray) -> list[str]:
-        """The band of each raw score.
+    def _band_numbers(self, raw: np.ndarray) -> np.ndarray:
+        """The band of each raw score, as its place in ``RANK_BANDS``: uint8 (n,).
 
         A model's bands begin where they did when it was judged, so one person's band needs nobody else; a rule's are
         shares of those put in order, where equals share the better band.
@@ -267,8 +309,7 @@ class Scorer:
             reached = [ahead * 100 < share * raw.size for share in BAND_SHARES]
         else:
             reached = [raw >= self.model.score_bands[share] for share in BAND_SHARES]
-        index = np.where(np.any(reached, axis=0), np.argmax(reached, axis=0), len(BAND_SHARES))
-        return [RANK_BANDS[i] for i in index]
+        return np.where(np.any(reached, axis=0), np.argmax(reached, axis=0), len(BAND_SHARES)).astype(np.uint8)
 
     def _refuse_what_is_no_score(self, raw: np.ndarray, probability: np.ndarray | None) -> None:
         no_score = ~np.isfinite(raw)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hmac
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -153,6 +153,15 @@ class People:
             return np.zeros(len(person_ids), dtype=bool)
         found = (mark in marks for mark in self._marks_of(person_ids))
         return np.fromiter(found, dtype=bool, count=len(person_ids))
+
+    def erased_question(self) -> tuple[str, Callable[[str], str]]:
+        """SQL that is true where a person was erased, with one question mark, and what stands for it."""
+        return f"EXISTS (SELECT 1 FROM {TOMBSTONES.name} WHERE mark = ?)", self._mark
+
+    def n_erased(self) -> int:
+        """How many people were erased."""
+        with reading(self._engine) as connection:
+            return int(connection.scalar(select(func.count()).select_from(TOMBSTONES)) or 0)
 
     def erase(self, person_id: str) -> Erasure:
         """Forget a person: id, salt and everything their rows show; the rows themselves are nobody's from then on.

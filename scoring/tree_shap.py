@@ -17,6 +17,7 @@ Source: Lundberg et al. 2020, "From local explanations to global understanding w
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from features.arrays import frozen
 from scoring.forest_reader import MISSING_NAN, MISSING_NONE, MISSING_ZERO, Trees, UnknownTrees
 
 _NONE, _ZERO, _NAN = np.int64(MISSING_NONE), np.int64(MISSING_ZERO), np.int64(MISSING_NAN)
@@ -114,6 +116,7 @@ def paths_of(trees: Trees) -> Paths:
     )
 
 
+@lru_cache(maxsize=8)
 def quadrature(most_points: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Points between 0 and 1 and their weights: row ``n`` of each holds those of ``n`` points.
 
@@ -125,7 +128,7 @@ def quadrature(most_points: int) -> tuple[NDArray[np.float64], NDArray[np.float6
     for n in range(1, most_points + 1):
         x, w = np.polynomial.legendre.leggauss(n)
         points[n, :n], weights[n, :n] = (1 + x) / 2, w / 2
-    return points, weights
+    return frozen(points), frozen(weights)
 
 
 def _expected(trees: Trees) -> float:

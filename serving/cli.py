@@ -23,9 +23,6 @@ from serving.unexpected import file_fault, own_fault
 if TYPE_CHECKING:
     from ethics.refusals import Fault
 
-NOT_BUILT = {
-}
-
 _NEED_ANSWERS = (
     ("title", "what the need is called"),
     ("service", "the service that works the list"),
@@ -86,9 +83,7 @@ def _run(words: Sequence[str]) -> int:
     parser = _parser()
     if words[:1] == ["keys"] and (len(words) == 1 or (words[1].startswith("-") and words[1] not in ("-h", "--help"))):
         words = ["keys", "list", *words[1:]]
-    options, further = parser.parse_known_args(words)
-    if further and getattr(options, "run", "") != "not_built":
-        parser.error(f"unrecognized arguments: {' '.join(further)}")
+    options = parser.parse_args(words)
     if not hasattr(options, "run"):
         parser.parse_args([*words, "--help"])
     from serving import commands
@@ -144,9 +139,6 @@ def _parser() -> argparse.ArgumentParser:
     _add_models(commands)
     _add_gate(commands)
     _add_use(commands)
-    for name, what in NOT_BUILT.items():
-        if " " not in name:
-            _command(commands, name, f"{what} (not built yet)", "not_built", unbuilt=f"ennakko {name}: {what}")
     return parser
 
 
@@ -553,11 +545,6 @@ def _command(commands: Any, name: str, what: str, run: str, **defaults: str) -> 
 def _group(commands: Any, name: str, what: str) -> Any:
     parser = commands.add_parser(name, help=what, description=what)
     return parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-
-
-def _unbuilt_within(group: Any, name: str) -> None:
-    what = NOT_BUILT[name]
-    _command(group, name.split()[-1], f"{what} (not built yet)", "not_built", unbuilt=f"ennakko {name}: {what}")
 
 
 def _city_and_need(command: argparse.ArgumentParser, city: str = _CITY_WITH_GROUPS) -> None:

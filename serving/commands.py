@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ethics.refusals import BadInput, Fault
+from ethics.refusals import BadInput
 from serving import (
     answering,
     assignment_words,
@@ -72,13 +72,8 @@ _ROOMS = (
 """Modules that hold the functions of commands."""
 
 
-_NOT_WITH_OTHERS = ("erase", "serve", "not_built")
+_NOT_WITH_OTHERS = ("erase", "serve")
 """Erasing waits until the other commands have ended. A service writes no file, and would be waited for in vain."""
-
-
-def not_built(options: argparse.Namespace) -> int:
-    """A command of the contract whose part is still to come."""
-    raise BadInput(Fault(options.unbuilt.partition(":")[0], "is not built yet", "ennakko --help lists what is"))
 
 
 # ---- use -------------------------------------------------------------------------------------------------------

@@ -2,102 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import contextlib
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
-from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
 from ethics.case import SORT_KEY
 from ethics.gate import ONLINE_CHECKS
-from ethics.refusals import BadInput, Fault, NotTrusted, Refusal, did_you_mean
-from features.city import city_from_frames
+from ethics.refusals import BadInput, Fault, Refusal, did_you_mean
 from scoring.list_gate import ask_gate
 from scoring.reasons import Typical, explain
-from scoring.scorer import Scorer
-from serving.schemas import Problem, ReasonBody, ScoreRequest, ScoreResponse
+from scoring.scorer import RANK_BANDS, Scorer
+from serving.exchange import Unanswered
+from serving.prepared_days import ABSENT, Day, PreparedDays
+from serving.schemas import EventBody, ReasonBody, ScoreRequest, ScoreResponse
+from serving.sent_city import city_of_body, misfits_of_need
 
 if TYPE_CHECKING:
     from ethics.gate import Policy
     from ethics.objections import ObjectionRegister
     from features.city import City
-    from serving.approval import Champion
+    from features.matrix import Matrix
+    from features.matrix_file import MatrixOnFile
+    from serving.champions import Guarded
+    from serving.kept_look import KeptLook
 
 _MOST_TYPICALS = 32
-_FROM_BIRTH = ("age",)
+_GATE_SECONDS = 0.5
+_ANSWER = b'{"person_id":%b,"as_of_date":"%b","score":%b,"rank_band":"%b","reasons":null,%b}'
+_BANDS = tuple(name.encode() for name in RANK_BANDS)
 
 
-class Unanswered(Exception):
-    """A request that gets no score: an HTTP status, a title, and what is wrong."""
+class _Found(NamedTuple):
+    """A person's row in what was scored, and the score."""
 
-    def __init__(self, status: int, title: str, *faults: Fault) -> None:
-        super().__init__(title)
-        self.problem = Problem.of(status, title, *faults)
-
-
-@dataclass(frozen=True)
-class _Stamp:
-    """What a file looked like when it was verified; if any of these changes it is read and hashed again."""
-
-    modified_ns: int
-    size: int
-    inode: int
-
-    @classmethod
-    def of(cls, path: Path) -> _Stamp | None:
-        try:
-            found = path.stat()
-        except OSError:
-            return None
-        return cls(found.st_mtime_ns, found.st_size, found.st_ino)
-
-
-class Guarded:
-    """One need's champion: verified when it is opened, and looked at again before every answer.
-
-    Parameters
-    ----------
-    opener : callable
-        Opens and verifies the champion from its files; raises when anything is not as it was sealed.
-    """
-
-    def __init__(self, opener: Callable[[], Champion]) -> None:
-        self._opener = opener
-        self._lock = Lock()
-        self._stamps: dict[Path, _Stamp | None] = {}
-        self._open()
-
-    def _open(self) -> None:
-        self._stamps = {}  # until it is verified again, nothing is
-        champion = self._opener()
-        scorer = Scorer(champion.verified, champion.model, champion.tie_secret)
-        self.champion, self.scorer = champion, scorer
-        watched = {champion.artefact_folder, *champion.artefact_folder.iterdir(), *champion.watched}
-        self._stamps = {path: _Stamp.of(path) for path in sorted(watched)}
-
-    def still_trusted(self, now: datetime) -> Scorer:
-        """The scorer, if the stop switch is not set, the verdict is in date, and no file has changed unverified.
-
-        Raises
-        ------
-        Refusal
-            Why no score may leave now.
-        """
-        with self._lock:
-            if self.champion.stop_switch.is_set():
-                raise NotTrusted(Fault("stop switch", "is set, so no score leaves", "Ask the service owner"))
-            if not self._stamps or any(_Stamp.of(path) != stamp for path, stamp in self._stamps.items()):
-                self._open()
-            expires_at = self.champion.verified.verdict.expires_at
-            if now >= expires_at:
-                wrong = f"expired at {expires_at.isoformat(timespec='seconds')}"
-                raise NotTrusted(Fault("verdict", wrong, "Judge, sign and approve the model again"))
-            return self.scorer
+    matrix: Matrix | MatrixOnFile
+    row: int
+    score: float | None
+    rank_band: Any
 
 
 class ScoreDesk:
@@ -109,22 +58,44 @@ class ScoreDesk:
     guarded : mapping of need id to Guarded
     objections : ObjectionRegister
     policy : Policy
+    look : KeptLook, optional
+        Who objects, at a price that the event loop can pay; without it every answer is made in a thread.
+    n_erased : callable, optional
+        How many people were erased from the store.
     """
 
     def __init__(
-        self, city: City, guarded: Mapping[str, Guarded], objections: ObjectionRegister, policy: Policy
+        self,
+        city: City,
+        guarded: Mapping[str, Guarded],
+        objections: ObjectionRegister,
+        policy: Policy,
+        look: KeptLook | None = None,
+        *,
+        n_erased: Callable[[], int] = lambda: 0,
     ) -> None:
         self.city = city
         self.guarded = guarded
         self.objections = objections
         self.policy = policy
-        self._typicals: dict[tuple[str, str, date, tuple[int, int]], Typical] = {}
+        self.look = look
+        self.days = PreparedDays(city, objections, self.places)
+        self._n_erased = n_erased
+        self._typicals: dict[tuple[str, str, date], Typical] = {}
+        self._typicals_state: Hashable = None
+        self._asked_gate: dict[str, tuple[Scorer, tuple[str, ...], float, float]] = {}
         self._lock = Lock()
 
     def require_trust(self) -> None:
         """Verify every need again; raises Refusal as :meth:`Guarded.still_trusted`."""
         for guarded in self.guarded.values():
             guarded.still_trusted(datetime.now(UTC))
+
+    def close(self) -> None:
+        """Prepare no more days, and give the kept connection back."""
+        self.days.close()
+        if self.look is not None:
+            self.look.close()
 
     def needs(self) -> list[dict[str, str]]:
         """What can be asked for."""
@@ -135,7 +106,7 @@ class ScoreDesk:
 
     def verdict(self, need_id: str) -> dict[str, Any]:
         """What the scores of a need rest on; raises Unanswered."""
-        verdict = self._trusted(need_id, "query: need").verified.verdict
+        verdict = self.trusted(need_id, "query: need").verified.verdict
         return {
             "need": need_id,
             "verdict_id": verdict.verdict_id,
@@ -145,12 +116,75 @@ class ScoreDesk:
             "demonstration": verdict.demonstration,
         }
 
+    def answer_now(self, request: ScoreRequest) -> bytes | None:
+        """The answer about a person of the city whose day is ready, without reasons; None says: ask :meth:`answer`.
+
+        Never waits for long, so the event loop may ask. It is the same answer, to the bit.
+
+        Raises
+        ------
+        Unanswered
+            The gate lets no score leave.
+        """
+        guarded, look, place = self.guarded.get(request.need), self.look, self.places.get(request.person_id or "")
+        if guarded is None or look is None or place is None or request.reasons:
+            return None
+        try:
+            scorer = guarded.if_unchanged(datetime.now(UTC))
+            day = scorer and self.days.of(scorer, request.as_of_date, look.state)
+            if not day or day.band[place] == ABSENT or look.masked(request.whose, request.need):
+                return None
+        except (OSError, sqlite3.Error):
+            return None
+        self._ask_gate_at_times(day.scorer, day.columns, day.max_error)
+        score = repr(float(day.score[place])).encode() if day.has_scores else b"null"
+        person = request.whose
+        named = f'"{person}"' if person.isascii() and person.isalnum() else json.dumps(person, ensure_ascii=False)
+        return _ANSWER % (named.encode(), day.named, score, _BANDS[day.band[place]], day.rests_on)
+
     def answer(self, request: ScoreRequest) -> ScoreResponse:
         """Score one person, from the city or from the body; raises Unanswered."""
-        scorer = self._trusted(request.need, "body: need")
+        scorer = self.trusted(request.need, "body: need")
         person_id = request.whose
         self._refuse_objector(person_id, scorer)
-        self._refuse_date(request.as_of_date)
+        self.refuse_date(request.as_of_date)
+        found = self._prepared(request, scorer) or self._made(request, scorer)
+        reasons = None
+        max_error = 0.0
+        if request.reasons:
+            typical = self._typical(scorer, request.as_of_date)
+            reader, language = scorer.need.service, request.language
+            told, max_error = explain(
+                scorer.model, found.matrix, [found.row], typical, reader=reader, language=language
+            )
+            reasons = tuple(ReasonBody(text=r.text, source=r.source, changeable=r.changeable) for r in told[0])
+        self._ask_gate(scorer, found.matrix.names, max_error, person_id)
+        return ScoreResponse(
+            person_id=person_id,
+            as_of_date=request.as_of_date,
+            score=found.score,
+            rank_band=found.rank_band,
+            reasons=reasons,
+            model_digest=scorer.model.digest,
+            verdict_id=scorer.verified.verdict.verdict_id,
+        )
+
+    def _prepared(self, request: ScoreRequest, scorer: Scorer) -> _Found | None:
+        """The person's place in a day that is ready; otherwise the day is asked for."""
+        place = self.places.get(request.person_id or "")
+        if place is None:
+            return None
+        day = self.ready_day(scorer, request.as_of_date)
+        if day is None and self.look is not None:
+            self.days.ask_for(scorer, request.as_of_date, self.look.state)
+        if day is None or day.matrix is None or day.band[place] == ABSENT:
+            return None
+        score = None if scorer.need.kind == "rule" else float(day.score[place])
+        return _Found(day.matrix, int(day.row[place]), score, RANK_BANDS[day.band[place]])
+
+    def _made(self, request: ScoreRequest, scorer: Scorer) -> _Found:
+        """The person's score, made now; raises Unanswered."""
+        person_id = request.whose
         city = self._city_of(request, scorer)
         if not scorer.covers(city, request.as_of_date, person_id):
             wrong = f"is not among those this need covers on {request.as_of_date}"
@@ -162,23 +196,10 @@ class ScoreDesk:
         except (BadInput, pl.exceptions.OutOfBoundsError) as error:
             self._refuse_objector(person_id, scorer)  # who may have objected this very moment
             raise Unanswered(422, "No score can be made", *getattr(error, "faults", ())) from None
-        typical = self._typical(scorer, request.as_of_date)
-        reader, language = scorer.need.service, request.language
-        reasons, max_error = explain(
-            scorer.model, scores.matrix, [row["row"]], typical, reader=reader, language=language
-        )
-        self._ask_gate(scorer, scores.matrix.names, max_error, person_id)
-        return ScoreResponse(
-            person_id=row["person_id"],
-            as_of_date=request.as_of_date,
-            score=row["score"],
-            rank_band=row["rank_band"],
-            reasons=tuple(ReasonBody(text=r.text, source=r.source, changeable=r.changeable) for r in reasons[0]),
-            model_digest=scores.model_digest,
-            verdict_id=scores.verdict_id,
-        )
+        return _Found(scores.matrix, row["row"], row["score"], row["rank_band"])
 
-    def _trusted(self, need_id: str, where: str) -> Scorer:
+    def trusted(self, need_id: str, where: str) -> Scorer:
+        """The scorer of a need, if scores may leave now; raises Unanswered (404, 503)."""
         guarded = self.guarded.get(need_id)
         if guarded is None:
             mend = did_you_mean(need_id, self.guarded)
@@ -189,12 +210,24 @@ class ScoreDesk:
             raise Unanswered(503, "No score may leave now", *refusal.faults) from None
 
     def _ask_gate(self, scorer: Scorer, columns: tuple[str, ...], max_error: float, person_id: str) -> None:
+        if self._objects(person_id, scorer.need.id):  # since a moment ago
+            self._gate(scorer, columns, max_error, 1)
+        self._ask_gate_at_times(scorer, columns, max_error)
+
+    def _objects(self, person_id: str, need_id: str) -> bool:
+        """Whether a person objects, or was erased; read afresh."""
+        if self.look is not None:
+            with contextlib.suppress(OSError, sqlite3.Error):
+                return self.look.masked(person_id, need_id)
+        return bool(self.objections.objecting([person_id], need_id)[0])
+
+    def _gate(self, scorer: Scorer, columns: tuple[str, ...], max_error: float, n_objectors: int) -> None:
         try:
             ask_gate(
                 scorer,
                 self.policy,
                 self.guarded[scorer.need.id].champion.stop_switch,
-                n_objectors=int(self.objections.objecting([person_id], scorer.need.id).sum()),
+                n_objectors=n_objectors,
                 columns=columns,
                 sort_key=SORT_KEY,
                 max_error=max_error,
@@ -204,12 +237,30 @@ class ScoreDesk:
         except Refusal as refusal:
             raise Unanswered(503, "No score may leave now", *refusal.faults) from None
 
+    def ready_day(self, scorer: Scorer, as_of_date: date) -> Day | None:
+        """A day whose scores are ready; None where there is none, or nobody can tell now whether it still holds."""
+        try:
+            return None if self.look is None else self.days.of(scorer, as_of_date, self.look.state)
+        except (OSError, sqlite3.Error):
+            return None
+
+    def ask_gate_of_many(self, scorer: Scorer, columns: Sequence[str], max_error: float) -> None:
+        """Ask the gate about scores of which no objector's is one; raises Unanswered (503)."""
+        self._ask_gate_at_times(scorer, tuple(columns), max_error)
+
+    def _ask_gate_at_times(self, scorer: Scorer, columns: tuple[str, ...], max_error: float) -> None:
+        """What the gate says of a scorer, columns and error holds for half a second, and for smaller errors."""
+        now, kept = time.monotonic(), self._asked_gate.get(scorer.need.id)
+        if kept is None or now >= kept[3] or (scorer, columns) != kept[:2] or max_error > kept[2]:
+            self._gate(scorer, columns, max_error, 0)
+            self._asked_gate[scorer.need.id] = scorer, columns, max_error, now + _GATE_SECONDS
+
     def _refuse_objector(self, person_id: str, scorer: Scorer) -> None:
-        if self.objections.objecting([person_id], scorer.need.id)[0]:
+        if self._objects(person_id, scorer.need.id):
             wrong = "has objected to this use, so there is no score"
             raise Unanswered(403, "Objected", Fault("body: person_id", wrong, "Use the alternative the need names"))
 
-    def _refuse_date(self, as_of_date: date) -> None:
+    def refuse_date(self, as_of_date: date) -> None:
         """A day on which the city knew nothing yet, or that its extract has not reached, gets no score."""
         latest = self.city.extract_date
         if as_of_date > latest:
@@ -220,8 +271,9 @@ class ScoreDesk:
             raise Unanswered(422, "Too early", Fault("body: as_of_date", wrong, "Give a later day"))
 
     @cached_property
-    def _residents(self) -> frozenset[str]:
-        return frozenset(self.city.events.person_ids)
+    def places(self) -> dict[str, int]:
+        """Person id → place in the city."""
+        return {person_id: place for place, person_id in enumerate(self.city.events.person_ids)}
 
     @cached_property
     def _first_day(self) -> date:
@@ -230,9 +282,12 @@ class ScoreDesk:
         return date(1970, 1, 1) + timedelta(microseconds=int(time.min())) if time.size else self.city.extract_date
 
     def _typical(self, scorer: Scorer, as_of_date: date) -> Typical:
-        """What is typical on a day. It takes the whole cohort, so it is kept; another objection makes it anew."""
-        key = (scorer.need.id, scorer.model.digest, as_of_date, self.objections.version())
+        """What is typical on a day. It takes the whole cohort, so it is kept until somebody objects or is erased."""
+        key, state = (scorer.need.id, scorer.model.digest, as_of_date), self._masking()
         with self._lock:
+            if state != self._typicals_state:  # medians that counted the erased are not kept either
+                self._typicals.clear()
+                self._typicals_state = state
             found = self._typicals.get(key)
             if found is None:
                 found = Typical.of(scorer.matrix(self.city, as_of_date, self.objections))
@@ -241,72 +296,31 @@ class ScoreDesk:
                 self._typicals[key] = found
             return found
 
+    def _masking(self) -> Hashable:
+        """What is another whenever somebody objects, withdraws or is erased."""
+        return self.objections.version(), self._n_erased()
+
     def _city_of(self, request: ScoreRequest, scorer: Scorer) -> City:
         """A city of the one person asked about, from the folder or from the body."""
         if request.person is not None:
-            return self._city_of_body(request, scorer)
-        if request.whose not in self._residents:
+            if faults := self._needs_more_than_a_body(request, scorer):
+                raise Unanswered(422, "This need cannot be scored from a body", *faults)
+            return city_of_body([request.person], _of_one(request), self.city)
+        if request.whose not in self.places:
             wrong, mend = "is not in the city folder", "Check it, or send person and events"
             raise Unanswered(404, "Unknown person", Fault("body: person_id", wrong, mend))
         return self.city.only([request.whose])
 
-    def _city_of_body(self, request: ScoreRequest, scorer: Scorer) -> City:
-        """A city of one, through the same door as a city folder; raises Unanswered."""
-        if faults := self._needs_more_than_a_body(request, scorer):
-            raise Unanswered(422, "This need cannot be scored from a body", *faults)
-        try:
-            return city_from_frames(*_frames(request, self.city), like=self.city)
-        except BadInput as refusal:
-            raise Unanswered(422, "The body cannot be used", *refusal.faults) from None
-
     def _needs_more_than_a_body(self, request: ScoreRequest, scorer: Scorer) -> list[Fault]:
         """What the need, or the body, uses that only a city folder can tell."""
-        need, mend = scorer.need, "Send person_id, for a person of the city folder"
-        faults = []
-        if need.kind == "rule":
-            faults.append(Fault("body: person", "this need puts a whole cohort in order", mend))
-        if need.cohort.table is not None:
-            faults.append(Fault("body: person", "this need covers those of a ready-made table", mend))
-        used = [rule.attribute for rule in need.cohort.where]
-        used += [feature.attribute for feature in need.features if feature.attribute is not None]
-        for attribute in dict.fromkeys(used):
-            if attribute not in (*_FROM_BIRTH, *self.city.fixed):
-                wrong = f"this need uses '{attribute}', which changes over time and cannot come in a body"
-                faults.append(Fault("body: person", wrong, mend))
-        for relation in dict.fromkeys(feature.of for feature in need.features if feature.of != "self"):
-            faults.append(Fault("body: person", f"this need reads about the person's {relation}", mend))
         assert request.person is not None
+        faults = misfits_of_need(
+            scorer.need, self.city.fixed, "body: person", "Send person_id, for a person of the city folder"
+        )
         for name in sorted(set(request.person.model_extra or {}) - set(self.city.fixed)):
             faults.append(Fault("body: person", "holds a key that is not one", did_you_mean(name, self.city.fixed)))
         return faults
 
 
-def _frames(request: ScoreRequest, city: City) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The body as tables like those of a city folder."""
-    assert request.person is not None and request.events is not None
-    fixed = {name: None if v is None else str(v) for name, v in (request.person.model_extra or {}).items()}
-    fixed = {name: fixed.get(name) for name in city.fixed}
-    persons = pl.DataFrame(
-        [{"person_id": request.person.person_id, "birth_date": request.person.birth_date, **fixed}],
-        schema={"person_id": pl.String, "birth_date": pl.Date, **dict.fromkeys(city.fixed, pl.String)},
-    )
-    zone = ZoneInfo(city.timezone)
-    rows = [
-        {
-            "person_id": request.person.person_id,
-            "event_date": _local(event.event_date, zone),
-            "knowledge_date": None if event.knowledge_date is None else _local(event.knowledge_date, zone),
-            "code": event.code,
-            "value": event.value,
-        }
-        for event in request.events
-    ]
-    moments = {"event_date": pl.Datetime("us"), "knowledge_date": pl.Datetime("us")}
-    types: dict[str, Any] = {"person_id": pl.String, **moments, "code": pl.String, "value": pl.Float64}
-    return persons, pl.DataFrame(rows, schema=types)
-
-
-def _local(text: str, zone: ZoneInfo) -> datetime:
-    """A moment as the city's clocks showed it; a day without a clock stands at its midnight."""
-    moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo is None else moment.astimezone(zone).replace(tzinfo=None)
+def _of_one(request: ScoreRequest) -> list[tuple[str, EventBody]]:
+    return [(request.whose, event) for event in request.events or ()]

@@ -149,11 +149,20 @@ class Home:
         """Who was erased; nobody while there is no store."""
         import numpy as np
 
-        from scoring.store_opening import is_begun
-
-        if not (self.settings.secret_path("people").exists() or is_begun(self.engine)):
+        if not self.is_store_begun:
             return np.zeros(len(person_ids), dtype=bool)
         return self.store.is_erased(person_ids)
+
+    def n_erased(self) -> int:
+        """How many people were erased; nobody while there is no store."""
+        return self.store.n_erased() if self.is_store_begun else 0
+
+    @property
+    def is_store_begun(self) -> bool:
+        """Whether there is a store, or its key: then somebody may have been erased."""
+        from scoring.store_opening import is_begun
+
+        return self.settings.secret_path("people").exists() or is_begun(self.engine)
 
     @cached_property
     def store(self) -> Store:

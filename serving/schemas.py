@@ -12,8 +12,10 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StrictBool,
     StrictStr,
     ValidationError,
+    WithJsonSchema,
     model_validator,
 )
 
@@ -23,6 +25,7 @@ MAX_BODY_BYTES = 4_000_000
 MAX_EVENTS = 20_000
 _LONGEST_TEXT = 200
 _LONGEST_SHOWN = 60
+_MOST_FAULTS = 20
 _IDENTITY_CODE = re.compile(r"\d{6}[-+A-FU-Y]\d{3}[0-9A-Z]", re.IGNORECASE)
 _LANGUAGES = ("fi", "sv", "en")
 _FIRST_YEAR, _LAST_YEAR = 1900, 2200
@@ -33,7 +36,7 @@ _WORDS = {
     "missing": ("is missing", "Add it"),
     "json_invalid": ("is not JSON that can be read", "Send one JSON object"),
     "finite_number": ("is not a finite number", "Give a number, or null for none"),
-    "too_long": (f"has more than {MAX_EVENTS} entries", "Send fewer, or score the person from the city folder"),
+    "too_long": ("has too many entries", "Send fewer, or score from the city folder"),
     "string_too_long": (f"is longer than {_LONGEST_TEXT} characters", "Give a shorter text"),
     "string_too_short": ("is empty", "Say it, or leave the key out"),
     "string_type": ("is not text", "Put it in quotes"),
@@ -90,10 +93,41 @@ def _not_blank(value: str) -> str:
     return value
 
 
-Text = Annotated[StrictStr, Field(min_length=1, max_length=_LONGEST_TEXT), AfterValidator(_not_blank)]
-PersonId = Annotated[Text, BeforeValidator(_as_text)]
-Day = Annotated[date, BeforeValidator(_day)]
-Moment = Annotated[Text, AfterValidator(_moment)]
+_TEXT = {"type": "string", "minLength": 1, "maxLength": _LONGEST_TEXT, "pattern": "\\S"}
+_DAY = {"type": "string", "format": "date", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"}
+
+Text = Annotated[
+    StrictStr,
+    Field(min_length=1, max_length=_LONGEST_TEXT),
+    AfterValidator(_not_blank),
+    WithJsonSchema(_TEXT, mode="validation"),
+]
+PersonId = Annotated[
+    Text, BeforeValidator(_as_text), WithJsonSchema({"anyOf": [_TEXT, {"type": "integer"}]}, mode="validation")
+]
+Day = Annotated[date, BeforeValidator(_day), WithJsonSchema(_DAY, mode="validation")]
+Moment = Annotated[
+    Text,
+    AfterValidator(_moment),
+    WithJsonSchema(
+        {"type": "string", "pattern": f"^{_MOMENT.pattern}$", "examples": ["2024-01-31"]}, mode="validation"
+    ),
+]
+Language = Annotated[
+    StrictStr, AfterValidator(_language), WithJsonSchema({"type": "string", "enum": _LANGUAGES}, mode="validation")
+]
+
+
+def one_of(alone: str, *together: str) -> dict[str, Any]:
+    """JSON Schema of a body that has one key alone, or all of some others, and never both."""
+    given = {alone: {"not": {"type": "null"}}, **{name: {"type": "null"} for name in together}}
+    tables = {alone: {"type": "null"}, **{name: {"not": {"type": "null"}} for name in together}}
+    return {
+        "oneOf": [
+            {"required": [alone], "properties": given},
+            {"required": list(together), "properties": tables},
+        ]
+    }
 
 
 class Body(BaseModel):
@@ -124,24 +158,33 @@ class PersonBody(BaseModel):
 class ScoreRequest(Body):
     """One person to score: by ``person_id`` from the city folder, or with ``person`` and ``events`` in the body.
 
-    ``language`` is that of the reasons' texts.
+    ``language`` is that of the reasons' texts; without ``reasons`` the answer comes faster and has none.
     """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        json_schema_extra=one_of("person_id", "person", "events"),
+    )
 
     need: Text
     as_of_date: Day
     person_id: PersonId | None = None
     person: PersonBody | None = None
     events: Annotated[tuple[EventBody, ...], Field(max_length=MAX_EVENTS)] | None = None
-    language: Annotated[StrictStr, AfterValidator(_language)] = "en"
+    language: Language = "en"
+    reasons: StrictBool = True
 
-    one_of: ClassVar[str] = "Give person_id alone, or person together with events (an empty list when there are none)"
+    mend: ClassVar[str] = "Give person_id alone, or person together with events (an empty list when there are none)"
 
     @model_validator(mode="after")
     def _one_person(self) -> ScoreRequest:
         if self.person_id is not None and (self.person is not None or self.events is not None):
-            raise ValueError(f"person_id stands beside person or events | {self.one_of}")
+            raise ValueError(f"person_id stands beside person or events | {self.mend}")
         if self.person_id is None and (self.person is None or self.events is None):
-            raise ValueError(f"does not say who is to be scored | {self.one_of}")
+            raise ValueError(f"does not say who is to be scored | {self.mend}")
         return self
 
     @property
@@ -161,7 +204,10 @@ class ReasonBody(Body):
 
 
 class ScoreResponse(Body):
-    """One answer. ``score`` is a calibrated probability, null for a need that is a written rule."""
+    """One answer. ``score`` is a calibrated probability, null for a need that is a written rule.
+
+    ``reasons`` is null where none were asked for.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
 
@@ -169,9 +215,36 @@ class ScoreResponse(Body):
     as_of_date: date
     score: float | None
     rank_band: Literal["top_1", "top_5", "top_10", "top_25", "top_50", "rest"]
-    reasons: tuple[ReasonBody, ...]
+    reasons: tuple[ReasonBody, ...] | None
     model_digest: str
     verdict_id: str
+
+
+class NeedBody(Body):
+    """One need that can be asked for."""
+
+    need: str
+    service: str
+    title: str
+
+
+class NeedsResponse(Body):
+    """The needs that can be asked for."""
+
+    needs: tuple[NeedBody, ...]
+
+
+class VerdictResponse(Body):
+    """What the scores of a need rest on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=())
+
+    need: str
+    verdict_id: str
+    state: str
+    model_digest: str
+    expires_at: datetime
+    demonstration: bool
 
 
 class Problem(BaseModel):
@@ -200,20 +273,32 @@ def parse_request(body: bytes) -> ScoreRequest:
     try:
         return ScoreRequest.model_validate_json(body)
     except ValidationError as error:
-        faults = faults_of(error, "body", ScoreRequest)
-        raise BadInput(*map(_without_identifiers, error.errors(include_url=False), faults)) from None
+        raise BadInput(*faults_of_body(error, ScoreRequest)) from None
 
 
-def _without_identifiers(problem: Any, fault: Fault) -> Fault:
+def faults_of_body(error: ValidationError, schema: type[BaseModel]) -> list[Fault]:
+    """What is wrong with a body, up to twenty faults of it; no value that could be a person's is shown."""
+    problems = error.errors(include_url=False)
+    faults = [
+        _without_identifiers(problem, fault, schema)
+        for problem, fault in zip(problems[:_MOST_FAULTS], faults_of(error, "body", schema)[:_MOST_FAULTS])
+    ]
+    if more := len(problems) - len(faults):
+        faults.append(Fault("body", f"has {more} more faults", "Mend these first"))
+    return faults
+
+
+def _without_identifiers(problem: Any, fault: Fault, schema: type[BaseModel]) -> Fault:
     """A fault as where, wrong and mend, without values that could be a person's or fill a screen."""
     value, names = problem["input"], [str(step) for step in problem["loc"]]
     wrong, mend = _WORDS.get(problem["type"], (fault.wrong, fault.mend))
-    where = fault.where
+    where = "body" if any(map(_IDENTITY_CODE.search, names)) else fault.where
+    if problem["type"] == "too_long":
+        wrong = f"has more than {problem['ctx']['max_length']} entries"
     if problem["type"] == "extra_forbidden" and (_IDENTITY_CODE.search(names[-1]) or len(names[-1]) > _LONGEST_SHOWN):
-        mend = "Allowed: as_of_date, events, language, need, person, person_id"
-        return Fault("body", "holds a key that is not one", mend)
+        return Fault("body", "holds a key that is not one", f"Allowed: {', '.join(sorted(schema.model_fields))}")
     said = shown(value)
-    hide = "person_id" in names or "birth_date" in names or "person" in names
+    hide = bool({"person_id", "person_ids", "birth_date", "person", "persons"} & set(names))
     if said in wrong and (hide or len(said) > _LONGEST_SHOWN or _IDENTITY_CODE.search(said)):
         wrong = wrong.replace(said, f"{type(value).__name__} of {len(str(value))} characters")
     return Fault(where, wrong, mend)

@@ -60,6 +60,9 @@ class Settings(BaseModel):
         The scopes that let Helsinki Profile ask for, and delete, a resident's data (``ENNAKKO_GDPR_QUERY_SCOPE``,
         ``ENNAKKO_GDPR_DELETE_SCOPE``), and the levels of assurance that suffice, with commas between
         (``ENNAKKO_GDPR_LOA``).
+    metrics_token : str or None
+        Who may read ``/metrics`` where others than this machine can knock (``ENNAKKO_METRICS_TOKEN``); nobody when
+        None.
 
     >>> Settings.from_environment({"ENNAKKO_PORT": "no"})
     Traceback (most recent call last):
@@ -89,6 +92,7 @@ class Settings(BaseModel):
     gdpr_query_scope: str = "ennakko.gdprquery"
     gdpr_delete_scope: str = "ennakko.gdprdelete"
     gdpr_loa: tuple[str, ...] = ("substantial", "high")
+    metrics_token: str | None = Field(default=None, min_length=16, max_length=200, repr=False)
 
     @field_validator("home")
     @classmethod

@@ -71,19 +71,6 @@ def open_nothing():
     raise FileNotFoundError("a library's own words about anna")
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["token"],
-        ["token", "x"],
-    ],
-)
-def test_what_is_not_built_yet_says_so_whatever_follows(words, capsys):
-    assert cli.main([*words, "--json"]) == 2
-    (error,) = json.loads(capsys.readouterr().out)["errors"]
-    assert "built" in f"{error['wrong']} {error['mend']}"
-
-
 def test_help_names_every_command_of_features(capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(["features", "--help"])

@@ -191,7 +191,7 @@ def assert_nothing_kept(home: Path):
         (["needs", "check", "youth_exclusoin"], "neither a file nor a need"),
         (["city", "synth", "x/city", "--persons", "0"], "must be 1 or more"),
         (["judge", "--scores", "a", "--groups", "b", "--capacity", "3"], "a cannot be read"),
-        (["token"], "not built yet"),
+        (["token"], "required"),
         (["features", "plan"], "required"),
     ],
 )

@@ -82,7 +82,7 @@ WHO = "Give person_id alone, or person together with events (an empty list when 
         (
             {**GOOD, "persn": 1},
             [("body: persn", "is not a key here", "Did you mean 'person'? "
-              "Allowed: as_of_date, events, language, need, person, person_id")],
+              "Allowed: as_of_date, events, language, need, person, person_id, reasons")],
         ),
         ({**PERSON, "person": {"person_id": "x", "sex": [1]}},
          [("body: person.sex", "is list of 3 characters: not a plain value", "Give a text, a number or null")]),

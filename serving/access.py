@@ -1,0 +1,113 @@
+"""Who asks, and whether they may: nothing for a stranger, except where a table row says so."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any, Protocol
+
+from ethics.refusals import Fault, Refusal
+from serving.exchange import Unanswered
+
+MOST_PURPOSE_CHARACTERS = 200
+
+
+class Identity(Protocol):
+    """Who a token speaks for, as :mod:`serving.identity` makes it; only these are read here."""
+
+    @property
+    def role(self) -> Any:
+        """One of :data:`serving.endpoints.ROLES`: text, or an enumeration whose value is that text."""
+
+    def may_use_need(self, need_id: str) -> bool:
+        """Whether a need is this caller's to ask about."""
+
+    def mark(self, secret: bytes) -> str:
+        """The subject as logs hold it: a keyed hash."""
+
+
+Authenticate = Callable[[Mapping[str, str]], Identity | Awaitable[Identity]]
+"""Headers (names in small letters) → who asks; raises where nobody can be told."""
+
+
+class Access:
+    """Decides before a body is read: default deny.
+
+    Parameters
+    ----------
+    authenticate : callable, optional
+        What tells who asks. Without it, ``open_to_all`` decides.
+    open_to_all : bool
+        Whether everybody who can knock may ask: only where the service listens on loopback and no issuer is
+        configured. Never beside ``authenticate``.
+    """
+
+    def __init__(self, authenticate: Authenticate | None = None, *, open_to_all: bool = False) -> None:
+        if authenticate is not None and open_to_all:
+            raise ValueError("a service that knows who asks is not open to all")
+        self._authenticate = authenticate
+        self.open_to_all = open_to_all
+
+    async def admit(self, headers: Mapping[str, str], roles: Collection[str]) -> Identity | None:
+        """Who asks; None where nobody needs to be told.
+
+        Raises
+        ------
+        Unanswered
+            401 without a token that holds; 403 where the role may not.
+        """
+        if not roles or self.open_to_all:
+            return None
+        identity = await self._known(headers)
+        if role_of(identity) not in roles:
+            wrong = f"speaks for the role '{role_of(identity)}', which may not ask this"
+            raise Unanswered(403, "Not for this role", Fault("header: authorization", wrong, _roles(roles)))
+        return identity
+
+    async def _known(self, headers: Mapping[str, str]) -> Identity:
+        if self._authenticate is None:
+            mend = "Configure who issues tokens (ENNAKKO_ISSUER), or serve on 127.0.0.1"
+            raise _unknown(Fault("header: authorization", "cannot be checked: no issuer is configured", mend))
+        try:
+            found = self._authenticate(headers)
+            identity: Identity | None = await found if inspect.isawaitable(found) else found
+            if identity is None:
+                raise _unknown(Fault("header: authorization", "says nobody", "Ask for a token"))
+            return identity
+        except Unanswered as unanswered:
+            if unanswered.problem.status == 401:
+                unanswered.headers.setdefault("WWW-Authenticate", "Bearer")
+            raise
+        except Refusal as refusal:
+            raise _unknown(*refusal.faults) from None
+        except Exception as error:  # whatever else goes wrong, nobody is let in
+            wrong = f"could not be checked ({type(error).__name__})"
+            raise _unknown(Fault("header: authorization", wrong, "Ask for a new token")) from None
+
+
+def role_of(identity: Identity) -> str:
+    """A role as text."""
+    return str(getattr(identity.role, "value", identity.role))
+
+
+def purpose_of(headers: Mapping[str, str]) -> str:
+    """What the answer is for, in the asker's words.
+
+    Raises
+    ------
+    Unanswered
+        400 where it is missing, too long, or not plain text.
+    """
+    purpose = headers.get("x-purpose", "").strip()
+    if 0 < len(purpose) <= MOST_PURPOSE_CHARACTERS and purpose.isprintable():
+        return purpose
+    wrong = "is missing" if not purpose else f"is not plain text of at most {MOST_PURPOSE_CHARACTERS} characters"
+    raise Unanswered(400, "No purpose", Fault("header: x-purpose", wrong, "Say in a few words what the answer is for"))
+
+
+def _unknown(*faults: Fault) -> Unanswered:
+    return Unanswered(401, "Not signed in", *faults, headers={"WWW-Authenticate": "Bearer"})
+
+
+def _roles(roles: Collection[str]) -> str:
+    return f"Ask with a token for: {', '.join(sorted(roles))}"

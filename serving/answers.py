@@ -1,0 +1,175 @@
+"""What answers each row of the table of endpoints: ``async (Asked) -> Answer``."""
+
+from __future__ import annotations
+
+import hmac
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from ethics.refusals import BadInput, Fault, did_you_mean
+from serving import service_metrics
+from serving.exchange import ARROW, JSON, Act, Answer, Asked, Unanswered
+from serving.schemas import parse_request
+
+if TYPE_CHECKING:
+    from serving.batches import Many, ManyScored
+    from serving.desk import ScoreDesk
+    from serving.schemas import ScoreRequest
+
+_INLINE_BATCH_BYTES = 2_000
+_PLAIN = "text/plain; charset=utf-8"
+
+
+async def score(asked: Asked) -> Answer:
+    """One person. Where the day is ready, at once; otherwise in a thread."""
+    try:
+        wanted = parse_request(asked.body)
+    except BadInput as refusal:
+        raise _unusable(refusal) from None
+    refuse_foreign_need(asked, wanted.need, "body: need")
+    try:
+        content = asked.state.desk.answer_now(wanted)
+        if content is None:
+            found = await asked.state.in_thread(asked.state.desk.answer, wanted)
+            content = found.model_dump_json().encode()
+    except Unanswered as unanswered:
+        if unanswered.problem.title != "Unknown person":
+            unanswered.acts = _act_of(wanted, unanswered.problem.title)
+        raise
+    acts = () if asked.identity is None else _act_of(wanted, "scored")
+    return Answer(content, acts=acts, rows=1)
+
+
+def _act_of(wanted: ScoreRequest, outcome: str) -> tuple[Act, ...]:
+    facts = {"need": wanted.need, "as_of_date": str(wanted.as_of_date), "outcome": outcome}
+    return (Act("score", facts, (wanted.whose,)),)
+
+
+async def score_batch(asked: Asked) -> Answer:
+    """Many people, in a thread of their own; so many batches at a time, and the next is told to come again."""
+    kind = _answer_kind(asked.headers.get("accept", ""), asked.kind)
+    async with asked.state.room:
+        found, content = await asked.state.in_thread(_batch, asked, kind)
+    facts = {"need": found.need, "as_of_date": found.as_of_date.isoformat(), "n": len(found.person_ids)}
+    acts: tuple[Act, ...] = ()
+    if asked.identity is not None:
+        acts = (Act("score batch", {**facts, "scored": found.n_scored}, found.concerned),)
+    return Answer(content, kind, acts=acts, rows=found.n_scored)
+
+
+def _batch(asked: Asked, kind: str) -> tuple[ManyScored, bytes]:
+    from serving import batches
+    from serving.batch_schemas import TOO_MANY
+
+    try:
+        many: Many = batches.read_batch(asked.body, asked.kind, asked.query)
+    except BadInput as refusal:
+        if any(fault.where == TOO_MANY for fault in refusal.faults):
+            raise Unanswered(413, "Too many rows", *refusal.faults) from None
+        raise _unusable(refusal) from None
+    refuse_foreign_need(asked, many.need, "need")
+    found = batches.score_many(asked.state.desk, many)
+    return found, (batches.as_arrow if kind == ARROW else batches.as_json)(found)
+
+
+async def needs(asked: Asked) -> Answer:
+    """What can be asked for; a unit sees its own needs."""
+    found = [need for need in asked.state.desk.needs() if _may_ask(asked, need["need"])]
+    return _json({"needs": found})
+
+
+async def verdict(asked: Asked) -> Answer:
+    """What the scores of a need rest on."""
+    need_id = asked.query["need"]
+    refuse_foreign_need(asked, need_id, "query: need")
+    return _json(await asked.state.in_thread(asked.state.desk.verdict, need_id))
+
+
+async def livez(_asked: Asked) -> Answer:
+    """The process answers."""
+    return Answer(b"\n", _PLAIN)
+
+
+async def readyz(asked: Asked) -> Answer:
+    """Every need is trusted and the database answers."""
+    faults = await asked.state.in_thread(_not_ready, asked.state.desk)
+    if faults:
+        raise Unanswered(503, "Not ready", *faults)
+    return Answer(b"\n", _PLAIN)
+
+
+def _not_ready(desk: ScoreDesk) -> list[Fault]:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    now = datetime.now(UTC)
+    faults = [
+        Fault(f"need {need_id}", "is not trusted now", f"Ask why: GET /verdict?need={need_id}")
+        for need_id, guarded in sorted(desk.guarded.items())
+        if not guarded.may_score(now)
+    ]
+    try:
+        desk.objections.count()
+    except (SQLAlchemyError, BadInput, OSError):
+        faults.append(Fault("database", "does not answer", "Start it, or look at its disk"))
+    return faults
+
+
+async def metrics(asked: Asked) -> Answer:
+    """Prometheus' text; open on loopback, by a token of its own elsewhere."""
+    settings = asked.state.settings
+    if not settings.on_loopback:
+        token, given = settings.metrics_token, asked.headers.get("authorization", "")
+        if not token or not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+            raise Unanswered(404, "Not Found", Fault("path", "is not one here", "See GET /openapi.json"))
+    return Answer(await asked.state.in_thread(asked.state.metrics.text), service_metrics.KIND)
+
+
+async def openapi(asked: Asked) -> Answer:
+    """The description of what can be asked."""
+    return Answer(asked.state.openapi)
+
+
+def refuse_foreign_need(asked: Asked, need_id: str, where: str) -> None:
+    """Another unit's need is told of as one that does not exist.
+
+    Raises
+    ------
+    Unanswered
+    """
+    guarded = asked.state.desk.guarded
+    if need_id not in guarded or not _may_ask(asked, need_id):
+        known = [known for known in guarded if _may_ask(asked, known)]
+        mend = did_you_mean(need_id, known) if known else "Ask for a token that names a need"
+        raise Unanswered(404, "Unknown need", Fault(where, "names no need this server answers for", mend))
+
+
+def _may_ask(asked: Asked, need_id: str) -> bool:
+    return asked.identity is None or asked.identity.may_use_need(need_id)
+
+
+def _answer_kind(accept: str, body_kind: str) -> str:
+    """The kind that ``Accept`` asks for; that of the body where anything will do.
+
+    >>> _answer_kind("*/*", ARROW) == ARROW, _answer_kind("application/json", ARROW)
+    (True, 'application/json')
+    """
+    wanted = {}
+    for part in accept.split(","):
+        name, _, rest = part.strip().lower().partition(";")
+        wanted[name.strip()] = "q=0" not in rest.replace(" ", "").replace("q=0.", "")
+    if not accept.strip():
+        return body_kind
+    for kind in (body_kind, JSON, ARROW):
+        if wanted.get(kind, wanted.get("application/*", wanted.get("*/*", False))):
+            return kind
+    mend = f"Accept {JSON} or {ARROW}"
+    raise Unanswered(406, "No such kind of answer", Fault("header: accept", "asks for neither JSON nor Arrow", mend))
+
+
+def _unusable(refusal: BadInput) -> Unanswered:
+    return Unanswered(422, "The body cannot be used", *refusal.faults)
+
+
+def _json(facts: Any) -> Answer:
+    return Answer(json.dumps(facts, ensure_ascii=False).encode())

@@ -1,0 +1,273 @@
+"""The one table of what can be asked over HTTP: routes, roles, limits, and the OpenAPI document are read from it.
+
+What is not a row here is not found. A handler is named, not imported, so that the table can be read without BentoML,
+polars or a city: ``answers.score`` is the function ``score`` of :mod:`serving.answers`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+from pydantic import BaseModel
+
+from serving.batch_schemas import BatchRequest, BatchResponse
+from serving.exchange import ARROW, JSON
+from serving.schemas import MAX_BODY_BYTES, NeedsResponse, ScoreRequest, ScoreResponse, VerdictResponse
+
+UNIT, DATA_SCIENTIST, AUDITOR, RESIDENT, SERVICE_POINT, SYSTEM = ROLES = (
+    "unit",
+    "data_scientist",
+    "auditor",
+    "resident",
+    "service_point",
+    "system",
+)
+PLAIN, PROMETHEUS = "text/plain", "text/plain; version=0.0.4"
+_MEGABYTE = 1_000_000
+_DIGEST = "5c1b" * 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """One value of the query string."""
+
+    name: str
+    says: str
+    required: bool = True
+    schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
+    example: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """One thing that can be asked.
+
+    Attributes
+    ----------
+    method, path : str
+        A path may hold ``{names}``.
+    handler : str
+        ``module.function`` within :mod:`serving`: ``async (Asked) -> Answer``.
+    title, says : str
+        In a few words, and at length.
+    roles : tuple of str
+        Who may ask with a token; empty means anybody, without one.
+    purpose : bool
+        Whether the header ``X-Purpose`` must say what the answer is for, and the audit log keeps it.
+    query : tuple of Parameter
+        All that the query string may hold, each at most once.
+    body, answer : pydantic model or None
+        As JSON; ``body_kinds`` and ``answer_kinds`` are the content types, JSON first.
+    problems : mapping
+        Status → titles of the problem details, besides those that every endpoint can give.
+    example, answer_example
+        As JSON holds them.
+    max_body_bytes : int
+    seconds : float
+        How long an answer may take once the body is here.
+    """
+
+    method: str
+    path: str
+    handler: str
+    title: str
+    says: str
+    roles: tuple[str, ...] = ()
+    purpose: bool = False
+    query: tuple[Parameter, ...] = ()
+    body: type[BaseModel] | None = None
+    body_kinds: tuple[str, ...] = (JSON,)
+    answer: type[BaseModel] | None = None
+    answer_kinds: tuple[str, ...] = (JSON,)
+    problems: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    example: Any = None
+    answer_example: Any = None
+    max_body_bytes: int = MAX_BODY_BYTES
+    seconds: float = 60.0
+
+    def function(self) -> Callable[..., Any]:
+        """The handler itself."""
+        module, _, name = self.handler.rpartition(".")
+        found: Callable[..., Any] = getattr(import_module(f"serving.{module}"), name)
+        return found
+
+    @property
+    def all_problems(self) -> dict[int, tuple[str, ...]]:
+        """Status → titles of every refusal that can come, its own and those of the door."""
+        door: dict[int, tuple[str, ...]] = {400: ("The request cannot be used",), 500: ("Internal error",)}
+        if self.roles:
+            door |= {401: ("Not signed in",), 403: ("Not for this role",), 429: ("Too often",)}
+        if self.purpose:
+            door[400] = (*door[400], "No purpose")
+        if self.body is not None:
+            door |= {408: ("Too slow",), 413: ("Too long",), 422: ("The body cannot be used",)}
+            door |= {415: ("Compressed", "Not a kind that is read"), 503: ("Busy", "Too slow")}
+        for status, titles in self.problems.items():
+            door[status] = tuple(dict.fromkeys((*door.get(status, ()), *titles)))
+        return dict(sorted(door.items()))
+
+
+_NO_TRUST = {503: ("No score may leave now",)}
+_NEED = Parameter(name="need", says="Id of a need that this server answers for.", example="youth_exclusion")
+_TEXT = {"type": "string", "minLength": 1, "maxLength": 200}
+_EXAMPLE = {"need": "youth_exclusion", "as_of_date": "2024-06-03", "person_id": "000123"}
+_MANY = {"need": "youth_exclusion", "as_of_date": "2024-06-03", "person_ids": ["000123", "000124"]}
+_RESTS_ON = {"model_digest": _DIGEST, "verdict_id": "v-217ee618b351ce3a5935"}
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint(
+        method="POST",
+        path="/score",
+        handler="answers.score",
+        title="Score one person",
+        says=(
+            "A person of the city folder by `person_id`, or one who is not in it by `person` and `events`. "
+            "The score, its band and the reasons are those of the weekly list, to the bit."
+        ),
+        roles=(UNIT, SYSTEM),
+        purpose=True,
+        body=ScoreRequest,
+        answer=ScoreResponse,
+        problems={
+            403: ("Objected",),
+            404: ("Unknown need", "Unknown person"),
+            415: ("Not JSON",),
+            422: (
+                *("Not covered", "Too early", "Too late"),
+                *("This need cannot be scored from a body", "No score can be made"),
+            ),
+            **_NO_TRUST,
+        },
+        example=_EXAMPLE,
+        answer_example={
+            "person_id": "000123",
+            "as_of_date": "2024-06-03",
+            "score": 0.176,
+            "rank_band": "top_10",
+            "reasons": [{"text": "12 absences from school", "source": "school register", "changeable": True}],
+            **_RESTS_ON,
+        },
+    ),
+    Endpoint(
+        method="POST",
+        path="/score_batch",
+        handler="answers.score_batch",
+        title="Score many people at once",
+        says=(
+            "JSON, or Arrow IPC streams: one with the column `person_id`, or one of persons and, right after it, one "
+            "of events; `need` and `as_of_date` then stand in the query. The answer has a row for every row asked "
+            "about, in the same order; `status` says who has no score and why. It comes as JSON, or as an Arrow IPC "
+            "stream where `Accept` asks for one. Reasons are told one person at a time, by `POST /score`."
+        ),
+        roles=(UNIT, SYSTEM),
+        purpose=True,
+        query=(
+            Parameter(name="need", says="With an Arrow body: the need.", required=False, schema=_TEXT),
+            Parameter(
+                name="as_of_date",
+                says="With an Arrow body: the day.",
+                required=False,
+                schema={"type": "string", "format": "date"},
+            ),
+        ),
+        body=BatchRequest,
+        body_kinds=(JSON, ARROW),
+        answer=BatchResponse,
+        answer_kinds=(JSON, ARROW),
+        problems={
+            404: ("Unknown need",),
+            406: ("No such kind of answer",),
+            413: ("Too many rows",),
+            422: ("Too early", "Too late", "This need cannot be scored from a body", "No score can be made"),
+            **_NO_TRUST,
+        },
+        example=_MANY,
+        answer_example={
+            "need": "youth_exclusion",
+            "as_of_date": "2024-06-03",
+            **_RESTS_ON,
+            "rows": [
+                {"person_id": "000123", "status": "scored", "score": 0.176, "rank_band": "top_10"},
+                {"person_id": "000124", "status": "not_covered", "score": None, "rank_band": None},
+            ],
+        },
+        max_body_bytes=64 * _MEGABYTE,
+        seconds=300.0,
+    ),
+    Endpoint(
+        method="GET",
+        path="/needs",
+        handler="answers.needs",
+        title="What can be asked for",
+        says="The needs this server answers for.",
+        roles=ROLES,
+        answer=NeedsResponse,
+        answer_example={
+            "needs": [{"need": "youth_exclusion", "service": "outreach-youth-work", "title": "Young people"}]
+        },
+    ),
+    Endpoint(
+        method="GET",
+        path="/verdict",
+        handler="answers.verdict",
+        title="What the scores of a need rest on",
+        says="The verdict in force: its id, state, model and expiry.",
+        roles=(AUDITOR, DATA_SCIENTIST, SYSTEM),
+        query=(_NEED,),
+        answer=VerdictResponse,
+        problems={404: ("Unknown need",), **_NO_TRUST},
+        answer_example={
+            "need": "youth_exclusion",
+            "verdict_id": _RESTS_ON["verdict_id"],
+            "state": "PASS",
+            "model_digest": _DIGEST,
+            "expires_at": "2025-06-03T00:00:00+00:00",
+            "demonstration": False,
+        },
+    ),
+    Endpoint(
+        method="GET",
+        path="/livez",
+        handler="answers.livez",
+        title="Whether the process answers",
+        says="Always 200 while it does; says nothing of trust.",
+        answer_kinds=(PLAIN,),
+    ),
+    Endpoint(
+        method="GET",
+        path="/readyz",
+        handler="answers.readyz",
+        title="Whether scores can leave",
+        says="200 only while every need is trusted and the database answers.",
+        answer_kinds=(PLAIN,),
+        problems={503: ("Not ready",)},
+    ),
+    Endpoint(
+        method="GET",
+        path="/healthz",
+        handler="answers.livez",
+        title="Whether the process answers",
+        says="The same as `/livez`, by the name older watchers ask for.",
+        answer_kinds=(PLAIN,),
+    ),
+    Endpoint(
+        method="GET",
+        path="/metrics",
+        handler="answers.metrics",
+        title="Measures for Prometheus",
+        says="Open on loopback; elsewhere it needs the bearer token of `ENNAKKO_METRICS_TOKEN`.",
+        answer_kinds=(PROMETHEUS,),
+        problems={404: ("Not Found",)},
+    ),
+    Endpoint(
+        method="GET",
+        path="/openapi.json",
+        handler="answers.openapi",
+        title="This description",
+        says="OpenAPI 3.1, made from the same table as the routes.",
+        answer_kinds=("application/json",),
+    ),
+)

@@ -1,0 +1,75 @@
+"""What passes between the door of the HTTP service and those who answer behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ethics.refusals import Fault
+from serving.schemas import Problem
+
+if TYPE_CHECKING:
+    from serving.access import Identity
+
+JSON = "application/json"
+PROBLEM = "application/problem+json"
+ARROW = "application/vnd.apache.arrow.stream"
+
+
+class Unanswered(Exception):
+    """A request that gets no answer: an HTTP status, a title, and what is wrong.
+
+    ``headers`` go with it, as ``Allow`` with 405; ``acts`` are what the audit log keeps of it.
+    """
+
+    def __init__(self, status: int, title: str, *faults: Fault, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(title)
+        self.problem = Problem.of(status, title, *faults)
+        self.headers = dict(headers or {})
+        self.acts: tuple[Act, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One line for the audit log: what was done, and to whom.
+
+    Attributes
+    ----------
+    action : str
+    facts : mapping
+        Text and whole numbers; never about a person.
+    persons : tuple of str
+        Ids of those whom the answer is about; the log gets their references (keyed hashes) alone.
+    """
+
+    action: str
+    facts: Mapping[str, str | int]
+    persons: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Asked:
+    """A request that came through the door: known who asks, body within its limits."""
+
+    query: Mapping[str, str]
+    path: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes
+    kind: str
+    identity: Identity | None
+    purpose: str
+    request_id: str
+    state: Any
+
+
+@dataclass(slots=True)
+class Answer:
+    """What is to be sent, once ``acts`` are on disk; ``rows`` is how many rows it tells of, for log and metrics."""
+
+    body: bytes
+    kind: str = JSON
+    status: int = 200
+    acts: tuple[Act, ...] = ()
+    headers: dict[str, str] = field(default_factory=dict)
+    rows: int = 0

@@ -1,0 +1,141 @@
+"""The OpenAPI 3.1 document, made from the table of endpoints and the bodies' own schemas."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from serving.endpoints import Endpoint
+from serving.exchange import ARROW, JSON, PROBLEM
+from serving.schemas import Problem
+
+_REF = "#/components/schemas/{model}"
+_BINARY = {"type": "string", "contentMediaType": ARROW}
+_REQUEST_ID = {
+    "X-Request-ID": {
+        "description": "The request's id: the asker's own, or a new one. It stands in log and audit log.",
+        "schema": {"type": "string"},
+    }
+}
+_PURPOSE = {
+    "name": "X-Purpose",
+    "in": "header",
+    "required": True,
+    "description": "What the answer is for, in a few words; it is kept in the audit log.",
+    "schema": {"type": "string", "pattern": "^[!-~]([ -~]{0,198}[!-~])?$"},
+    "example": "weekly list of the youth workers",
+}
+_BEARER = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
+    "description": "A token of the issuer that this service is configured with (OpenID Connect).",
+}
+_ABOUT = (
+    "Scores of one person or of many, and what they rest on. Without a verified verdict no score leaves: 503. "
+    "Refusals are problem details (RFC 9457), with every fault as where, wrong and mend."
+)
+
+
+def document(endpoints: Iterable[Endpoint], *, open_to_all: bool = False) -> bytes:
+    """The document as JSON, the same bytes for the same table.
+
+    Parameters
+    ----------
+    endpoints : iterable of Endpoint
+    open_to_all : bool
+        Whether this service asks nobody for a token or a purpose; see :class:`serving.access.Access`.
+    """
+    endpoints = tuple(endpoints)
+    used: list[tuple[type[BaseModel], Any]] = [(Problem, "serialization")]
+    used += [(endpoint.body, "validation") for endpoint in endpoints if endpoint.body is not None]
+    used += [(endpoint.answer, "serialization") for endpoint in endpoints if endpoint.answer is not None]
+    names, schemas = models_json_schema(list(dict.fromkeys(used)), ref_template=_REF)
+    paths: dict[str, dict[str, Any]] = {}
+    for endpoint in endpoints:
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, names, open_to_all)
+    whole = {
+        "openapi": "3.1.0",
+        "info": {"title": "Ennakko", "version": "1", "description": _ABOUT},
+        "paths": paths,
+        "components": {"schemas": schemas["$defs"], "securitySchemes": {"bearer": _BEARER}},
+    }
+    return json.dumps(whole, ensure_ascii=False, sort_keys=False).encode()
+
+
+def _operation(endpoint: Endpoint, names: Mapping[Any, dict[str, str]], open_to_all: bool) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": endpoint.handler.rpartition(".")[2] + ("" if endpoint.path != "/healthz" else "_healthz"),
+        "summary": endpoint.title,
+        "description": _with_roles(endpoint),
+    }
+    parameters = [_parameter(parameter) for parameter in endpoint.query]
+    parameters += [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in _path_names(endpoint.path)
+    ]
+    if endpoint.purpose and not open_to_all:
+        parameters.append(_PURPOSE)
+    if parameters:
+        operation["parameters"] = parameters
+    if endpoint.roles and not open_to_all:
+        operation["security"] = [{"bearer": []}]
+    if endpoint.body is not None:
+        body = _content(endpoint.body_kinds, names[(endpoint.body, "validation")], endpoint.example)
+        operation["requestBody"] = {"required": True, "content": body}
+    schema = {"type": "string"} if endpoint.answer is None else names[(endpoint.answer, "serialization")]
+    if endpoint.path == "/openapi.json":
+        schema = {"type": "object"}
+    content = _content(endpoint.answer_kinds, schema, endpoint.answer_example)
+    responses = {"200": {"description": endpoint.title, "headers": _REQUEST_ID, "content": content}}
+    for status, titles in endpoint.all_problems.items():
+        responses[str(status)] = _problem(status, titles, names[(Problem, "serialization")])
+    operation["responses"] = responses
+    return operation
+
+
+def _with_roles(endpoint: Endpoint) -> str:
+    asked = f"Roles: {', '.join(endpoint.roles)}." if endpoint.roles else "Asks for no token."
+    return f"{endpoint.says} {asked}"
+
+
+def _path_names(path: str) -> list[str]:
+    return [part.partition("}")[0].partition(":")[0] for part in path.split("{")[1:]]
+
+
+def _parameter(parameter: Any) -> dict[str, Any]:
+    found = {
+        "name": parameter.name,
+        "in": "query",
+        "required": parameter.required,
+        "description": parameter.says,
+        "schema": dict(parameter.schema),
+    }
+    return {**found, "example": parameter.example} if parameter.example else found
+
+
+def _content(kinds: Iterable[str], schema: Mapping[str, Any], example: Any) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    for kind in kinds:
+        content[kind] = {"schema": dict(_BINARY if kind == ARROW else schema)}
+        if kind == JSON and example is not None:
+            content[kind]["example"] = example
+    return content
+
+
+def _problem(status: int, titles: tuple[str, ...], schema: Mapping[str, str]) -> dict[str, Any]:
+    headers: dict[str, Any] = dict(_REQUEST_ID)
+    for name, when in (("WWW-Authenticate", (401,)), ("Retry-After", (429, 503))):
+        if status in when:
+            headers[name] = {"schema": {"type": "string"}}
+    example = {"type": "about:blank", "title": titles[-1], "status": status, "errors": []}
+    return {
+        "description": f"{HTTPStatus(status).phrase}: {', '.join(titles)}",
+        "headers": headers,
+        "content": {PROBLEM: {"schema": dict(schema), "example": example}},
+    }

@@ -1,0 +1,400 @@
+"""The parts of the HTTP service by themselves: limits, log, audit lines in groups, the kept look, who may ask."""
+
+import asyncio
+import io
+import json
+import shutil
+import sqlite3
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from ethics.objections import CHANNELS
+from ethics.refusals import Fault, NotTrusted
+from serving.access import Access, purpose_of
+from serving.answers import _answer_kind
+from serving.audit_queue import AuditQueue
+from serving.exchange import ARROW, JSON, Act, Unanswered
+from serving.home import Home
+from serving.kept_look import KeptLook
+from serving.limits import Bodies, Deadlines, GoneAway, Limits, Rates, Room, content_kind
+from serving.request_log import RequestLog
+from serving.settings import Settings
+
+
+@pytest.fixture
+def home(tmp_path):
+    home = Home(Settings(home=tmp_path / "home"))
+    home.objections.count()
+    return home
+
+
+# ---- who objects -----------------------------------------------------------------------------------------------
+
+
+def test_the_kept_look_sees_every_objection_at_once(home):
+    look = KeptLook.of(home)
+    states = [look.state()]
+    assert not look.masked("a", "youth")
+    home.objections.object("a", "youth")
+    assert look.masked("a", "youth") and not look.masked("a", "care") and not look.masked("b", "youth")
+    states.append(look.state())
+    home.objections.withdraw("a", "youth")
+    home.objections.object("b")
+    assert not look.masked("a", "youth") and look.masked("b", "care")
+    states.append(look.state())
+    home.objections.object("b")
+    assert look.state() == states[-1]
+    assert len(set(states)) == 3
+    look.close()
+
+
+def test_the_kept_look_sees_who_was_erased_and_a_store_that_began_meanwhile(home):
+    look = KeptLook.of(home)
+    assert not look.masked("a", "youth")
+    home.store.refer(["a", "b"])
+    home.store.erase("a")
+    look._looked_until = 0.0  # it looks ten times a second whether there is a store
+    assert look.masked("a", "youth") and not look.masked("b", "youth")
+    home.store.erase("b")
+    assert look.masked("b", "youth")
+
+
+def test_the_kept_look_sees_who_refuses_every_channel_as_the_register_does(home):
+    look = KeptLook.of(home)
+    for channel in CHANNELS[1:]:
+        home.objections.object("a", "youth", channel=channel)
+    assert not look.masked("a", "youth")
+    before = look.state()
+    home.objections.object("a", channel=CHANNELS[0])  # for every need
+    assert look.masked("a", "youth") and not look.masked("a", "care") and not look.masked("b", "youth")
+    assert home.objections.objecting(["a", "b"], "youth").tolist() == [True, False]
+    assert look.state() != before
+    home.objections.withdraw("a", "youth", channel=CHANNELS[1])
+    assert not look.masked("a", "youth")
+    look.close()
+
+
+def test_the_kept_look_opens_a_database_that_was_put_in_place_of_the_other(home):
+    path = home.root / "ennakko.db"
+    look = KeptLook.of(home)
+    assert not look.masked("a", "youth")
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    shutil.copy(path, path.with_name("backup.db"))
+    other = Home(Settings(home=home.root, database_url=f"sqlite:///{path.with_name('backup.db')}"))
+    other.objections.object("a", "youth")
+    with sqlite3.connect(path.with_name("backup.db")) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    path.with_name("backup.db").replace(path)
+    for end in ("-wal", "-shm"):
+        path.with_name(path.name + end).unlink(missing_ok=True)
+    look._looked_until = 0.0
+    assert look.masked("a", "youth")
+
+
+def test_a_database_that_is_gone_is_no_answer(home):
+    look = KeptLook.of(home)
+    assert not look.masked("a", "youth")
+    for path in home.root.glob("ennakko.db*"):
+        path.unlink()
+    look._looked_until = 0.0
+    with pytest.raises(OSError):
+        look.masked("a", "youth")
+
+
+def test_a_database_elsewhere_has_no_kept_look(tmp_path):
+    url = "postgresql+psycopg://reader@localhost/city"
+    assert KeptLook.of(Home(Settings(home=tmp_path / "home", database_url=url))) is None
+
+
+# ---- audit lines -----------------------------------------------------------------------------------------------
+
+WHO = {"role": "unit", "subject": "f" * 32, "purpose": "list", "request": "r"}
+
+
+def kept(home, *acts, times=1):
+    async def keep():
+        queue = AuditQueue(home)
+        try:
+            await asyncio.gather(*(queue.keep(acts, {**WHO, "request": str(i)}) for i in range(times)))
+        finally:
+            queue.close()
+
+    asyncio.run(keep())
+    return [json.loads(row["facts"]) for row in home.audit_log.rows()]
+
+
+def test_acts_that_wait_are_written_together_and_in_order(home):
+    facts = kept(home, Act("score", {"need": "youth"}, ("a",)), times=40)
+    refs = home.store.refs(["a"])
+    assert [fact["request"] for fact in facts] == [str(i) for i in range(40)]
+    assert {fact["persons"] for fact in facts} == {refs["a"]}
+    moments = {row["at"] for row in home.audit_log.rows()}
+    assert len(moments) < 20  # many lines share a transaction
+    assert home.audit_log.verify() == []
+
+
+def test_many_persons_are_several_lines_and_the_erased_have_none(home):
+    home.store.refer(["gone"])
+    home.store.erase("gone")
+    people = tuple(f"p{i:04d}" for i in range(1201))
+    facts = kept(home, Act("score batch", {"n": 1202}, ("gone", *people)))
+    refs = home.store.refs(people)
+    assert [len(fact["persons"].split()) for fact in facts] == [500, 500, 201]
+    assert " ".join(fact["persons"] for fact in facts).split() == [refs[person] for person in people]
+
+
+def test_what_kept_an_act_from_the_log_is_raised_and_the_next_goes_on(home, monkeypatch):
+    log = home.audit_log
+
+    async def keep():
+        queue = AuditQueue(home)
+        with monkeypatch.context() as broken:
+            broken.setattr(log, "append_all", lambda *_a, **_k: (_ for _ in ()).throw(OSError("no room")))
+            with pytest.raises(OSError, match="no room"):
+                await queue.keep([Act("score", {})], WHO)
+        await queue.keep([Act("score", {})], WHO)
+        queue.close()
+
+    asyncio.run(keep())
+    assert len(log.rows()) == 1
+
+
+def test_nothing_more_is_answered_while_the_head_of_the_chain_cannot_be_kept(home, monkeypatch):
+    log = home.audit_log
+
+    def full():
+        raise OSError("no room for the head")
+
+    async def keep():
+        queue = AuditQueue(home)
+        await queue.keep([Act("score", {})], WHO)
+        with monkeypatch.context() as broken:
+            broken.setattr(log, "keep_head", full)
+            queue._keep_head()
+            with pytest.raises(OSError, match="no room for the head"):
+                await queue.keep([Act("score", {})], WHO)
+        await queue.keep([Act("score", {})], WHO)
+        queue.close()
+
+    asyncio.run(keep())
+    assert len(log.rows()) == 2
+    assert log.verify() == []
+
+
+# ---- limits ----------------------------------------------------------------------------------------------------
+
+
+def test_a_token_has_its_rate_and_others_theirs():
+    moment = [0.0]
+    rates = Rates(Limits(rate=2.0, burst=3.0), clock=lambda: moment[0])
+    for _ in range(3):
+        rates.take("a")
+    with pytest.raises(Unanswered) as refused:
+        rates.take("a")
+    assert refused.value.headers == {"Retry-After": "1"}
+    rates.take("b")
+    moment[0] = 0.5
+    rates.take("a")
+    with pytest.raises(Unanswered):
+        rates.take("a")
+    moment[0] = 1000.0
+    for _ in range(3):
+        rates.take("a")
+    for number in range(20_000):
+        rates.take(str(number))
+    assert len(rates._buckets) == 10_000
+
+
+def receiving(*messages):
+    left = list(messages)
+
+    async def receive():
+        return left.pop(0)
+
+    return receive
+
+
+def piece(body, more=True):
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+def read(receive, most=10, headers=None, limits=None):
+    bodies = Bodies(limits or Limits(), Deadlines())
+    kinds = ("application/json",)
+    try:
+        return asyncio.run(bodies.read(receive, headers or {"content-type": "application/json"}, kinds, most))
+    finally:
+        read.held = bodies.held
+
+
+def test_what_is_held_of_bodies_is_bounded_and_given_back():
+    assert read(receiving(piece(b"{"), piece(b"}", False))) == (b"{}", "application/json")
+    assert read.held == 2
+    with pytest.raises(Unanswered, match="Too long"):
+        read(receiving(piece(b"x" * 8), piece(b"x" * 8), piece(b"", False)))
+    assert read.held == 0
+    with pytest.raises(Unanswered, match="Busy"):
+        read(receiving(piece(b"x" * 8, False)), limits=Limits(held_bytes=5))
+    assert read.held == 0
+    with pytest.raises(GoneAway):
+        read(receiving(piece(b"x"), {"type": "http.disconnect"}))
+    assert read.held == 0
+    with pytest.raises(Unanswered, match="Too long"):
+        read(receiving(piece(b"", False)), headers={"content-type": "application/json", "content-length": "11"})
+
+
+def test_a_task_that_is_late_is_told_so_and_others_go_on():
+    async def late(deadlines, seconds):
+        deadlines.set(time.monotonic() + seconds, lambda: Unanswered(408, "Too slow"))
+        try:
+            await asyncio.sleep(0.5)
+        except asyncio.CancelledError:
+            return deadlines.missed()
+        finally:
+            deadlines.clear()
+        return "in time"
+
+    async def both():
+        deadlines = Deadlines()
+        watch = asyncio.create_task(deadlines.watch())
+        found = await asyncio.gather(late(deadlines, 0.0), late(deadlines, 60.0))
+        watch.cancel()
+        return found, deadlines._due
+
+    (first, second), left = asyncio.run(both())
+    assert (first.problem.title, second, left) == ("Too slow", "in time", {})
+
+
+def test_a_room_takes_so_many_and_turns_the_next_away():
+    async def fill():
+        room, told = Room(1, 1), []
+
+        async def work(seconds):
+            try:
+                async with room:
+                    await asyncio.sleep(seconds)
+                    told.append("done")
+            except Unanswered as unanswered:
+                told.append(unanswered.problem.title)
+
+        await asyncio.gather(work(0.05), work(0.0), work(0.0))
+        await work(0.0)
+        return told
+
+    assert sorted(asyncio.run(fill())) == ["Busy", "done", "done", "done"]
+
+
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "br", "identity, gzip"])
+def test_a_coding_is_not_undone(coding):
+    with pytest.raises(Unanswered, match="Compressed"):
+        content_kind({"content-type": JSON, "content-encoding": coding}, (JSON,))
+
+
+# ---- log -------------------------------------------------------------------------------------------------------
+
+
+def test_lines_are_json_and_leave_out_what_is_not_there():
+    out = io.StringIO()
+    log = RequestLog(out)
+    log.line(at=0.0, request="r", rows=None, path="/sc\nore")
+    log.close()
+    assert out.getvalue() == '{"at": "1970-01-01T00:00:00.000+00:00", "request": "r", "path": "/sc\\nore"}\n'
+
+
+def test_a_log_that_nobody_reads_stops_nobody():
+    blocked, dropped = threading.Event(), []
+
+    class Full(io.StringIO):
+        def write(self, _text):
+            blocked.wait(20)
+            raise BrokenPipeError
+
+    log = RequestLog(Full(), lambda: dropped.append(1))
+    log.line(at=0.0)
+    time.sleep(0.3)
+    for _ in range(10_005):
+        log.line(at=0.0)
+    assert len(dropped) == 5
+    blocked.set()
+    log.close()
+    assert len(dropped) == 5 + 1 + 10_000
+
+
+# ---- who may ask -----------------------------------------------------------------------------------------------
+
+
+def admitted(access, roles=("unit",), headers=None):
+    return asyncio.run(access.admit(headers or {}, roles))
+
+
+def refused(access, **keywords):
+    with pytest.raises(Unanswered) as caught:
+        admitted(access, **keywords)
+    return caught.value.problem.status
+
+
+def test_without_an_issuer_nobody_is_let_in_unless_it_is_open_to_all():
+    assert refused(Access()) == 401
+    assert admitted(Access(), roles=()) is None
+    assert admitted(Access(open_to_all=True)) is None
+    with pytest.raises(ValueError, match="is not open to all"):
+        Access(lambda _headers: None, open_to_all=True)
+
+
+def test_an_identity_is_let_in_by_its_role_alone():
+    unit = SimpleNamespace(role="unit")
+
+    async def later(_headers):
+        return unit
+
+    for authenticate in (lambda _headers: unit, later):
+        assert admitted(Access(authenticate)) is unit
+        assert refused(Access(authenticate), roles=("auditor",)) == 403
+    assert refused(Access(lambda _headers: SimpleNamespace(role=None))) == 403
+
+
+def test_whatever_goes_wrong_with_a_token_lets_nobody_in():
+    def raising(error):
+        def authenticate(_headers):
+            raise error
+
+        return Access(authenticate)
+
+    for error in (NotTrusted(Fault("token", "is old", "Ask anew")), KeyError("sub"), RecursionError(), OSError()):
+        assert refused(raising(error)) == 401
+    assert refused(Access(lambda _headers: None)) == 401
+
+
+@pytest.mark.parametrize("purpose", ["", " ", "x" * 201, "a\x00b", "a\nb"])
+def test_a_purpose_is_a_few_plain_words(purpose):
+    with pytest.raises(Unanswered, match="No purpose"):
+        purpose_of({"x-purpose": purpose})
+    assert purpose_of({"x-purpose": " weekly list "}) == "weekly list"
+
+
+@pytest.mark.parametrize(
+    ("accept", "body", "kind"),
+    [
+        ("", JSON, JSON),
+        ("", ARROW, ARROW),
+        ("*/*", ARROW, ARROW),
+        ("application/*", JSON, JSON),
+        (f"{ARROW};q=0, {JSON}", ARROW, JSON),
+        (f"{JSON};q=0.5", ARROW, JSON),
+        (f"text/html, {ARROW};q=0.1", JSON, ARROW),
+        ("*/*;q=0", JSON, None),
+        ("text/html", JSON, None),
+    ],
+)
+def test_accept_chooses_the_kind(accept, body, kind):
+    if kind is None:
+        with pytest.raises(Unanswered, match="No such kind"):
+            _answer_kind(accept, body)
+    else:
+        assert _answer_kind(accept, body) == kind
