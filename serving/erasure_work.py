@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ethics.refusals import BadInput, Fault, NotTrusted
 from ethics.whole_file import write_whole
@@ -35,6 +35,7 @@ def erase_person(
     city: Path | None = None,
     language: str = "en",
     today: date | None = None,
+    wait: bool = True,
     step: Step = silent,
 ) -> dict[str, Any]:
     """Forget a person everywhere in the home (contracts.md §7); repeating it does no harm.
@@ -51,6 +52,8 @@ def erase_person(
         A city folder whose contact book tells whose guardian the person is: lists of those children show contact data.
     language : {"en", "fi", "sv"}
         Of the reason why somebody cannot be erased.
+    wait : bool
+        Until other commands have ended.
 
     Returns
     -------
@@ -64,6 +67,8 @@ def erase_person(
     ------
     BadInput
         No role or reason, or one that names the person; a statutory duty to keep, with its reason: nothing is erased.
+    BlockingIOError
+        Without ``wait``, while another command is at work: nothing is erased.
     """
     from scoring.reasons import Words
 
@@ -71,7 +76,7 @@ def erase_person(
     person_id, by, reason = person_id.strip(), by.strip(), reason.strip()
     _refuse_unsaid(person_id, by, reason)
     step("waiting until other commands have ended")
-    with home.in_use(alone=True):
+    with home.in_use(alone=True, wait=wait):
         _refuse_duty(home, person_id, language, today or date.today())
         step("recalling, and erasing from the database")
         mark = home.store.tombstone_of(person_id)
@@ -181,22 +186,36 @@ def _refuse_unsaid(person_id: str, by: str, reason: str) -> None:
         raise BadInput(*faults)
 
 
-def _refuse_duty(home: Home, person_id: str, language: str, today: date) -> None:
-    """A law that says what is recorded of a list's people must be kept goes before the wish to be erased."""
-    duties: dict[tuple[str, str], str] = {}
+class Duty(NamedTuple):
+    """A law that says what is recorded of a list's people must be kept: of which need, until when, which law."""
+
+    need: str
+    until: str
+    law: Mapping[str, str]
+
+
+def duties_to_keep(home: Home, person_id: str, today: date) -> list[Duty]:
+    """The duties that go before somebody's wish to be erased; of each need and law the longest."""
+    longest: dict[tuple[str, str], Duty] = {}
     for list_id in home.store.lists_of(person_id):
         facts = home.store.list_facts(list_id)
         keep = facts.get("keep")
         if keep is not None and date.fromisoformat(keep["until"]) > today:
-            key = (facts["need"], keep["law"][language])
-            duties[key] = max(duties.get(key, ""), keep["until"])
+            key = (facts["need"], json.dumps(keep["law"], sort_keys=True))
+            duty = Duty(facts["need"], keep["until"], keep["law"])
+            longest[key] = max(longest.get(key, duty), duty, key=lambda one: one.until)
+    return [longest[key] for key in sorted(longest)]
+
+
+def _refuse_duty(home: Home, person_id: str, language: str, today: date) -> None:
     faults = [
         Fault(
             "person",
-            f"was on a list of {need}, and what was recorded must be kept until {until}: {law}",
-            f"Erase from {until} on. An objection (ennakko object) keeps the person from every list at once",
+            f"was on a list of {duty.need}, and what was recorded must be kept until {duty.until}: "
+            f"{duty.law[language]}",
+            f"Erase from {duty.until} on. An objection (ennakko object) keeps the person from every list at once",
         )
-        for (need, law), until in sorted(duties.items())
+        for duty in duties_to_keep(home, person_id, today)
     ]
     if faults:
         raise BadInput(*faults)

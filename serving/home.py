@@ -254,15 +254,20 @@ class Home:
         return record
 
     @contextmanager
-    def in_use(self, *, alone: bool = False) -> Iterator[None]:
+    def in_use(self, *, alone: bool = False, wait: bool = True) -> Iterator[None]:
         """Commands that write work side by side; ``alone`` waits until they have ended, and keeps others waiting.
 
         Erasing works alone: what another command had read before would otherwise be written after. It is the folder
         itself that is locked, so nothing is left in it.
+
+        Raises
+        ------
+        BlockingIOError
+            Without ``wait``, where it would have to.
         """
         folder = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            fcntl.flock(folder, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+            fcntl.flock(folder, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | (0 if wait else fcntl.LOCK_NB))
             yield
         finally:
             os.close(folder)
