@@ -9,6 +9,8 @@ from starlette.routing import Mount
 from store_cases import FIRST, small_list, small_scores
 
 from serving.gdpr import GdprDesk, Kept, gdpr_app
+from serving.gdpr_erasure import eraser_of
+from serving.gdpr_view import viewer_of
 from serving.home import Home
 from serving.profile_links import open_links
 from serving.settings import Settings
@@ -30,23 +32,6 @@ def home_with_people(folder, issuer, audience=PROFILE_AUDIENCE):
     return home
 
 
-def held_about(home):
-    """What the store holds about a person: the view of these tests."""
-
-    def view(person_id):
-        scores = home.store.scores_of(person_id)
-        if scores.is_empty():
-            return None
-        rows = home.store.rows().filter(person_id=person_id)
-        return {
-            "scores": scores.select("need_id", "as_of_date", "rank_band").to_dicts(),
-            "lists": rows.select("list_id", "unit_id", "as_of_date").to_dicts(),
-            "objections": None,
-        }
-
-    return view
-
-
 def erasing(home, kept=()):
     """The store's erasure, unless there are reasons to keep."""
 
@@ -62,8 +47,8 @@ def desk_of(home, *, view=None, erase=None, issuers=None):
     return GdprDesk.of(
         home,
         issuers=issuers or open_issuers(home),
-        view=view or held_about(home),
-        erase=erase or erasing(home),
+        view=view or viewer_of(home),
+        erase=erase or eraser_of(home),
     )
 
 

@@ -11,7 +11,6 @@ from openid_provider import Provider
 from store_cases import NEED, SECOND, small_list
 from test_gdpr import acts, bearer, codes
 
-from serving.gdpr_erasure import eraser_of
 from serving.home import Home
 from serving.settings import Settings
 
@@ -38,7 +37,7 @@ def home(provider, begun, tmp_path):
 
 
 def client_of(home):
-    return Client(app_of(desk_of(home, erase=eraser_of(home))))
+    return Client(app_of(desk_of(home)))
 
 
 def listed_under_a_duty(home, days):
@@ -89,9 +88,9 @@ def test_nobody_waits_for_another_command_to_end(provider, home):
         response = client.delete(f"{PATH}/{ANNA}", headers=headers)
         assert (response.status_code, codes(response)) == (503, ["erasure_must_wait"])
         assert client.delete(f"{PATH}/{ANNA}?dry_run=1", headers=headers).status_code == 204
-        assert desk_of(home, erase=eraser_of(home)).finish() == 0
+        assert desk_of(home).finish() == 0
     assert not home.store.is_erased(["000123"])[0]
-    assert desk_of(home, erase=eraser_of(home)).finish() == 1
+    assert desk_of(home).finish() == 1
     assert home.store.is_erased(["000123"])[0]
 
 
@@ -107,7 +106,7 @@ def test_what_a_kill_left_in_the_files_goes_when_the_service_starts_again(provid
     assert response.status_code == 500
     assert home.store.is_erased(["000123"])[0] and acts(home)[-1][0] != "erase"
     monkeypatch.undo()
-    desk = desk_of(home, erase=eraser_of(home))
+    desk = desk_of(home)
     assert desk.finish() == 1
     assert acts(home)[-1][0] == "erase"
     assert (desk.links.count(), list(desk.pending.all())) == (1, [])

@@ -7,7 +7,6 @@ from gdpr_world import ANNA, BO, PATH, STRANGER, Client, app_of, desk_of, home_w
 from openid_provider import Provider
 from test_gdpr import acts, bearer
 
-from serving.gdpr_view import viewer_of
 from serving.profile_links import open_links
 
 
@@ -30,7 +29,7 @@ def values_of(node, key):
 
 
 def test_the_tree_holds_scores_lists_and_who_looked(provider, home):
-    client = Client(app_of(desk_of(home, view=viewer_of(home))))
+    client = Client(app_of(desk_of(home)))
     response = client.get(f"{PATH}/{ANNA}", headers=bearer(provider, "gdprquery"))
     assert response.status_code == 200
     tree = response.json()
@@ -44,7 +43,7 @@ def test_the_tree_holds_scores_lists_and_who_looked(provider, home):
 
 
 def test_of_whom_nothing_is_held_there_is_nothing_to_tell(provider, home):
-    client = Client(app_of(desk_of(home, view=viewer_of(home))))
+    client = Client(app_of(desk_of(home)))
     home.store.erase("000124")
     open_links(home).link([(STRANGER, "000999")])
     for whose in (BO, STRANGER):
