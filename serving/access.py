@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ethics.refusals import Fault, Refusal
 from serving.exchange import Unanswered
+
+if TYPE_CHECKING:
+    from serving.settings import Settings
+    from serving.tokens import Issuers
 
 MOST_PURPOSE_CHARACTERS = 200
 
@@ -83,6 +87,46 @@ class Access:
         except Exception as error:  # whatever else goes wrong, nobody is let in
             wrong = f"could not be checked ({type(error).__name__})"
             raise _unknown(Fault("header: authorization", wrong, "Ask for a new token")) from None
+
+
+def access_of(settings: Settings, issuers: Issuers) -> Access:
+    """Who may ask, as a home's settings say.
+
+    With any issuer, whoever its tokens speak for. Without one, everybody who can knock where only this machine can,
+    and elsewhere nobody.
+    """
+    return Access(by_tokens(issuers)) if issuers.trusted else Access(open_to_all=settings.on_loopback)
+
+
+def by_tokens(issuers: Issuers) -> Authenticate:
+    """Tells who asks by the bearer token; one that was verified before costs the event loop a look."""
+    from starlette.concurrency import run_in_threadpool
+
+    from serving.issuer_keys import IssuerSilent
+    from serving.tokens import bearer_of, challenge_of
+
+    async def verified(token: str) -> Identity:
+        try:
+            return await run_in_threadpool(issuers.verified, token)
+        except IssuerSilent as silent:
+            again = {"Retry-After": "5"}
+            raise Unanswered(503, "Nobody can be recognised now", *silent.faults, headers=again) from None
+        except Refusal as refusal:
+            raise refused(refusal) from None
+
+    def refused(refusal: Refusal) -> Unanswered:
+        headers = {"WWW-Authenticate": challenge_of(refusal) or "Bearer"}
+        return Unanswered(401, "Not signed in", *refusal.faults, headers=headers)
+
+    def authenticate(headers: Mapping[str, str]) -> Identity | Awaitable[Identity]:
+        given = headers.get("authorization")
+        try:
+            token = bearer_of([] if given is None else [given])
+        except Refusal as refusal:
+            raise refused(refusal) from None
+        return issuers.known(token) or verified(token)
+
+    return authenticate
 
 
 def role_of(identity: Identity) -> str:

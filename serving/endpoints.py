@@ -15,17 +15,14 @@ from pydantic import BaseModel
 
 from serving.batch_schemas import BatchRequest, BatchResponse
 from serving.exchange import ARROW, JSON
+from serving.gdpr_schemas import GdprNode
+from serving.identity import Role
 from serving.schemas import MAX_BODY_BYTES, NeedsResponse, ScoreRequest, ScoreResponse, VerdictResponse
 
-UNIT, DATA_SCIENTIST, AUDITOR, RESIDENT, SERVICE_POINT, SYSTEM = ROLES = (
-    "unit",
-    "data_scientist",
-    "auditor",
-    "resident",
-    "service_point",
-    "system",
-)
+UNIT, DATA_SCIENTIST, AUDITOR, RESIDENT, SERVICE_POINT, SYSTEM = ROLES = tuple(role.value for role in Role)
 PLAIN, PROMETHEUS = "text/plain", "text/plain; version=0.0.4"
+PROFILES = "/gdpr-api/v1/profiles"
+PROFILE_PATH = f"{PROFILES}/{{profile}}"
 _MEGABYTE = 1_000_000
 _DIGEST = "5c1b" * 16
 
@@ -65,6 +62,12 @@ class Endpoint:
         Status → titles of the problem details, besides those that every endpoint can give.
     example, answer_example
         As JSON holds them.
+    scope : str
+        For Helsinki Profile alone: what its token must be granted, in place of a role. Such a row is answered by the
+        GDPR interface (:mod:`serving.gdpr`) in the city's own form, and is there only where the settings name the
+        issuer behind Helsinki Profile.
+    successes : tuple of int
+        Statuses of an answer; 204 has no body.
     max_body_bytes : int
     seconds : float
         How long an answer may take once the body is here.
@@ -87,6 +90,8 @@ class Endpoint:
     answer_example: Any = None
     max_body_bytes: int = MAX_BODY_BYTES
     seconds: float = 60.0
+    scope: str = ""
+    successes: tuple[int, ...] = (200,)
 
     def function(self) -> Callable[..., Any]:
         """The handler itself."""
@@ -100,11 +105,12 @@ class Endpoint:
         door: dict[int, tuple[str, ...]] = {400: ("The request cannot be used",), 500: ("Internal error",)}
         if self.roles:
             door |= {401: ("Not signed in",), 403: ("Not for this role",), 429: ("Too often",)}
+            door |= {503: ("Nobody can be recognised now",)}
         if self.purpose:
             door[400] = (*door[400], "No purpose")
         if self.body is not None:
             door |= {408: ("Too slow",), 413: ("Too long",), 422: ("The body cannot be used",)}
-            door |= {415: ("Compressed", "Not a kind that is read"), 503: ("Busy", "Too slow")}
+            door |= {415: ("Compressed", "Not a kind that is read"), 503: (*door.get(503, ()), "Busy", "Too slow")}
         for status, titles in self.problems.items():
             door[status] = tuple(dict.fromkeys((*door.get(status, ()), *titles)))
         return dict(sorted(door.items()))
@@ -116,6 +122,14 @@ _TEXT = {"type": "string", "minLength": 1, "maxLength": 200}
 _EXAMPLE = {"need": "youth_exclusion", "as_of_date": "2024-06-03", "person_id": "000123"}
 _MANY = {"need": "youth_exclusion", "as_of_date": "2024-06-03", "person_ids": ["000123", "000124"]}
 _RESTS_ON = {"model_digest": _DIGEST, "verdict_id": "v-217ee618b351ce3a5935"}
+
+_PROFILE_PROBLEMS: dict[int, tuple[str, ...]] = {
+    401: ("Not signed in",),
+    403: ("Not granted", "To be kept by law"),
+    404: ("Not Found",),
+    405: ("Method Not Allowed",),
+    503: ("Must wait",),
+}
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
@@ -269,5 +283,38 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         title="This description",
         says="OpenAPI 3.1, made from the same table as the routes.",
         answer_kinds=("application/json",),
+    ),
+    Endpoint(
+        method="GET",
+        path=PROFILE_PATH,
+        handler="gdpr.gdpr_app",
+        title="What is held about a resident, for Helsinki Profile",
+        says="Everything held about the resident whose profile it is, as a tree of keys and values; 204 where that is "
+        "nothing. The token is the resident's own, by the issuer behind Helsinki Profile.",
+        scope="gdprquery",
+        answer=GdprNode,
+        successes=(200, 204),
+        problems=_PROFILE_PROBLEMS,
+        answer_example={"key": "ENNAKKO", "children": [{"key": "STATE", "value": "known"}]},
+    ),
+    Endpoint(
+        method="DELETE",
+        path=PROFILE_PATH,
+        handler="gdpr.gdpr_app",
+        title="Erasure of a resident's data, for Helsinki Profile",
+        says="Done before the answer, or refused with the law that says to keep the data; with `dry_run`, nothing is "
+        "erased and the answer is the same.",
+        scope="gdprdelete",
+        query=(
+            Parameter(
+                name="dry_run",
+                says="Whether only to try.",
+                required=False,
+                schema={"type": "string", "enum": ["true", "false", "1", "0"]},
+            ),
+        ),
+        answer_kinds=(),
+        successes=(204,),
+        problems=_PROFILE_PROBLEMS,
     ),
 )

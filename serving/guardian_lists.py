@@ -47,6 +47,13 @@ def channels_refused(home: Home, need_id: str, guardians: Mapping[str, str]) -> 
     return {child: channels for child, channels in found.items() if channels}
 
 
+def has_contact_book(city: Path) -> bool:
+    """Whether a city's lists can have been written with a contact book of its own."""
+    from scoring.contacts import contacts_file
+
+    return contacts_file(folder_of(city)) is not None
+
+
 def _book(city: Path) -> ContactBook:
     from scoring.contacts import ContactBook, contacts_file
 

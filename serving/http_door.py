@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Mount, Route
 
 from ethics.refusals import Fault, Refusal
 from serving.access import purpose_of, role_of
-from serving.endpoints import ENDPOINTS, Endpoint
+from serving.endpoints import ENDPOINTS, PROFILE_PATH, PROFILES, Endpoint
 from serving.exchange import PROBLEM, Act, Answer, Asked, Unanswered
 from serving.limits import GoneAway, drain
 
@@ -67,7 +67,7 @@ class Served:
             answer = await self._answer(scope, receive, seen)
         except GoneAway:
             seen.status = _GONE
-            self._tell(seen, begun, at)
+            tell(self._state, seen, begun, at)
             return
         except Unanswered as unanswered:
             answer = self._problem(unanswered, seen)
@@ -80,7 +80,7 @@ class Served:
         try:
             await send_answer(send, answer, seen.request_id)
         finally:
-            self._tell(seen, begun, at, len(answer.body), answer.rows)
+            tell(self._state, seen, begun, at, len(answer.body), answer.rows)
 
     async def _answer(self, scope: Any, receive: Any, seen: _Seen) -> Answer:
         """The handler's answer, with what it did on disk; raises Unanswered and GoneAway."""
@@ -173,26 +173,6 @@ class Served:
         body = unanswered.problem.model_dump_json().encode()
         return Answer(body, PROBLEM, unanswered.problem.status, headers=unanswered.headers)
 
-    def _tell(self, seen: _Seen, begun: float, at: float, bytes_out: int = 0, rows: int = 0) -> None:
-        seconds = time.perf_counter() - begun
-        state = self._state
-        state.metrics.count(seen.path, seen.method, seen.status, seconds, seen.refusal, rows)
-        if state.log is not None:
-            state.log.line(
-                at=at,
-                request=seen.request_id,
-                method=seen.method,
-                path=seen.path,
-                status=seen.status,
-                ms=round(seconds * 1e3, 3),
-                bytes_in=seen.bytes_in,
-                bytes_out=bytes_out,
-                rows=rows or None,
-                role=seen.role or None,
-                subject=seen.subject or None,
-                refusal=seen.refusal or None,
-            )
-
 
 class _Seen:
     """What log, metrics and audit log tell of a request."""
@@ -203,6 +183,27 @@ class _Seen:
         self.path, self.method = path, method
         self.bytes_in = self.status = 0
         self.refusal = self.request_id = self.role = self.subject = ""
+
+
+def tell(state: ServingState, seen: _Seen, begun: float, at: float, bytes_out: int = 0, rows: int = 0) -> None:
+    """Count a request, and write its line in the log."""
+    seconds = time.perf_counter() - begun
+    state.metrics.count(seen.path, seen.method, seen.status, seconds, seen.refusal, rows)
+    if state.log is not None:
+        state.log.line(
+            at=at,
+            request=seen.request_id,
+            method=seen.method,
+            path=seen.path,
+            status=seen.status,
+            ms=round(seconds * 1e3, 3),
+            bytes_in=seen.bytes_in,
+            bytes_out=bytes_out,
+            rows=rows or None,
+            role=seen.role or None,
+            subject=seen.subject or None,
+            refusal=seen.refusal or None,
+        )
 
 
 class ByMethod:
@@ -236,14 +237,64 @@ class Refusing:
         self._state.metrics.count("", scope["method"], problem.status, 0.0, problem.title, 0)
 
 
+class ForProfile:
+    """The rows for Helsinki Profile: its own application answers them, and the door adds what all answers have.
+
+    Who asks, for what, and the audit log are that application's matter (:mod:`serving.gdpr`); where none is open,
+    nothing is here.
+    """
+
+    def __init__(self, state: ServingState, nowhere: Refusing) -> None:
+        self._state, self._nowhere = state, nowhere
+
+    async def __call__(self, scope: Any, receive: Any, send: Send) -> None:
+        """Pass one request on, log it and count it; the profile's id is in neither."""
+        app, begun, at = self._state.gdpr, time.perf_counter(), time.time()
+        if app is None:
+            await self._nowhere(scope, receive, send)
+            return
+        seen = _Seen(PROFILE_PATH, scope["method"])
+        until = time.monotonic() + self._state.bodies.limits.chunk_seconds
+
+        async def in_time() -> Any:
+            try:
+                return await asyncio.wait_for(receive(), max(until - time.monotonic(), 0.0))
+            except TimeoutError:  # a body that does not end is a body, which is refused there
+                return {"type": "http.request", "body": b" ", "more_body": False}
+
+        async def with_headers(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                seen.status = message["status"]
+                own = {name for name, _ in SECURE_HEADERS}
+                headers = [pair for pair in message["headers"] if pair[0].lower() not in own]
+                headers += [(b"x-request-id", seen.request_id.encode("ascii")), *SECURE_HEADERS]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        try:
+            seen.request_id = _request_id(_headers(scope["headers"]))
+            await app(scope, in_time, with_headers)
+        except Unanswered as unanswered:
+            await drain_body(scope, receive)
+            seen.status, seen.refusal = unanswered.problem.status, unanswered.problem.title
+            body = unanswered.problem.model_dump_json().encode()
+            answer = Answer(body, PROBLEM, seen.status, headers=unanswered.headers)
+            await send_answer(send, answer, seen.request_id or secrets.token_hex(8))
+        finally:
+            tell(self._state, seen, begun, at)
+
+
 def http_app(state: ServingState) -> Starlette:
     """The routes of the table, and for everything else a refusal."""
     paths: dict[str, dict[str, Served]] = {}
     for endpoint in ENDPOINTS:
+        if endpoint.scope:
+            continue
         paths.setdefault(endpoint.path, {})[endpoint.method] = Served(endpoint, state)
-    named = ", ".join(f"{endpoint.method} {endpoint.path}" for endpoint in ENDPOINTS)
+    named = ", ".join(f"{endpoint.method} {endpoint.path}" for endpoint in ENDPOINTS if not endpoint.scope)
     nowhere = Refusing(404, "Not Found", Fault("path", "is not one here", f"Ask for one of: {named}"), state)
-    routes = [Route(path, ByMethod(served, state)) for path, served in paths.items()]
+    routes: list[BaseRoute] = [Route(path, ByMethod(served, state)) for path, served in paths.items()]
+    routes.append(Mount(PROFILES, ForProfile(state, nowhere)))
     return Starlette(routes=[*routes, Route("/{path:path}", nowhere)], lifespan=state.lifespan)
 
 

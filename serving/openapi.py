@@ -12,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 
 from serving.endpoints import Endpoint
 from serving.exchange import ARROW, JSON, PROBLEM
+from serving.gdpr_schemas import GdprErrors
 from serving.schemas import Problem
 
 _REF = "#/components/schemas/{model}"
@@ -53,6 +54,7 @@ def document(endpoints: Iterable[Endpoint], *, open_to_all: bool = False) -> byt
     """
     endpoints = tuple(endpoints)
     used: list[tuple[type[BaseModel], Any]] = [(Problem, "serialization")]
+    used += [(GdprErrors, "serialization") for endpoint in endpoints if endpoint.scope]
     used += [(endpoint.body, "validation") for endpoint in endpoints if endpoint.body is not None]
     used += [(endpoint.answer, "serialization") for endpoint in endpoints if endpoint.answer is not None]
     names, schemas = models_json_schema(list(dict.fromkeys(used)), ref_template=_REF)
@@ -70,7 +72,7 @@ def document(endpoints: Iterable[Endpoint], *, open_to_all: bool = False) -> byt
 
 def _operation(endpoint: Endpoint, names: Mapping[Any, dict[str, str]], open_to_all: bool) -> dict[str, Any]:
     operation: dict[str, Any] = {
-        "operationId": endpoint.handler.rpartition(".")[2] + ("" if endpoint.path != "/healthz" else "_healthz"),
+        "operationId": _operation_id(endpoint),
         "summary": endpoint.title,
         "description": _with_roles(endpoint),
     }
@@ -83,7 +85,7 @@ def _operation(endpoint: Endpoint, names: Mapping[Any, dict[str, str]], open_to_
         parameters.append(_PURPOSE)
     if parameters:
         operation["parameters"] = parameters
-    if endpoint.roles and not open_to_all:
+    if endpoint.scope or (endpoint.roles and not open_to_all):
         operation["security"] = [{"bearer": []}]
     if endpoint.body is not None:
         body = _content(endpoint.body_kinds, names[(endpoint.body, "validation")], endpoint.example)
@@ -92,14 +94,29 @@ def _operation(endpoint: Endpoint, names: Mapping[Any, dict[str, str]], open_to_
     if endpoint.path == "/openapi.json":
         schema = {"type": "object"}
     content = _content(endpoint.answer_kinds, schema, endpoint.answer_example)
-    responses = {"200": {"description": endpoint.title, "headers": _REQUEST_ID, "content": content}}
+    responses: dict[str, Any] = {}
+    for status in endpoint.successes:
+        told = {"content": content} if status != HTTPStatus.NO_CONTENT else {}
+        responses[str(status)] = {"description": endpoint.title, "headers": _REQUEST_ID, **told}
     for status, titles in endpoint.all_problems.items():
-        responses[str(status)] = _problem(status, titles, names[(Problem, "serialization")])
+        if endpoint.scope:
+            responses[str(status)] = _gdpr_problem(status, titles, names[(GdprErrors, "serialization")])
+        else:
+            responses[str(status)] = _problem(status, titles, names[(Problem, "serialization")])
     operation["responses"] = responses
     return operation
 
 
+def _operation_id(endpoint: Endpoint) -> str:
+    """The handler's name, where one handler has one row."""
+    if endpoint.scope:
+        return f"{endpoint.method.lower()}_profile"
+    return endpoint.handler.rpartition(".")[2] + ("" if endpoint.path != "/healthz" else "_healthz")
+
+
 def _with_roles(endpoint: Endpoint) -> str:
+    if endpoint.scope:
+        return f"{endpoint.says} Scope: {endpoint.scope}."
     asked = f"Roles: {', '.join(endpoint.roles)}." if endpoint.roles else "Asks for no token."
     return f"{endpoint.says} {asked}"
 
@@ -139,3 +156,9 @@ def _problem(status: int, titles: tuple[str, ...], schema: Mapping[str, str]) ->
         "headers": headers,
         "content": {PROBLEM: {"schema": dict(schema), "example": example}},
     }
+
+
+def _gdpr_problem(status: int, titles: tuple[str, ...], schema: Mapping[str, str]) -> dict[str, Any]:
+    """A refusal as Helsinki Profile reads it."""
+    told = _problem(status, titles, schema)
+    return {**told, "content": {JSON: {"schema": dict(schema)}}}

@@ -19,7 +19,7 @@ os.environ["BENTOML_DO_NOT_TRACK"] = "True"
 import bentoml
 
 from ethics.refusals import BadInput, Fault, NotTrusted, Refusal
-from serving.access import Access
+from serving.access import Access, access_of
 from serving.champions import Guarded
 from serving.desk import ScoreDesk
 from serving.http_door import OnlyOurs, http_app
@@ -28,7 +28,10 @@ from serving.serving_state import ServingState
 from serving.settings import Settings
 
 if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
     from serving.home import Home
+    from serving.tokens import Issuers
 
 _STOP_SECONDS = 60
 
@@ -67,19 +70,33 @@ def open_service(settings: Settings, access: Access | None = None, limits: Limit
     ----------
     settings : Settings
     access : Access, optional
-        Who may ask. By default everybody who can knock, where only this machine can; elsewhere nobody.
+        Who may ask; by default as :func:`serving.access.access_of` says.
     limits : Limits, optional
 
     Raises
     ------
     Refusal
-        As :func:`open_desk`.
+        As :func:`open_desk`, and :func:`serving.tokens.open_issuers`.
     """
     from serving.home import Home
+    from serving.tokens import open_issuers
 
     home = Home(settings)
+    issuers = open_issuers(home)
     desk = open_desk(settings, home)
-    STATE.open(desk, settings, home, access or Access(open_to_all=settings.on_loopback), limits or Limits())
+    gdpr = open_gdpr(home, issuers) if settings.profile_issuer is not None else None
+    STATE.open(desk, settings, home, access or access_of(settings, issuers), limits or Limits(), gdpr)
+
+
+def open_gdpr(home: Home, issuers: Issuers) -> Starlette:
+    """The GDPR interface of Helsinki Profile; erasures that were cut short are finished first."""
+    from serving.gdpr import GdprDesk, gdpr_app
+    from serving.gdpr_erasure import eraser_of
+    from serving.gdpr_view import viewer_of
+
+    desk = GdprDesk.of(home, issuers=issuers, view=viewer_of(home), erase=eraser_of(home))
+    desk.finish()
+    return gdpr_app(desk)
 
 
 def open_desk(settings: Settings, home: Home | None = None) -> ScoreDesk:

@@ -16,6 +16,8 @@ from serving.request_log import RequestLog
 from serving.service_metrics import ServiceMetrics
 
 if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
     from serving.audit_queue import AuditQueue
     from serving.desk import ScoreDesk
     from serving.home import Home
@@ -40,18 +42,32 @@ class ServingState:
         self.openapi = b""
         self.desk: Any = None
         self.settings: Any = None
+        self.gdpr: Any = None
         self._subject_key = b""
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="answer")
 
-    def open(self, desk: ScoreDesk, settings: Settings, home: Home, access: Access, limits: Limits) -> None:
-        """Take in what answers; the threads of log and audit log start with the service."""
+    def open(
+        self,
+        desk: ScoreDesk,
+        settings: Settings,
+        home: Home,
+        access: Access,
+        limits: Limits,
+        gdpr: Starlette | None = None,
+    ) -> None:
+        """Take in what answers; the threads of log and audit log start with the service.
+
+        ``gdpr`` is the interface of Helsinki Profile, where the settings name its issuer.
+        """
         from serving.audit_queue import AuditQueue
 
         self.desk, self.settings, self.access = desk, settings, access
-        self.openapi = document(ENDPOINTS, open_to_all=access.open_to_all)
+        self.gdpr = gdpr
+        rows = [endpoint for endpoint in ENDPOINTS if gdpr is not None or not endpoint.scope]
+        self.openapi = document(rows, open_to_all=access.open_to_all)
         self.bodies, self.rates = Bodies(limits, self.deadlines), Rates(limits)
         self.metrics.watch(desk)
-        self._subject_key = settings.secret("subjects")
+        self._subject_key = settings.secret("audit-subjects")  # the same caller is the same in every line
         self.audit = AuditQueue(home)
 
     def pseudonym(self, identity: Identity) -> str:
