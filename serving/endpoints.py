@@ -128,6 +128,7 @@ _PROFILE_PROBLEMS: dict[int, tuple[str, ...]] = {
     403: ("Not granted", "To be kept by law"),
     404: ("Not Found",),
     405: ("Method Not Allowed",),
+    429: ("Too often",),
     503: ("Must wait",),
 }
 

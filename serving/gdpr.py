@@ -99,6 +99,8 @@ class GdprDesk:
         What the token must be granted.
     loa : sequence of str
         Levels of assurance that suffice.
+    admits : callable
+        Whether somebody may ask now, or has asked too often.
     """
 
     issuers: Issuers
@@ -110,9 +112,18 @@ class GdprDesk:
     query_scope: str = "ennakko.gdprquery"
     delete_scope: str = "ennakko.gdprdelete"
     loa: Sequence[str] = field(default=("substantial", "high"))
+    admits: Callable[[Identity], bool] = lambda _identity: True
 
     @classmethod
-    def of(cls, home: Home, *, issuers: Issuers, view: View, erase: Erase) -> GdprDesk:
+    def of(
+        cls,
+        home: Home,
+        *,
+        issuers: Issuers,
+        view: View,
+        erase: Erase,
+        admits: Callable[[Identity], bool] = lambda _identity: True,
+    ) -> GdprDesk:
         """A desk over a home, with the scopes and levels that its settings name."""
         from serving.profile_links import open_links
 
@@ -127,6 +138,7 @@ class GdprDesk:
             query_scope=settings.gdpr_query_scope,
             delete_scope=settings.gdpr_delete_scope,
             loa=settings.gdpr_loa,
+            admits=admits,
         )
 
     def answer(self, method: str, profile: UUID, identity: Identity, *, dry_run: bool) -> Mapping[str, Any] | None:
@@ -260,6 +272,8 @@ class _Profiles:
             raise _Unmet(405, "method_not_allowed")
         profile = _profile_of(request.path_params["profile"])
         identity = await self._identity(request)
+        if not self._desk.admits(identity):
+            raise _Unmet(429, "too_often")
         dry_run = await _dry_run(request)
         found = await run_in_threadpool(self._desk.answer, request.method, profile, identity, dry_run=dry_run)
         if found is None:

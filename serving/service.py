@@ -94,7 +94,7 @@ def open_gdpr(home: Home, issuers: Issuers) -> Starlette:
     from serving.gdpr_erasure import eraser_of
     from serving.gdpr_view import viewer_of
 
-    desk = GdprDesk.of(home, issuers=issuers, view=viewer_of(home), erase=eraser_of(home))
+    desk = GdprDesk.of(home, issuers=issuers, view=viewer_of(home), erase=eraser_of(home), admits=STATE.admits)
     desk.finish()
     return gdpr_app(desk)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from serving.access import Access, Identity
 from serving.endpoints import ENDPOINTS
+from serving.exchange import Unanswered
 from serving.limits import Bodies, Deadlines, Limits, Rates, Room
 from serving.openapi import document
 from serving.request_log import RequestLog
@@ -73,6 +74,14 @@ class ServingState:
     def pseudonym(self, identity: Identity) -> str:
         """Who asks, as logs hold it."""
         return identity.mark(self._subject_key)[:_MARK_DIGITS]
+
+    def admits(self, identity: Identity) -> bool:
+        """Take one request of somebody's share out, if there is one."""
+        try:
+            self.rates.take(self.pseudonym(identity))
+        except Unanswered:
+            return False
+        return True
 
     async def in_thread(self, work: Callable[..., Any], *given: Any) -> Any:
         """Do work that would hold up the event loop."""

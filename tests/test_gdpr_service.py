@@ -148,15 +148,16 @@ def test_what_a_profile_may_not_ask_is_told_in_three_languages(method, path, sta
     assert codes(answer)
 
 
-def test_a_body_that_never_ends_is_a_body(provider, world):
+def test_a_body_that_never_ends_is_a_body_and_who_asks_too_often_is_told(provider, world):
     server = start(
         world,
         ENNAKKO_PROFILE_ISSUER=provider.issuer,
         ENNAKKO_PROFILE_AUDIENCE=PROFILE_AUDIENCE,
-        TEST_LIMITS='{"chunk_seconds": 0.3}',
+        TEST_LIMITS='{"chunk_seconds": 0.3, "rate": 0.001, "burst": 2}',
     )
     wait_until_it_answers(server)
     try:
+        query = bearer(provider, "gdprquery", whose=STRANGER)
         token = bearer(provider, "gdprdelete", whose=STRANGER)["Authorization"]
         with socket.create_connection(("127.0.0.1", server.port), timeout=30) as line:
             head = [f"DELETE {PATH}/{STRANGER} HTTP/1.1", "host: x", f"authorization: {token}", "content-length: 5"]
@@ -164,6 +165,11 @@ def test_a_body_that_never_ends_is_a_body(provider, world):
             line.sendall("\r\n".join([*head, "", ""]).encode("ascii"))
             answer = b"".join(iter(lambda: line.recv(65536), b"")).decode()
         assert answer.startswith("HTTP/1.1 400 ") and "request_not_understood" in answer
+        asked = [httpx.get(f"{server.url}{PATH}/{STRANGER}", headers=query, timeout=60) for _ in range(2)]
+        assert [(answer.status_code, answer.content and codes(answer)) for answer in asked] == [
+            (204, b""),
+            (429, ["too_often"]),
+        ]
         # The demonstration issuer of the home is an issuer: without its token nothing is open.
         assert score(server, None).status_code == 401
     finally:
