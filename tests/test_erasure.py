@@ -87,6 +87,7 @@ def used(world):
     (places / "places.en.html").write_text(f"<td>{listed}</td>")
     (home.root / "notes").mkdir()
     (home.root / "notes" / "2024-06-03.json").write_text(json.dumps({"elsewhere": [listed]}))
+    (home.root / "notes" / "sentence.txt").write_text(f"We spoke about {listed}.")
     (home.root / "notes" / "aggregates.json").write_text(json.dumps({"n": 12, "listed": "twelve"}))
     (home.scores / "youth" / f".killed.{run}").write_bytes(f"half of {listed}".encode())
     (home.root / "town").mkdir()
@@ -135,7 +136,9 @@ def test_after_erasure_nothing_names_the_person_and_everything_still_verifies(wo
     folder = f"lists/youth/{list_id}"
     for kind in ("csv", "html", "xlsx", "rows.json", "rows.parquet"):
         assert f"{folder}/north.{kind}" in before
-    assert {"rebuilt/list.jsonl", f"runs/{run}/rows.parquet", "notes/2024-06-03.json"} <= set(before)
+    assert {"rebuilt/list.jsonl", f"runs/{run}/rows.parquet", "notes/2024-06-03.json", "notes/sentence.txt"} <= set(
+        before
+    )
     assert any(path.startswith("matrices/") for path in before) and len(before) >= 14
     east = {path.name: path.read_bytes() for path in (home.root / folder).glob("east.*")}
     scores = next(home.scores.glob("youth/*.parquet"))

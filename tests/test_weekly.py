@@ -225,7 +225,7 @@ def test_a_killed_week_ends_as_an_undisturbed_one_when_it_is_run_again(approved_
     assert done.returncode == 0, done.stderr
     undisturbed = digests(json.loads(done.stdout))
     assert set(undisturbed) == {YOUTH, OTHER}
-    for moment in moments_of(done, 2, seed=6):
+    for moment in moments_of(done, 3, seed=6):
         killed = run_killed(moment, words(f"killed-{moment}"))
         assert killed.returncode == -signal.SIGKILL, (moment, killed.stderr)
         assert killed.stdout == ""
