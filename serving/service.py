@@ -26,6 +26,7 @@ from serving.http_door import OnlyOurs, http_app
 from serving.limits import Limits
 from serving.serving_state import ServingState
 from serving.settings import Settings
+from serving.strict_connection import StrictConnection
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -60,7 +61,7 @@ class NeedScores:
 
 # BentoML's decorator has made it a Service, which its types do not say.
 _SERVICE: Any = NeedScores
-_SERVICE.add_asgi_middleware(OnlyOurs, ours=_HTTP)
+_SERVICE.add_asgi_middleware(OnlyOurs, ours=_HTTP, state=STATE)
 
 
 def open_service(settings: Settings, access: Access | None = None, limits: Limits | None = None) -> None:
@@ -171,6 +172,9 @@ def serve(
         _SERVICE.to_asgi(is_main=True),
         host=settings.host,
         port=settings.port,
+        http=StrictConnection,
+        ws="none",
+        proxy_headers=False,
         access_log=False,
         log_config=None,
         server_header=False,
