@@ -20,8 +20,9 @@ from scoring.reasons import Typical, explain
 from serving.endpoints import ENDPOINTS
 from serving.exchange import Unanswered
 from serving.http_door import failed
+from serving.running import serve
 from serving.schemas import ScoreRequest
-from serving.service import NeedScores, open_desk, serve
+from serving.service import NeedScores, open_desk
 from serving.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
