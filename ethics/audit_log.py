@@ -11,7 +11,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, Text, insert, inspect, select
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    func,
+    insert,
+    inspect,
+    select,
+)
 from sqlalchemy.exc import IntegrityError
 
 from ethics.digests import canonical_json, sha256
@@ -34,6 +47,7 @@ _LOG = Table(
 )
 _BEFORE_THE_FIRST = "0" * 64
 _ATTEMPTS = 50
+_ADVISORY_LOCK = 0x61756474  # "audt"; the first of two numbers that no other program in the database takes
 _RESTORE = "Restore it from a backup"
 
 
@@ -94,10 +108,11 @@ class AuditLog:
             if wrong := [name for name, value in facts.items() if not isinstance(value, str | int)]:
                 raise TypeError(f"audit facts must be text or whole numbers; not so: {', '.join(wrong)}")
         for _ in range(_ATTEMPTS):
-            number, prev_hash = self.head()
-            rows = self._rows_after(number, prev_hash, acts)
             try:
                 with self._engine.begin() as connection:
+                    self._queue_up(connection)
+                    number, prev_hash = self._head(connection)
+                    rows = self._rows_after(number, prev_hash, acts)
                     connection.execute(insert(_LOG), rows)
             except IntegrityError:  # another process took the number; take the next
                 continue
@@ -129,10 +144,21 @@ class AuditLog:
 
     def head(self) -> tuple[int, str]:
         """Number and hash of the last row: what to sign or keep elsewhere."""
-        last = select(_LOG.c.number, _LOG.c.hash).where(_LOG.c.writer == self._writer).order_by(_LOG.c.number.desc())
         with self._engine.connect() as connection:
-            row = connection.execute(last.limit(1)).first()
+            return self._head(connection)
+
+    def _head(self, connection: Connection) -> tuple[int, str]:
+        last = select(_LOG.c.number, _LOG.c.hash).where(_LOG.c.writer == self._writer).order_by(_LOG.c.number.desc())
+        row = connection.execute(last.limit(1)).first()
         return (0, _BEFORE_THE_FIRST) if row is None else (int(row.number), str(row.hash))
+
+    def _queue_up(self, connection: Connection) -> None:
+        """In PostgreSQL, wait until the other writers' transactions have ended; SQLite's begin so (BEGIN IMMEDIATE).
+
+        Without it, many processes that write at once would take each other's number again and again.
+        """
+        if connection.dialect.name == "postgresql":
+            connection.execute(select(func.pg_advisory_xact_lock(_ADVISORY_LOCK, func.hashtext(self._writer))))
 
     def begun_at(self) -> datetime | None:
         """When the first row was written; None for an empty chain."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ethics.refusals import BadInput, Fault, did_you_mean
 from serving import service_metrics
-from serving.exchange import ARROW, JSON, Act, Answer, Asked, Unanswered
+from serving.exchange import ARROW, JSON, Act, Answer, Asked, RestsOn, Unanswered
 from serving.schemas import parse_request
 
 if TYPE_CHECKING:
@@ -29,16 +29,15 @@ async def score(asked: Asked) -> Answer:
         raise _unusable(refusal) from None
     refuse_foreign_need(asked, wanted.need, "body: need")
     try:
-        content = asked.state.desk.answer_now(wanted)
-        if content is None:
-            found = await asked.state.in_thread(asked.state.desk.answer, wanted)
-            content = found.model_dump_json().encode()
+        desk = asked.state.desk
+        found = None if desk.waits else desk.answer_now(wanted)
+        content, verdict_id = found or await asked.state.in_thread(desk.answer_in_thread, wanted)
     except Unanswered as unanswered:
         if unanswered.problem.title != "Unknown person":
             unanswered.acts = _act_of(wanted, unanswered.problem.title)
         raise
     acts = () if asked.identity is None else _act_of(wanted, "scored")
-    return Answer(content, acts=acts, rows=1)
+    return Answer(content, acts=acts, rows=1, rests_on=RestsOn(wanted.need, verdict_id))
 
 
 def _act_of(wanted: ScoreRequest, outcome: str) -> tuple[Act, ...]:
@@ -55,7 +54,7 @@ async def score_batch(asked: Asked) -> Answer:
     acts: tuple[Act, ...] = ()
     if asked.identity is not None:
         acts = (Act("score batch", {**facts, "scored": found.n_scored}, found.concerned),)
-    return Answer(content, kind, acts=acts, rows=found.n_scored)
+    return Answer(content, kind, acts=acts, rows=found.n_scored, rests_on=RestsOn(found.need, found.verdict_id))
 
 
 def _batch(asked: Asked, kind: str) -> tuple[ManyScored, bytes]:

@@ -108,7 +108,7 @@ class Endpoint:
         door: dict[int, tuple[str, ...]] = {400: ("The request cannot be used",), 500: ("Internal error",)}
         if self.roles:
             door |= {401: ("Not signed in",), 403: ("Not for this role",), 429: ("Too often",)}
-            door |= {503: ("Nobody can be recognised now",)}
+            door |= {503: ("Nobody can be recognised now", "The database does not answer")}
         if self.purpose:
             door[400] = (*door[400], "No purpose")
         if self.body is not None:

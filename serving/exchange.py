@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ethics.refusals import Fault
+from ethics.refusals import Fault, Refusal
 from serving.schemas import Problem
 
 if TYPE_CHECKING:
@@ -28,6 +28,18 @@ class Unanswered(Exception):
         self.problem = Problem.of(status, title, *faults)
         self.headers = dict(headers or {})
         self.acts: tuple[Act, ...] = ()
+
+
+def no_score_now(refusal: Refusal) -> Unanswered:
+    """What is answered while trust is lost; each fault has the id of its reason, where it has one."""
+    return Unanswered(503, "No score may leave now", *refusal.faults, headers={"Retry-After": "5"})
+
+
+class RestsOn(NamedTuple):
+    """What an answer was made on the strength of; it is looked at again before the answer leaves."""
+
+    need: str
+    verdict: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +77,10 @@ class Asked:
 
 @dataclass(slots=True)
 class Answer:
-    """What is to be sent, once ``acts`` are on disk; ``rows`` is how many rows it tells of, for log and metrics."""
+    """What is to be sent, once ``acts`` are on disk; ``rows`` is how many rows it tells of, for log and metrics.
+
+    Scores leave only while what they rest on still holds: ``rests_on`` says what that is.
+    """
 
     body: bytes
     kind: str = JSON
@@ -73,3 +88,4 @@ class Answer:
     acts: tuple[Act, ...] = ()
     headers: dict[str, str] = field(default_factory=dict)
     rows: int = 0
+    rests_on: RestsOn | None = None

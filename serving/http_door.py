@@ -109,6 +109,8 @@ class Served:
             asked = Asked(query, path, headers, body, kind, identity, purpose, seen.request_id, state)
             answer = await self._in_time(asked)
             await self._keep(answer.acts, seen, purpose)
+            if answer.rests_on is not None:
+                await state.look_again(answer.rests_on)
             return answer
         except Unanswered as unanswered:
             await self._keep(unanswered.acts, seen, purpose)
@@ -129,7 +131,7 @@ class Served:
                 raise failed(refusal) from None
             raise Unanswered(status, _TITLES[status], *refusal.faults) from None
         except BaseException as error:
-            raise failed(error) from None
+            raise (database_gone(error) or failed(error)) from None
 
     def _too_slow(self) -> Unanswered:
         wrong = f"took longer than {self.endpoint.seconds:g} seconds"
@@ -149,7 +151,7 @@ class Served:
         except Exception as error:
             _log_failure(error)
             fault = Fault("audit log", "cannot be written, so nothing is answered", "Ask again when it can")
-            raise Unanswered(503, "No score may leave now", fault) from None
+            raise Unanswered(503, "No score may leave now", fault, headers={"Retry-After": "5"}) from None
 
     def _query(self, text: bytes) -> dict[str, str]:
         """The query string, of which every name is known and comes once."""
@@ -339,6 +341,18 @@ async def drain_body(scope: Any, receive: Any) -> None:
     """Read and throw away a body that is refused, within bounds, so that whoever sends it sees the answer."""
     if any(name in (b"transfer-encoding", b"content-length") for name, _ in scope["headers"]):
         await drain(receive)
+
+
+def database_gone(error: BaseException) -> Unanswered | None:
+    """What is answered where the database is gone, locked or starting; None for any other mistake."""
+    from sqlalchemy.exc import InterfaceError, OperationalError
+    from sqlalchemy.exc import TimeoutError as NoConnection
+
+    if not isinstance(error, OperationalError | InterfaceError | NoConnection):
+        return None
+    _log_failure(error)
+    fault = Fault("database", "does not answer now", "Ask again a little later")
+    return Unanswered(503, "The database does not answer", fault, headers={"Retry-After": "5"})
 
 
 def failed(error: BaseException) -> Unanswered:

@@ -16,6 +16,7 @@ Receive = Callable[[], Awaitable[Any]]
 _MOST_KNOWN_TOKENS = 10_000
 _DRAINED_BYTES, _DRAINED_SECONDS = 8_000_000, 2.0
 _MEGABYTE = 1_000_000
+_LEAST_HELD = 80 * _MEGABYTE  # the longest body, and a little more
 _LOOK_SECONDS = 0.1
 
 
@@ -37,6 +38,12 @@ class Limits(NamedTuple):
     held_bytes: int = 256 * _MEGABYTE
     rate: float = 100.0
     burst: float = 200.0
+
+    def shared_by(self, workers: int) -> Limits:
+        """Each worker's part of what holds for the service as a whole: bytes held, and requests of a token."""
+        part = 1.0 / workers
+        held = max(int(self.held_bytes * part), _LEAST_HELD)
+        return self._replace(held_bytes=held, rate=self.rate * part, burst=max(1.0, self.burst * part))
 
 
 class GoneAway(Exception):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from ethics.refusals import Refusal
 from serving.access import Access, Identity
+from serving.champions import ChampionWatch
 from serving.endpoints import ENDPOINTS
-from serving.exchange import Unanswered
+from serving.exchange import RestsOn, Unanswered, no_score_now
 from serving.limits import Bodies, Deadlines, Limits, Rates, Room
 from serving.openapi import document
 from serving.request_log import RequestLog
@@ -87,15 +91,40 @@ class ServingState:
         """Do work that would hold up the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *given)
 
+    def _tell(self, event: str, need_id: str, **facts: Any) -> None:
+        """A line in the log that is about no request."""
+        if self.log is not None:
+            self.log.line(at=time.time(), event=event, need=need_id, **facts)
+
+    async def look_again(self, rests_on: RestsOn) -> None:
+        """Refuse an answer that may leave no more, before it does.
+
+        Raises
+        ------
+        Unanswered
+            503, as before it was made.
+        """
+        guarded, now = self.desk.guarded[rests_on.need], datetime.now(UTC)
+        if not guarded.still_holds(rests_on.verdict, now):
+            try:
+                await self.in_thread(guarded.require, rests_on.verdict, now)
+            except Refusal as refusal:
+                raise no_score_now(refusal) from None
+
     @asynccontextmanager
     async def lifespan(self, _app: Any) -> AsyncIterator[None]:
         """Start and end with the service."""
         self.log = RequestLog(dropped=self.metrics.dropped_lines.inc)
         watch = asyncio.create_task(self.deadlines.watch())
+        champions = None
+        if self.desk is not None:
+            champions = ChampionWatch(self.desk.guarded, self.desk.make_ready, self._tell)
         try:
             yield
         finally:
             watch.cancel()
+            if champions is not None:
+                champions.close()
             if self.audit is not None:
                 self.audit.close()
             if self.desk is not None:

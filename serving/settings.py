@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 
 _SECRET_BYTES = 32
 _BUSY_MS = 30_000
+_STATEMENT_SECONDS, _IMPATIENT_SECONDS = 30, 5
+PATIENCE = {
+    "connect_timeout": 3,
+    "tcp_user_timeout": 5000,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 2,
+}
+"""How long libpq waits for a PostgreSQL that cannot be reached, in seconds; ``tcp_user_timeout`` in milliseconds."""
 _OWN_HOME = "Make the file and its folder writable for whoever runs Ennakko, or give another --home"
 _UNUSABLE = {
     sqlite3.SQLITE_READONLY: ("cannot be written: it, its folder or its disk is read-only", _OWN_HOME),
@@ -47,6 +56,8 @@ class Settings(BaseModel):
     without_tokens : bool
         Whether whoever is on this machine may ask for scores without a token (``ENNAKKO_WITHOUT_TOKENS``): on loopback
         only, by demonstration keys only, to try things out.
+    workers : int
+        How many processes answer (``ENNAKKO_WORKERS``); more than one needs PostgreSQL.
     city, needs, policy
         What a server answers for, and the policy obeyed (``ENNAKKO_CITY``, ``ENNAKKO_NEEDS`` with commas between,
         ``ENNAKKO_POLICY``).
@@ -80,6 +91,7 @@ class Settings(BaseModel):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 3000
     without_tokens: bool = False
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
     city: Path | None = None
     needs: tuple[str, ...] = ()
     policy: Path | None = None
@@ -173,6 +185,11 @@ class Settings(BaseModel):
             faults = faults_of(error, "settings", cls)
             raise BadInput(*(f._replace(where=_where(f.where)) for f in faults)) from None
 
+    def to_environment(self) -> dict[str, str]:
+        """``ENNAKKO_*`` from which :meth:`from_environment` makes these settings again, in another process."""
+        values = ((_variable(key), getattr(self, key)) for key in type(self).model_fields)
+        return {name: ",".join(v) if isinstance(v, tuple) else str(v) for name, v in values if v is not None}
+
     @property
     def on_loopback(self) -> bool:
         """Whether only this machine can knock."""
@@ -188,13 +205,17 @@ class Settings(BaseModel):
         """MLflow's address: the one given, or a SQLite file in the home."""
         return self.mlflow_uri or f"sqlite:///{self.home / 'mlflow.db'}"
 
-    def engine(self) -> Engine:
-        """An engine for the tables of every room; SQLite waits for other writers and never reads half a write."""
+    def engine(self, *, impatient: bool = False) -> Engine:
+        """An engine for the tables of every room; SQLite waits for other writers and never reads half a write.
+
+        In PostgreSQL a connection that was lost is made anew. ``impatient`` gives up a statement after 30 seconds, and
+        a lock or a place in the pool after 5.
+        """
         from sqlalchemy import create_engine, event
         from sqlalchemy.pool import NullPool
 
         if not self.database.startswith("sqlite"):
-            return create_engine(self.database)
+            return _server_engine(self.database, impatient)
         self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = self.database.removeprefix("sqlite:///")
         # A connection each time: a pooled one would carry its transaction into another thread or a forked process.
@@ -252,6 +273,22 @@ class Settings(BaseModel):
             wrong = f"holds {len(content)} bytes, not {_SECRET_BYTES}"
             raise NotTrusted(Fault(str(path), wrong, "Restore it from the backup"))
         return content
+
+
+def _server_engine(url: str, impatient: bool) -> Engine:
+    from sqlalchemy import create_engine, event
+
+    pool = {"pool_timeout": _IMPATIENT_SECONDS} if impatient else {}
+    engine = create_engine(url, pool_pre_ping=True, connect_args=PATIENCE, **pool)
+    if impatient:
+
+        @event.listens_for(engine, "connect")
+        def _give_up_in_time(connection: Any, _record: Any) -> None:
+            connection.execute(f"SET statement_timeout = '{_STATEMENT_SECONDS}s'")
+            connection.execute(f"SET lock_timeout = '{_IMPATIENT_SECONDS}s'")
+            connection.commit()
+
+    return engine
 
 
 def shows_tracebacks() -> bool:

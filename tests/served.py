@@ -24,7 +24,7 @@ from ethics.refusals import Fault, Refusal
 from serving.access import Access
 from serving.exchange import Unanswered
 from serving.limits import Limits
-from serving.service import serve
+from serving.running import serve
 from serving.settings import Settings
 
 who = json.loads(os.environ.get("TEST_TOKENS", "null"))
