@@ -92,5 +92,5 @@ def serve(options: argparse.Namespace) -> int:
     """Answer over HTTP until told to stop."""
     from serving import flows
 
-    settings = settings_of(options, host=options.host, port=options.port)
+    settings = settings_of(options, host=options.host, port=options.port, without_tokens=options.without_tokens)
     return flows.serve_champions(Home(settings), options.city, options.need or ())

@@ -59,6 +59,8 @@ class Endpoint:
         In a few words, and at length.
     roles : tuple of str
         Who may ask with a token; empty means anybody, without one.
+    on_trial : bool
+        Whether a service that is started without tokens, to try things out, answers it to anybody on the machine.
     purpose : bool
         Whether the header ``X-Purpose`` must say what the answer is for, and the audit log keeps it.
     query : tuple of Parameter
@@ -86,6 +88,7 @@ class Endpoint:
     title: str
     says: str
     roles: tuple[str, ...] = ()
+    on_trial: bool = False
     purpose: bool = False
     query: tuple[Parameter, ...] = ()
     body: type[BaseModel] | None = None
@@ -162,6 +165,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             "The score, its band and the reasons are those of the weekly list, to the bit."
         ),
         roles=(UNIT, SYSTEM),
+        on_trial=True,
         purpose=True,
         body=ScoreRequest,
         answer=ScoreResponse,
@@ -197,6 +201,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             "stream where `Accept` asks for one. Reasons are told one person at a time, by `POST /score`."
         ),
         roles=(UNIT, SYSTEM),
+        on_trial=True,
         purpose=True,
         query=(
             Parameter(name="need", says="With an Arrow body: the need.", required=False, schema=_TEXT),
@@ -238,6 +243,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         title="What can be asked for",
         says="The needs this server answers for.",
         roles=ROLES,
+        on_trial=True,
         answer=NeedsResponse,
         answer_example={
             "needs": [{"need": "youth_exclusion", "service": "outreach-youth-work", "title": "Young people"}]
@@ -250,6 +256,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         title="What the scores of a need rest on",
         says="The verdict in force: its id, state, model and expiry.",
         roles=(AUDITOR, DATA_SCIENTIST, SYSTEM),
+        on_trial=True,
         query=(_NEED,),
         answer=VerdictResponse,
         problems={404: ("Unknown need",), **_NO_TRUST},

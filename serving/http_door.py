@@ -89,7 +89,7 @@ class Served:
         try:
             headers = _headers(scope["headers"])
             seen.request_id = _request_id(headers)
-            identity = await state.access.admit(headers, endpoint.roles)
+            identity = await state.access.admit(headers, endpoint.roles, on_trial=endpoint.on_trial)
             purpose = ""
             if identity is not None:
                 seen.role = role_of(identity)

@@ -43,14 +43,15 @@ _ABOUT = (
 )
 
 
-def document(endpoints: Iterable[Endpoint], *, open_to_all: bool = False) -> bytes:
+def document(endpoints: Iterable[Endpoint], *, without_tokens: bool = False) -> bytes:
     """The document as JSON, the same bytes for the same table.
 
     Parameters
     ----------
     endpoints : iterable of Endpoint
-    open_to_all : bool
-        Whether this service asks nobody for a token or a purpose; see :class:`serving.access.Access`.
+    without_tokens : bool
+        Whether this service is on trial: its rows that are so ask nobody for a token or a purpose; see
+        :class:`serving.access.Access`.
     """
     endpoints = tuple(endpoints)
     used: list[tuple[type[BaseModel], Any]] = [(Problem, "serialization")]
@@ -60,7 +61,7 @@ def document(endpoints: Iterable[Endpoint], *, open_to_all: bool = False) -> byt
     names, schemas = models_json_schema(list(dict.fromkeys(used)), ref_template=_REF)
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
-        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, names, open_to_all)
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, names, without_tokens)
     whole = {
         "openapi": "3.1.0",
         "info": {"title": "Ennakko", "version": "1", "description": _ABOUT},
@@ -70,7 +71,7 @@ def document(endpoints: Iterable[Endpoint], *, open_to_all: bool = False) -> byt
     return json.dumps(whole, ensure_ascii=False, sort_keys=False).encode()
 
 
-def _operation(endpoint: Endpoint, names: Mapping[Any, dict[str, str]], open_to_all: bool) -> dict[str, Any]:
+def _operation(endpoint: Endpoint, names: Mapping[Any, dict[str, str]], without_tokens: bool) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": _operation_id(endpoint),
         "summary": endpoint.title,
@@ -81,11 +82,12 @@ def _operation(endpoint: Endpoint, names: Mapping[Any, dict[str, str]], open_to_
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in _path_names(endpoint.path)
     ]
-    if endpoint.purpose and not open_to_all:
+    asks_nobody = without_tokens and endpoint.on_trial
+    if endpoint.purpose and not asks_nobody:
         parameters.append(_PURPOSE)
     if parameters:
         operation["parameters"] = parameters
-    if endpoint.scope or (endpoint.roles and not open_to_all):
+    if endpoint.scope or (endpoint.roles and not asks_nobody):
         operation["security"] = [{"bearer": []}]
     if endpoint.body is not None:
         body = _content(endpoint.body_kinds, names[(endpoint.body, "validation")], endpoint.example)

@@ -125,7 +125,7 @@ def open_desk(settings: Settings, home: Home | None = None) -> ScoreDesk:
     for need_id in settings.needs:
         try:
             guarded[need_id] = Guarded(partial(open_champion, home, need_id))
-            _refuse_demonstration(guarded[need_id], settings)
+            _refuse_misplaced(guarded[need_id], settings)
         except Refusal as refusal:
             refusals.append(refusal)
     if refusals:
@@ -187,8 +187,13 @@ def serve(
     return 0
 
 
-def _refuse_demonstration(guarded: Guarded, settings: Settings) -> None:
-    if guarded.champion.verified.verdict.demonstration and not settings.on_loopback:
+def _refuse_misplaced(guarded: Guarded, settings: Settings) -> None:
+    """Refuse a demonstration where others can knock, and a service without tokens where it is no demonstration."""
+    where = f"verdict of {guarded.champion.need.id}"
+    demonstration = guarded.champion.verified.verdict.demonstration
+    if demonstration and not settings.on_loopback:
         wrong = f"was signed with demonstration keys, and others than this machine can reach {settings.host}"
-        mend = "Serve it on 127.0.0.1, or sign with the city's keys"
-        raise NotTrusted(Fault(f"verdict of {guarded.champion.need.id}", wrong, mend))
+        raise NotTrusted(Fault(where, wrong, "Serve it on 127.0.0.1, or sign with the city's keys"))
+    if settings.without_tokens and not demonstration:
+        wrong = "was signed with the city's keys, and scores of residents are for those alone who show a token"
+        raise NotTrusted(Fault(where, wrong, "Leave out --without-tokens; ennakko keys issuer, then ennakko token"))

@@ -66,7 +66,7 @@ class ServingState:
         self.desk, self.settings, self.home, self.access = desk, settings, home, access
         self.gdpr = gdpr
         rows = [endpoint for endpoint in ENDPOINTS if gdpr is not None or not endpoint.scope]
-        self.openapi = document(rows, open_to_all=access.open_to_all)
+        self.openapi = document(rows, without_tokens=access.without_tokens)
         self.bodies, self.rates = Bodies(limits, self.deadlines), Rates(limits)
         self.metrics.watch(desk)
         self._subject_key = settings.secret("audit-subjects")  # the same caller is the same in every line

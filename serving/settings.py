@@ -44,6 +44,9 @@ class Settings(BaseModel):
         when None.
     host, port
         Where ``ennakko serve`` listens (``ENNAKKO_HOST``, ``ENNAKKO_PORT``); the loopback address unless given.
+    without_tokens : bool
+        Whether whoever is on this machine may ask for scores without a token (``ENNAKKO_WITHOUT_TOKENS``): on loopback
+        only, by demonstration keys only, to try things out.
     city, needs, policy
         What a server answers for, and the policy obeyed (``ENNAKKO_CITY``, ``ENNAKKO_NEEDS`` with commas between,
         ``ENNAKKO_POLICY``).
@@ -76,6 +79,7 @@ class Settings(BaseModel):
     mlflow_uri: str | None = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 3000
+    without_tokens: bool = False
     city: Path | None = None
     needs: tuple[str, ...] = ()
     policy: Path | None = None
@@ -142,6 +146,13 @@ class Settings(BaseModel):
         if (self.issuer, self.audience) == (self.profile_issuer, self.profile_audience) and self.issuer is not None:
             wrong = "ENNAKKO_ISSUER and ENNAKKO_PROFILE_ISSUER share issuer and audience"
             raise ValueError(f"{wrong} | Give residents' tokens an audience of their own")
+        return self
+
+    @model_validator(mode="after")
+    def _asks_for_tokens_where_others_can_knock(self) -> Settings:
+        if self.without_tokens and not self.on_loopback:
+            wrong = f"{_variable('without_tokens')} is set, and others than this machine can reach {self.host}"
+            raise ValueError(f"{wrong} | Leave it out, or serve on 127.0.0.1")
         return self
 
     @classmethod

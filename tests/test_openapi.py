@@ -11,7 +11,7 @@ from serving.openapi import document
 from serving.schemas import Problem
 
 DOCUMENT = json.loads(document(ENDPOINTS))
-OPEN = json.loads(document(ENDPOINTS, open_to_all=True))
+OPEN = json.loads(document(ENDPOINTS, without_tokens=True))
 
 
 def operation_of(endpoint, whole=DOCUMENT):
