@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from ethics.refusals import BadInput, Fault
-from serving.access import role_of
+from serving.acts import actor_of, caller_of, refuse_naming
 from serving.answers import refuse_foreign_need
 from serving.exchange import Act, Answer, Asked, Unanswered
 from serving.list_schemas import (
@@ -30,14 +30,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from scoring.outcomes import Imported
-    from serving.home import Home
 
 _LIST_ID = re.compile(r"[0-9A-Za-z_-]{1,40}")
 _HOME_ZONE = ZoneInfo("Europe/Helsinki")
 _UNKNOWN = Fault("list", "is none that is known here", "GET /lists says which there are")
-NOBODY = "loopback"
-"""Who asks, where nobody is asked who they are."""
-NO_PURPOSE = "not asked for on loopback"
 
 
 async def lists(asked: Asked) -> Answer:
@@ -50,7 +46,8 @@ async def unit_list(asked: Asked) -> Answer:
     """A unit's part of a list as it stands today; the look is recorded."""
     found: UnitListResponse = await asked.state.in_thread(_unit_list, asked)
     people = [row.person_id for row in found.rows if row.person_id is not None]
-    acts = await kept_acts(asked, "view", {"list": found.list_id, "unit": found.unit, "n": len(found.rows)}, people)
+    facts = {"list": found.list_id, "unit": found.unit, "n": len(found.rows)}
+    acts = (Act("view", facts, tuple(people)),)
     return Answer(found.model_dump_json().encode(), acts=acts, rows=len(found.rows))
 
 
@@ -68,14 +65,13 @@ async def _work(asked: Asked, schema: type[AttemptsRequest | OutcomesRequest], a
     found, people = await asked.state.in_thread(_kept_work, asked, schema)
     facts = {"list": found.list_id, "unit": asked.query["unit"], "rows": found.rows}
     facts |= {"attempts": found.attempts, "outcomes": found.outcomes}
-    acts = await kept_acts(asked, act, facts, people)
-    return Answer(found.model_dump_json().encode(), acts=acts, rows=found.rows)
+    return Answer(found.model_dump_json().encode(), acts=(Act(act, facts, tuple(people)),), rows=found.rows)
 
 
 def _lists(asked: Asked) -> ListsResponse:
     need, unit = asked.query["need"], asked.query["unit"]
     refuse_foreign_need(asked, need, "query: need")
-    if not _may_see(asked, need, unit):
+    if not caller_of(asked).may_see_list(need, unit):
         raise _unknown()
     store = asked.state.home.store
     published, exports = store.lists(need), store.exports()
@@ -103,11 +99,11 @@ def _unit_list(asked: Asked) -> UnitListResponse:
 
     home, unit = asked.state.home, asked.query["unit"]
     list_id, need = own_list(asked, unit)
-    actor, purpose = who_and_why(asked)
+    refuse_naming(asked)
     facts = home.store.list_facts(list_id)
     rows = rows_today(home, need, list_id, unit, _city_with_contacts(asked), more=("payload",))
     kept = home.store.lists(need).filter(list_id=list_id).row(0, named=True)
-    home.store.view(list_id, unit, actor, purpose)  # so that a resident is told who looked
+    home.store.view(list_id, unit, actor_of(asked), asked.purpose)  # so that a resident is told who looked
     words = Words.of(facts["language"])
     shown = []
     for row in rows:
@@ -126,7 +122,7 @@ def _kept_work(asked: Asked, schema: type[AttemptsRequest | OutcomesRequest]) ->
 
     home, unit = asked.state.home, asked.query["unit"]
     list_id, _ = own_list(asked, unit)
-    actor, _ = who_and_why(asked)
+    refuse_naming(asked)
     only_outcomes = schema is OutcomesRequest
     try:
         wanted = parse_work(asked.body, schema)
@@ -139,7 +135,7 @@ def _kept_work(asked: Asked, schema: type[AttemptsRequest | OutcomesRequest]) ->
         try:
             today = datetime.now(_HOME_ZONE).date()
             more: dict[str, Any] = {"language": wanted.language, "unit": unit, "only_outcomes": only_outcomes}
-            found: Imported = keep_outcomes(home.store, rows, actor, today, keep=not faults, **more)
+            found: Imported = keep_outcomes(home.store, rows, actor_of(asked), today, keep=not faults, **more)
         except BadInput as refusal:
             raise BadInput(*faults, *refusal.faults) from None
         if faults:
@@ -168,7 +164,7 @@ def _typed_faults(row: Any) -> list[Fault]:
     return [fault._replace(where=f"{row.where}: {fault.where}") for fault in found if fault is not None]
 
 
-# ---- whose, who, and what for --------------------------------------------------------------------------------------
+# ---- whose ---------------------------------------------------------------------------------------------------------
 
 
 def own_list(asked: Asked, unit: str) -> tuple[str, str]:
@@ -181,57 +177,15 @@ def own_list(asked: Asked, unit: str) -> tuple[str, str]:
     """
     list_id, home = asked.path["list_id"], asked.state.home
     need: str | None = home.store.need_of(list_id if _LIST_ID.fullmatch(list_id) else "-")
-    if need is None or need not in asked.state.desk.guarded or not _may_see(asked, need, unit):
+    if need is None or need not in asked.state.desk.guarded or not caller_of(asked).may_see_list(need, unit):
         raise _unknown()
     if unit not in {one["unit_id"] for one in home.store.list_facts(list_id)["units"]}:
         raise _unknown()
     return list_id, need
 
 
-def _may_see(asked: Asked, need: str, unit: str) -> bool:
-    return asked.identity is None or asked.identity.may_see_list(need, unit)
-
-
 def _unknown() -> Unanswered:
     return Unanswered(404, "Unknown list", _UNKNOWN)
-
-
-def who_and_why(asked: Asked) -> tuple[str, str]:
-    """Role and pseudonym of whoever asks, and what for, as the store keeps them of a look.
-
-    Raises
-    ------
-    Unanswered
-        The purpose names somebody the store knows, or holds a personal identity code: it is kept, and told to others.
-    """
-    if asked.identity is None:
-        return NOBODY, NO_PURPOSE
-    refuse_naming(asked.state.home, asked.purpose)
-    return f"{role_of(asked.identity)} {asked.state.pseudonym(asked.identity)}", asked.purpose
-
-
-def refuse_naming(home: Home, purpose: str) -> None:
-    """Refuse a purpose that names a person; raises Unanswered."""
-    from scoring.named_people import naming
-    from serving.typed_texts import free_text_fault
-
-    where, mend = "header: x-purpose", "Say it without naming anybody: those whom it concerns may read it"
-    fault = free_text_fault(where, purpose)
-    if fault is None and naming(home.store, [purpose])[0]:
-        fault = Fault(where, "names a person", mend)
-    if fault is not None:
-        raise Unanswered(400, "The request cannot be used", fault)
-
-
-async def kept_acts(
-    asked: Asked, action: str, facts: dict[str, str | int], persons: Sequence[str] = ()
-) -> tuple[Act, ...]:
-    """An act for the audit log; where nobody is asked who they are it is kept here, since the door keeps none."""
-    acts = (Act(action, facts, tuple(persons)),)
-    if asked.identity is not None:
-        return acts
-    await asked.state.audit.keep(acts, {"role": NOBODY, "purpose": NO_PURPOSE, "request": asked.request_id})
-    return ()
 
 
 def _city_with_contacts(asked: Asked) -> Path | None:
