@@ -26,6 +26,9 @@ class Identity(Protocol):
     def may_use_need(self, need_id: str) -> bool:
         """Whether a need is this caller's to ask about."""
 
+    def may_see_list(self, need_id: str, unit_id: str) -> bool:
+        """Whether a unit's list of a need is this caller's."""
+
     def mark(self, secret: bytes) -> str:
         """The subject as logs hold it: a keyed hash."""
 

@@ -17,6 +17,13 @@ from serving.batch_schemas import BatchRequest, BatchResponse
 from serving.exchange import ARROW, JSON
 from serving.gdpr_schemas import GdprNode
 from serving.identity import Role
+from serving.list_schemas import (
+    AttemptsRequest,
+    ListsResponse,
+    OutcomesRequest,
+    UnitListResponse,
+    WorkResponse,
+)
 from serving.schemas import MAX_BODY_BYTES, NeedsResponse, ScoreRequest, ScoreResponse, VerdictResponse
 
 UNIT, DATA_SCIENTIST, AUDITOR, RESIDENT, SERVICE_POINT, SYSTEM = ROLES = tuple(role.value for role in Role)
@@ -124,6 +131,18 @@ _NEED = Parameter(name="need", says="Id of a need that this server answers for."
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 200}
 _EXAMPLE = {"need": "youth_exclusion", "as_of_date": "2024-06-03", "person_id": "000123"}
 _MANY = {"need": "youth_exclusion", "as_of_date": "2024-06-03", "person_ids": ["000123", "000124"]}
+_UNIT_ASKED = Parameter(name="unit", says="The unit whose part of a list it is.", schema=_TEXT, example="kallio")
+_LIST = {
+    "list_id": "01J3ZV5Q8W2M7R4T6Y9B1C0D3F",
+    "as_of_date": "2024-06-03",
+    "period": "2024-06-03/2024-06-10",
+    "published_at": "2024-06-03T05:12:09+00:00",
+    "n": 40,
+    "recalled": False,
+    "replaced_by": None,
+}
+_CAME = {"person_id": "000123", "at": "2024-06-05T09:30", "outcome": "reached"}
+_KEPT = {"outcomes": 1, "known_before": 0, "erased": 0, "by_outcome": {"reached": 1}}
 _RESTS_ON = {"model_digest": _DIGEST, "verdict_id": "v-217ee618b351ce3a5935"}
 
 _PROFILE_PROBLEMS: dict[int, tuple[str, ...]] = {
@@ -249,6 +268,89 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             "expires_at": "2025-06-03T00:00:00+00:00",
             "demonstration": False,
         },
+    ),
+    Endpoint(
+        method="GET",
+        path="/lists",
+        handler="list_desk.lists",
+        title="A unit's lists",
+        says="The published lists of a need that have a part for the unit, newest first; nobody is named.",
+        roles=(UNIT, SYSTEM),
+        query=(_NEED, _UNIT_ASKED),
+        answer=ListsResponse,
+        problems={404: ("Unknown need", "Unknown list")},
+        answer_example={"need": "youth_exclusion", "unit": "kallio", "lists": [_LIST]},
+    ),
+    Endpoint(
+        method="GET",
+        path="/lists/{list_id}",
+        handler="list_desk.unit_list",
+        title="A unit's part of a list",
+        says="Its rows as they stand today, without those who object; the look is recorded, and residents are told of "
+        "it. Reasons are those of the published list.",
+        roles=(UNIT, SYSTEM),
+        purpose=True,
+        query=(_UNIT_ASKED,),
+        answer=UnitListResponse,
+        problems={404: ("Unknown list",)},
+        answer_example={
+            **{name: _LIST[name] for name in ("list_id", "as_of_date", "period", "published_at")},
+            "need": "youth_exclusion",
+            "unit": "kallio",
+            "language": "fi",
+            "rows": [
+                {
+                    "position": 1,
+                    "kind": "ranked",
+                    "person_id": "000123",
+                    "rank_band": "top_1",
+                    "worker": None,
+                    "not_by": ["phone"],
+                    "reasons": [
+                        {
+                            "text": "12 poissaoloa koulusta",
+                            "source": "koulurekisteri",
+                            "changeable": True,
+                            "day": "2024-05-30",
+                        }
+                    ],
+                    "cautions": [],
+                    "attempts": None,
+                    "who_helps": None,
+                }
+            ],
+        },
+    ),
+    Endpoint(
+        method="POST",
+        path="/lists/{list_id}/attempts",
+        handler="list_desk.attempts",
+        title="Tell of attempts to reach people",
+        says="Each with what came of it, as a file of outcomes has it: all rows are kept or none, and every fault is "
+        "told by its row. The same attempt sent twice is kept once.",
+        roles=(UNIT, SYSTEM),
+        purpose=True,
+        query=(_UNIT_ASKED,),
+        body=AttemptsRequest,
+        answer=WorkResponse,
+        problems={404: ("Unknown list",), 415: ("Not JSON",)},
+        example={"rows": [{**_CAME, "channel": "phone", "worker": "A12"}], "language": "fi"},
+        answer_example={"list_id": _LIST["list_id"], "rows": 1, "attempts": 1, **_KEPT},
+    ),
+    Endpoint(
+        method="POST",
+        path="/lists/{list_id}/outcomes",
+        handler="list_desk.outcomes",
+        title="Tell what came of earlier attempts",
+        says="As attempts are told of, where nothing was tried anew: no attempt is counted.",
+        roles=(UNIT, SYSTEM),
+        purpose=True,
+        query=(_UNIT_ASKED,),
+        body=OutcomesRequest,
+        answer=WorkResponse,
+        problems={404: ("Unknown list",), 415: ("Not JSON",)},
+        example={"rows": [_CAME], "language": "fi"},
+        answer_example={"list_id": _LIST["list_id"], "rows": 1, "attempts": 0, **_KEPT},
     ),
     Endpoint(
         method="GET",

@@ -47,6 +47,7 @@ class ServingState:
         self.openapi = b""
         self.desk: Any = None
         self.settings: Any = None
+        self.home: Any = None
         self.gdpr: Any = None
         self._subject_key = b""
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="answer")
@@ -66,7 +67,7 @@ class ServingState:
         """
         from serving.audit_queue import AuditQueue
 
-        self.desk, self.settings, self.access = desk, settings, access
+        self.desk, self.settings, self.home, self.access = desk, settings, home, access
         self.gdpr = gdpr
         rows = [endpoint for endpoint in ENDPOINTS if gdpr is not None or not endpoint.scope]
         self.openapi = document(rows, without_tokens=access.without_tokens)

@@ -20,7 +20,7 @@ from serving.limits import Limits
 PURPOSE = {"x-purpose": "weekly list"}
 OWN = [endpoint for endpoint in ENDPOINTS if not endpoint.scope]  # what Helsinki Profile asks is in test_gdpr_service
 TOKENS = {
-    "own-unit": {"role": "unit", "needs": ["youth"]},
+    "own-unit": {"role": "unit", "needs": ["youth"], "units": ["north"]},
     "other-unit": {"role": "unit", "needs": ["elderly"]},
     "quick-system": {"role": "system", "needs": ["*"]},
     **{role: {"role": role, "needs": ["*"] if role == "system" else []} for role in ROLES},
@@ -429,13 +429,26 @@ def asked_of(endpoint):
     return {
         "/score": of("000005"),
         "/score_batch": many(["000005"]),
+        "/lists/{list_id}/attempts": {"rows": [CAME]},
+        "/lists/{list_id}/outcomes": {"rows": [CAME]},
+        "/jobs": {"need": "youth", "as_of_date": str(AS_OF)} if endpoint.method == "POST" else None,
     }.get(endpoint.path)
+
+
+CAME = {"person_id": "000005", "at": "2024-06-05", "outcome": "reached"}
+QUERIES = {"need": "youth", "unit": "north"}
 
 
 def ask_as(server, endpoint, **keywords):
     body = asked_of(endpoint)
-    url = f"{server.url}{endpoint.path}" + ("?need=youth" if endpoint.path == "/verdict" else "")
+    asked = "&".join(f"{one.name}={QUERIES[one.name]}" for one in endpoint.query if one.required)
+    url = f"{server.url}{endpoint.path}?{asked}"
     return httpx.request(endpoint.method, url, json=body, timeout=60, **keywords)
+
+
+def is_answered(endpoint, answer):
+    """What there is none of in this home is not found, as anybody who may ask is told."""
+    return answer.status_code in (200, 404 if "{" in endpoint.path else 200, 202 if endpoint.path == "/jobs" else 200)
 
 
 def test_each_role_may_ask_what_the_table_says(locked):
@@ -444,7 +457,7 @@ def test_each_role_may_ask_what_the_table_says(locked):
             token = "own-unit" if role == "unit" else role
             answer = ask_as(locked, endpoint, headers=headers_of(token))
             if not endpoint.roles or role in endpoint.roles:
-                assert answer.status_code == 200, (endpoint.path, role, answer.text)
+                assert is_answered(endpoint, answer), (endpoint.path, role, answer.text)
             else:
                 assert problem_of(answer) == (403, "Not for this role"), (endpoint.path, role)
 
@@ -459,7 +472,7 @@ def test_without_a_token_that_holds_nothing_is_answered(locked, token):
             assert answer.headers["www-authenticate"] == "Bearer"
             assert "breaks" not in answer.text
         else:
-            assert answer.status_code == 200
+            assert is_answered(endpoint, answer)
 
 
 def test_another_unit_s_need_is_told_of_as_one_that_does_not_exist(locked):
