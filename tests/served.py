@@ -34,8 +34,9 @@ def authenticate(headers):
         raise KeyError(token)
     if token not in who:
         raise Unanswered(401, "Not signed in", Fault("token", "is unknown", "Ask for one"))
-    told = who[token]
-    return Identity(token, "tests", Role(told["role"]), frozenset(told["needs"]), frozenset(told.get("units", ())))
+    claims = {**who[token], "role": Role(who[token]["role"])}
+    names = {name: frozenset(claims.pop(name, ())) for name in ("needs", "units", "scopes")}
+    return Identity(token, "test", **names, **claims)
 
 settings = Settings.from_environment()
 access = Access(authenticate) if who else None
