@@ -80,9 +80,12 @@ _NOT_WITH_OTHERS = ("erase", "serve")
 
 
 def score(options: argparse.Namespace) -> int:
-    """Score a cohort with the approved model."""
-    from serving import flows
+    """Score a cohort with the approved model, here; or people, by a service elsewhere."""
+    from serving import client_words, flows
 
+    client_words.refuse_mixed(options)
+    if options.server is not None:
+        return client_words.score_by_service(options)
     with steps(options) as step:
         result = flows.score_need(home_of(options), options.city, options.need, options.as_of, step)
     return say(options, result, lambda: print(f"{result['n']:,} scores in {result['path']}"))

@@ -54,6 +54,23 @@ class NeedScores:
             open_service(Settings.from_environment())
         STATE.desk.require_trust()
 
+    @bentoml.on_deployment
+    @staticmethod
+    def refuse_other_starts() -> None:
+        """Refuse ``bentoml serve``, before it opens any port.
+
+        Its supervisor has a control port that asks nobody who they are, and listens where our settings do not say:
+        whoever is let in without a token on loopback would be let in from everywhere.
+
+        Raises
+        ------
+        NotTrusted
+        """
+        wrong = "would listen elsewhere than the settings say, and open a control port"
+        raise NotTrusted(
+            Fault("bentoml serve", wrong, "Start it by: ennakko serve, in a Bento: python -m serving serve")
+        )
+
 
 # BentoML's decorator has made it a Service, which its types do not say.
 _SERVICE: Any = NeedScores

@@ -30,6 +30,7 @@ PATIENCE = {
     "keepalives_count": 2,
 }
 """How long libpq waits for a PostgreSQL that cannot be reached, in seconds; ``tcp_user_timeout`` in milliseconds."""
+_MAY_BE_FILES = ("database_url", "mlflow_uri", "metrics_token", "token")
 _OWN_HOME = "Make the file and its folder writable for whoever runs Ennakko, or give another --home"
 _UNUSABLE = {
     sqlite3.SQLITE_READONLY: ("cannot be written: it, its folder or its disk is read-only", _OWN_HOME),
@@ -77,6 +78,11 @@ class Settings(BaseModel):
     metrics_token : str or None
         Who may read ``/metrics`` where others than this machine can knock (``ENNAKKO_METRICS_TOKEN``); nobody when
         None.
+    token : str or None
+        Who ``ennakko score --server`` says it is (``ENNAKKO_TOKEN``).
+
+    ``ENNAKKO_DATABASE_URL``, ``ENNAKKO_MLFLOW_URI``, ``ENNAKKO_METRICS_TOKEN`` and ``ENNAKKO_TOKEN`` may hold secrets:
+    with ``_FILE`` behind the name, each is read from the file named instead.
 
     >>> Settings.from_environment({"ENNAKKO_PORT": "no"})
     Traceback (most recent call last):
@@ -109,6 +115,7 @@ class Settings(BaseModel):
     gdpr_delete_scope: str = "ennakko.gdprdelete"
     gdpr_loa: tuple[str, ...] = ("substantial", "high")
     metrics_token: str | None = Field(default=None, min_length=16, max_length=200, repr=False)
+    token: str | None = Field(default=None, min_length=1, repr=False)
 
     @field_validator("home")
     @classmethod
@@ -178,6 +185,7 @@ class Settings(BaseModel):
         """
         environment = os.environ if environment is None else environment
         values = {key: environment[name] for key in cls.model_fields if environment.get(name := _variable(key))}
+        values |= _from_files(environment)
         values |= {key: value for key, value in given.items() if value is not None}
         try:
             return cls.model_validate(values)
@@ -289,6 +297,27 @@ def _server_engine(url: str, impatient: bool) -> Engine:
             connection.commit()
 
     return engine
+
+
+def _from_files(environment: Mapping[str, str]) -> dict[str, str]:
+    """Secrets that lie in files, as Docker and Kubernetes hand them over; raises BadInput."""
+    found, faults = {}, []
+    for key in _MAY_BE_FILES:
+        name = f"{_variable(key)}_FILE"
+        if not (path := environment.get(name)):
+            continue
+        if environment.get(_variable(key)):
+            faults.append(Fault(name, f"is given beside {_variable(key)}", "Give one of the two"))
+        try:
+            found[key] = Path(path).read_text("utf-8").strip()
+        except (OSError, ValueError) as error:
+            faults.append(Fault(name, f"names a file that cannot be read ({type(error).__name__})", "Look at the path"))
+            continue
+        if not found[key]:
+            faults.append(Fault(name, "names a file that is empty", "Write the secret into it"))
+    if faults:
+        raise BadInput(*faults)
+    return found
 
 
 def shows_tracebacks() -> bool:
