@@ -128,12 +128,10 @@ def page_policy(page: str) -> str:
 def _standing(asked: Asked) -> Answer:
     person_id = _whose(asked, asked.query.get("person_id"), "query: person_id")
     home = asked.state.home
-    store = store_if_begun(home)
-    refs = {} if store is None else store.refs([person_id])
-    about: dict[str, str | int] = {"person": refs[person_id]} if refs else {"known": 0}
     with _beside_others(home):
         standing = [one._asdict() for one in home.objections.standing(person_id)]
-    return Answer(_as_json({"standing": _told(standing)}), acts=(Act("objections", about),), rows=1)
+    acts = (Act("objections", _reference(home, person_id)),)
+    return Answer(_as_json({"standing": _told(standing)}), acts=acts, rows=1)
 
 
 def _objected(asked: Asked, given: str | None, need_id: str, channel: str | None, where: str) -> Answer:
@@ -169,7 +167,17 @@ def _objected(asked: Asked, given: str | None, need_id: str, channel: str | None
                 found = _nothing_withdrawn(home, person_id, need_id, channel, by)  # somebody else was quicker
     told = {name: found[name] for name in _SHOWN} | {"standing": _told(found["standing"])}
     told |= {"recalled_files": sum(file["new"] for file in found["recalled"]), "place_proposals": len(found["places"])}
-    return Answer(_as_json(told), rows=1)
+    acts: tuple[Act, ...] = ()
+    if withdraws and not found["changed"] and by != Role.RESIDENT:  # nothing was done, and yet somebody was looked at
+        acts = (Act("withdraw", {"need": need_id, "changed": 0, **_reference(home, person_id)}),)
+    return Answer(_as_json(told), acts=acts, rows=1)
+
+
+def _reference(home: Home, person_id: str) -> dict[str, str | int]:
+    """A person as the audit log names them, or that they are nobody the store knows."""
+    store = store_if_begun(home)
+    refs = {} if store is None else store.refs([person_id])
+    return {"person": refs[person_id]} if refs else {"known": 0}
 
 
 def _refuse_unknown(home: Home, need_id: str, channel: str | None, where: str) -> None:
