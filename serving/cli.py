@@ -459,6 +459,10 @@ def _add_use(commands: Any) -> None:
     serve.add_argument("--need", type=Path, action="append", help="a need file (default: every approved need)")
     serve.add_argument("--host", default=None)
     serve.add_argument("--port", type=_positive, default=None)
+    what = "answer whoever is on this machine, to try things out: by demonstration keys only"
+    serve.add_argument("--without-tokens", action="store_true", default=None, help=what)
+    what = "processes that answer (default: ENNAKKO_WORKERS, or 1); more than one needs PostgreSQL"
+    serve.add_argument("--workers", type=_positive, default=None, help=what)
 
 
 def _add_lists(commands: Any) -> None:

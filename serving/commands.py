@@ -95,5 +95,6 @@ def serve(options: argparse.Namespace) -> int:
     """Answer over HTTP until told to stop."""
     from serving import flows
 
-    settings = settings_of(options, host=options.host, port=options.port)
+    given = {name: getattr(options, name) for name in ("host", "port", "workers", "without_tokens")}
+    settings = settings_of(options, **given)
     return flows.serve_champions(Home(settings), options.city, options.need or ())

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ethics.refusals import Fault
+from ethics.refusals import Fault, Refusal
 from serving.schemas import Problem
 
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 ARROW = "application/vnd.apache.arrow.stream"
+PARQUET = "application/vnd.apache.parquet"
+HTML = "text/html"
 
 
 class Unanswered(Exception):
@@ -28,6 +30,18 @@ class Unanswered(Exception):
         self.problem = Problem.of(status, title, *faults)
         self.headers = dict(headers or {})
         self.acts: tuple[Act, ...] = ()
+
+
+def no_score_now(refusal: Refusal) -> Unanswered:
+    """What is answered while trust is lost; each fault has the id of its reason, where it has one."""
+    return Unanswered(503, "No score may leave now", *refusal.faults, headers={"Retry-After": "5"})
+
+
+class RestsOn(NamedTuple):
+    """What an answer was made on the strength of; it is looked at again before the answer leaves."""
+
+    need: str
+    verdict: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +76,19 @@ class Asked:
     request_id: str
     state: Any
 
+    async def in_thread(self, work: Callable[..., Answer], *given: Any) -> Answer:
+        """The answer of work that would hold up the event loop; it is given this request first."""
+        found: Answer = await self.state.in_thread(work, self, *given)
+        return found
+
 
 @dataclass(slots=True)
 class Answer:
-    """What is to be sent, once ``acts`` are on disk; ``rows`` is how many rows it tells of, for log and metrics."""
+    """What is to be sent, once ``acts`` are on disk; ``rows`` is how many rows it tells of, for log and metrics.
+
+    Scores leave only while what they rest on still holds: ``rests_on`` says what that is.
+    ``headers``, by small names, come in place of those that every answer has.
+    """
 
     body: bytes
     kind: str = JSON
@@ -73,3 +96,4 @@ class Answer:
     acts: tuple[Act, ...] = ()
     headers: dict[str, str] = field(default_factory=dict)
     rows: int = 0
+    rests_on: RestsOn | None = None

@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 
 _SECRET_BYTES = 32
 _BUSY_MS = 30_000
+_STATEMENT_SECONDS, _IMPATIENT_SECONDS = 30, 5
+PATIENCE = {
+    "connect_timeout": 3,
+    "tcp_user_timeout": 5000,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 2,
+}
+"""How long libpq waits for a PostgreSQL that cannot be reached, in seconds; ``tcp_user_timeout`` in milliseconds."""
 _MAY_BE_FILES = ("database_url", "mlflow_uri", "metrics_token", "token")
 _OWN_HOME = "Make the file and its folder writable for whoever runs Ennakko, or give another --home"
 _UNUSABLE = {
@@ -45,6 +54,11 @@ class Settings(BaseModel):
         when None.
     host, port
         Where ``ennakko serve`` listens (``ENNAKKO_HOST``, ``ENNAKKO_PORT``); the loopback address unless given.
+    without_tokens : bool
+        Whether whoever is on this machine may ask for scores without a token (``ENNAKKO_WITHOUT_TOKENS``): on loopback
+        only, by demonstration keys only, to try things out.
+    workers : int
+        How many processes answer (``ENNAKKO_WORKERS``); more than one needs PostgreSQL.
     city, needs, policy
         What a server answers for, and the policy obeyed (``ENNAKKO_CITY``, ``ENNAKKO_NEEDS`` with commas between,
         ``ENNAKKO_POLICY``).
@@ -82,6 +96,8 @@ class Settings(BaseModel):
     mlflow_uri: str | None = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 3000
+    without_tokens: bool = False
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
     city: Path | None = None
     needs: tuple[str, ...] = ()
     policy: Path | None = None
@@ -151,6 +167,13 @@ class Settings(BaseModel):
             raise ValueError(f"{wrong} | Give residents' tokens an audience of their own")
         return self
 
+    @model_validator(mode="after")
+    def _asks_for_tokens_where_others_can_knock(self) -> Settings:
+        if self.without_tokens and not self.on_loopback:
+            wrong = f"{_variable('without_tokens')} is set, and others than this machine can reach {self.host}"
+            raise ValueError(f"{wrong} | Leave it out, or serve on 127.0.0.1")
+        return self
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None, **given: Any) -> Settings:
         """Settings from ``ENNAKKO_*``; what is given (and not None) wins over the environment.
@@ -170,6 +193,11 @@ class Settings(BaseModel):
             faults = faults_of(error, "settings", cls)
             raise BadInput(*(f._replace(where=_where(f.where)) for f in faults)) from None
 
+    def to_environment(self) -> dict[str, str]:
+        """``ENNAKKO_*`` from which :meth:`from_environment` makes these settings again, in another process."""
+        values = ((_variable(key), getattr(self, key)) for key in type(self).model_fields)
+        return {name: ",".join(v) if isinstance(v, tuple) else str(v) for name, v in values if v is not None}
+
     @property
     def on_loopback(self) -> bool:
         """Whether only this machine can knock."""
@@ -185,13 +213,17 @@ class Settings(BaseModel):
         """MLflow's address: the one given, or a SQLite file in the home."""
         return self.mlflow_uri or f"sqlite:///{self.home / 'mlflow.db'}"
 
-    def engine(self) -> Engine:
-        """An engine for the tables of every room; SQLite waits for other writers and never reads half a write."""
+    def engine(self, *, impatient: bool = False) -> Engine:
+        """An engine for the tables of every room; SQLite waits for other writers and never reads half a write.
+
+        In PostgreSQL a connection that was lost is made anew. ``impatient`` gives up a statement after 30 seconds, and
+        a lock or a place in the pool after 5.
+        """
         from sqlalchemy import create_engine, event
         from sqlalchemy.pool import NullPool
 
         if not self.database.startswith("sqlite"):
-            return create_engine(self.database)
+            return _server_engine(self.database, impatient)
         self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = self.database.removeprefix("sqlite:///")
         # A connection each time: a pooled one would carry its transaction into another thread or a forked process.
@@ -249,6 +281,22 @@ class Settings(BaseModel):
             wrong = f"holds {len(content)} bytes, not {_SECRET_BYTES}"
             raise NotTrusted(Fault(str(path), wrong, "Restore it from the backup"))
         return content
+
+
+def _server_engine(url: str, impatient: bool) -> Engine:
+    from sqlalchemy import create_engine, event
+
+    pool = {"pool_timeout": _IMPATIENT_SECONDS} if impatient else {}
+    engine = create_engine(url, pool_pre_ping=True, connect_args=PATIENCE, **pool)
+    if impatient:
+
+        @event.listens_for(engine, "connect")
+        def _give_up_in_time(connection: Any, _record: Any) -> None:
+            connection.execute(f"SET statement_timeout = '{_STATEMENT_SECONDS}s'")
+            connection.execute(f"SET lock_timeout = '{_IMPATIENT_SECONDS}s'")
+            connection.commit()
+
+    return engine
 
 
 def _from_files(environment: Mapping[str, str]) -> dict[str, str]:
