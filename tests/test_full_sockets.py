@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -19,6 +20,8 @@ import pytest
 from sealed_world import AS_OF
 from served import free_port
 from week_world import YOUTH, week_world
+
+from serving.local_issuer import issue_token, make_issuer
 
 pytestmark = pytest.mark.full
 ROOT = Path(__file__).resolve().parent.parent
@@ -67,7 +70,9 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def world(folder):
-    return week_world(folder / "world", (YOUTH,))[YOUTH]
+    world = week_world(folder / "world", (YOUTH,))[YOUTH]
+    make_issuer(world.home, datetime.now(UTC))
+    return world
 
 
 def test_the_watch_sees_connections_and_look_ups(folder):
@@ -114,7 +119,9 @@ def test_serving_reaches_nobody(folder, world):
             except httpx.TransportError:
                 time.sleep(0.2)
         body = {"need": "youth", "as_of_date": str(AS_OF), "person_id": "000001"}
-        with httpx.Client(base_url=url, timeout=60) as client:
+        token = issue_token(world.home, "system", needs=["youth"], minutes=30, now=datetime.now(UTC))["token"]
+        headers = {"authorization": f"Bearer {token}", "x-purpose": "to try"}
+        with httpx.Client(base_url=url, timeout=60, headers=headers) as client:
             assert client.post("/score", json=body).json()["score"] > 0
             many = {"need": "youth", "as_of_date": str(AS_OF), "person_ids": ["000001", "000002"]}
             assert client.post("/score_batch", json=many).status_code == 200
