@@ -50,7 +50,8 @@ class ServiceMetrics:
         )
         # Where several workers count, prometheus_client keeps their counts in files of this folder.
         self._folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")
-        Gauge("ennakko_workers", "Processes that answer.", multiprocess_mode="livesum", registry=self.registry).set(1)
+        said = "Processes that answer."
+        self.workers = Gauge("ennakko_workers", said, multiprocess_mode="livesum", registry=self.registry)
         self._of_desk: _OfDesk | None = None
         self._names = {(endpoint.path, endpoint.method) for endpoint in endpoints}
         self._kept: dict[tuple[str, str, int], tuple[Any, Any]] = {}

@@ -119,9 +119,11 @@ class ServingState:
         champions = None
         if self.desk is not None:
             champions = ChampionWatch(self.desk.guarded, self.desk.make_ready, self._tell)
+        self.metrics.workers.set(1)
         try:
             yield
         finally:
+            self.metrics.workers.set(0)
             watch.cancel()
             if champions is not None:
                 champions.close()
