@@ -66,6 +66,17 @@ def test_each_worker_has_its_part_of_what_holds_for_all():
     assert Limits().shared_by(1) == Limits()
 
 
+def test_a_small_answer_does_not_wait_for_the_next_acknowledgement(server):
+    """Two writes without TCP_NODELAY take the 40 ms of a delayed acknowledgement, every time."""
+    took = []
+    with httpx.Client() as client:
+        for _ in range(30):
+            began = time.perf_counter()
+            client.get(f"{server.url}/livez")
+            took.append(time.perf_counter() - began)
+    assert min(took) < 0.03
+
+
 # ---- slow on purpose -------------------------------------------------------------------------------------------
 
 
