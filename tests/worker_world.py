@@ -28,8 +28,10 @@ def world_in(folder, database_url):
     for role in ("gate", "auditor"):
         home.key_ring.make(role, f"Demonstration {role}", demonstration=True, days=7, now=NOW)
     trusting(home.key_ring)
-    world = World(folder / "world", shared_home=home)
+    world = World(folder / "world", shared_home=home, units=True)
     world.approve()
+    world.listed = world.list()
+    home.store.publish(world.listed, [])
     now = datetime.now(UTC)
     make_issuer(home, now, demonstration=True)
     given = {"needs": ["*"], "minutes": 60, "now": now}
