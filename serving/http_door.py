@@ -22,7 +22,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from ethics.refusals import Fault, Refusal
 from serving.access import purpose_of, role_of
 from serving.endpoints import ENDPOINTS, PROFILE_PATH, PROFILES, Endpoint
-from serving.exchange import PROBLEM, Act, Answer, Asked, Unanswered
+from serving.exchange import PROBLEM, Act, Answer, Asked, Unanswered, is_database_gone
 from serving.limits import GoneAway, drain
 
 if TYPE_CHECKING:
@@ -353,10 +353,7 @@ async def drain_body(scope: Any, receive: Any) -> None:
 
 def database_gone(error: BaseException) -> Unanswered | None:
     """What is answered where the database is gone, locked or starting; None for any other mistake."""
-    from sqlalchemy.exc import InterfaceError, OperationalError
-    from sqlalchemy.exc import TimeoutError as NoConnection
-
-    if not isinstance(error, OperationalError | InterfaceError | NoConnection):
+    if not is_database_gone(error):
         return None
     _log_failure(error)
     fault = Fault("database", "does not answer now", "Ask again a little later")

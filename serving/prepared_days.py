@@ -44,6 +44,7 @@ class Day:
     ----------
     scorer : Scorer
         By which they were made.
+    as_of_date : date
     score : float64 (n_persons,)
         NaN for a rule, and for the absent.
     band : uint8 (n_persons,)
@@ -67,6 +68,7 @@ class Day:
     """
 
     scorer: Scorer
+    as_of_date: date
     score: NDArray[np.float64]
     band: NDArray[np.uint8]
     row: NDArray[np.int32]
@@ -106,6 +108,11 @@ class PreparedDays:
         self._days.move_to_end(key)
         return day
 
+    def ready(self, scorer: Scorer) -> list[Day]:
+        """The days that are ready by a scorer."""
+        of = _key(scorer, date.min)[:3]
+        return [day for key, day in list(self._days.items()) if key[:3] == of]
+
     def ask_for(self, scorer: Scorer, as_of_date: date, state: Callable[[], str]) -> None:
         """Have a day made, unless it is being made or too many wait."""
         key = _key(scorer, as_of_date)
@@ -123,12 +130,12 @@ class PreparedDays:
 
         What is ready by the old one alone is then let go: nobody will ask for it again.
         """
-        kept = [key for key in reversed(list(self._days)) if key[:3] == _key(old, date.min)[:3]]
-        for as_of_date in [key[3] for key in kept][:_MOST_MADE_LIKE]:
+        kept = [day.as_of_date for day in reversed(self.ready(old))]
+        for as_of_date in kept[:_MOST_MADE_LIKE]:
             present = state() if _depends_on_others(new) else None
             self._maker.submit(self._make, _key(new, as_of_date), new, as_of_date, present).result()
-        for key in kept:
-            self._days.pop(key, None)
+        for as_of_date in kept:
+            self._days.pop(_key(old, as_of_date), None)
 
     def close(self) -> None:
         """Make no more."""
@@ -163,6 +170,7 @@ class PreparedDays:
         )
         return Day(
             scorer=scorer,
+            as_of_date=as_of_date,
             score=score,
             band=band,
             row=row,

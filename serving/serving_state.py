@@ -20,6 +20,7 @@ from serving.limits import Bodies, Deadlines, Limits, Rates, Room
 from serving.openapi import document
 from serving.request_log import RequestLog
 from serving.service_metrics import ServiceMetrics
+from serving.shadows import Shadows
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -128,15 +129,18 @@ class ServingState:
         """Start and end with the service."""
         self.log = RequestLog(dropped=self.metrics.dropped_lines.inc)
         watch = asyncio.create_task(self.deadlines.watch())
-        champions = None
+        beside: list[ChampionWatch | Shadows] = []
         if self.desk is not None:
-            champions = ChampionWatch(self.desk.guarded, self.desk.make_ready, self._tell)
+            beside.append(ChampionWatch(self.desk.guarded, self.desk.make_ready, self._tell))
+            beside.append(Shadows(self.home, self.desk, self._tell, self.metrics.show_shadow))
+        self.metrics.workers.set(1)
         try:
             yield
         finally:
+            self.metrics.workers.set(0)
             watch.cancel()
-            if champions is not None:
-                champions.close()
+            for each in beside:
+                each.close()
             if self.audit is not None:
                 self.audit.close()
             if self.desk is not None:
