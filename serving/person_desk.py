@@ -131,7 +131,8 @@ def _standing(asked: Asked) -> Answer:
     refs = {} if store is None else store.refs([person_id])
     about: dict[str, str | int] = {"person": refs[person_id]} if refs else {"known": 0}
     with _beside_others(home):
-        standing = [one._asdict() for one in home.objections.standing(person_id)]
+        is_erased = store is not None and bool(store.is_erased([person_id])[0])  # of whom nothing is told any more
+        standing = [] if is_erased else [one._asdict() for one in home.objections.standing(person_id)]
     return Answer(_as_json({"standing": _told(standing)}), acts=(Act("objections", about),), rows=1)
 
 
@@ -148,7 +149,8 @@ def _objected(asked: Asked, given: str | None, need_id: str, channel: str | None
     record = _object if where == "body" else _withdraw
     with _beside_others(home):
         found = record(home, person_id, what, said)
-    told = {name: found[name] for name in _SHOWN} | {"standing": _told(found["standing"])}
+    told = {name: found[name] for name in _SHOWN}
+    told["standing"] = [] if found["erased"] else _told(found["standing"])
     told |= {"recalled_files": sum(file["new"] for file in found["recalled"]), "place_proposals": len(found["places"])}
     return Answer(_as_json(told), rows=1)
 

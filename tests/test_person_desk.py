@@ -375,4 +375,6 @@ def test_of_the_erased_nothing_is_left_to_tell(world, ask):
     view = ask("other", "GET", "/person").json()
     assert view["state"] == "erased" and view["looks"] == [] and view["standing"] == []
     said = ask("other", "POST", "/objections", json={"need": "*"}).json()
-    assert (said["erased"], said["changed"]) == (True, False)
+    assert (said["erased"], said["changed"], said["standing"]) == (True, False, [])
+    assert world.home.objections.standing(world.other)  # it stays, as a keyed hash that masks
+    assert ask("other", "GET", "/objections").json() == {"standing": []}
