@@ -74,7 +74,7 @@ class NeedScores:
 
 # BentoML's decorator has made it a Service, which its types do not say.
 _SERVICE: Any = NeedScores
-_SERVICE.add_asgi_middleware(OnlyOurs, ours=_HTTP)
+_SERVICE.add_asgi_middleware(OnlyOurs, ours=_HTTP, state=STATE)
 
 
 def open_service(settings: Settings, access: Access | None = None, limits: Limits | None = None) -> None:
