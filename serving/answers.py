@@ -48,7 +48,7 @@ def _act_of(wanted: ScoreRequest, outcome: str) -> tuple[Act, ...]:
 
 async def score_batch(asked: Asked) -> Answer:
     """Many people, in a thread of their own; so many batches at a time, and the next is told to come again."""
-    kind = _answer_kind(asked.headers.get("accept", ""), asked.kind)
+    kind = answer_kind(asked.headers.get("accept", ""), asked.kind)
     async with asked.state.room:
         found, content = await asked.state.in_thread(_batch, asked, kind)
     facts = {"need": found.need, "as_of_date": found.as_of_date.isoformat(), "n": len(found.person_ids)}
@@ -148,10 +148,10 @@ def _may_ask(asked: Asked, need_id: str) -> bool:
     return asked.identity is None or asked.identity.may_use_need(need_id)
 
 
-def _answer_kind(accept: str, body_kind: str) -> str:
+def answer_kind(accept: str, body_kind: str) -> str:
     """The kind that ``Accept`` asks for; that of the body where anything will do.
 
-    >>> _answer_kind("*/*", ARROW) == ARROW, _answer_kind("application/json", ARROW)
+    >>> answer_kind("*/*", ARROW) == ARROW, answer_kind("application/json", ARROW)
     (True, 'application/json')
     """
     wanted = {}

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
+CSV = "text/csv"
+WITHOUT_BODY = (204, 304)
+"""Statuses of an answer that is nothing but its headers."""
 ARROW = "application/vnd.apache.arrow.stream"
 
 

@@ -22,7 +22,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from ethics.refusals import Fault, Refusal
 from serving.access import purpose_of, role_of
 from serving.endpoints import ENDPOINTS, PROFILE_PATH, PROFILES, Endpoint
-from serving.exchange import PROBLEM, Act, Answer, Asked, Unanswered
+from serving.exchange import PROBLEM, WITHOUT_BODY, Act, Answer, Asked, Unanswered
 from serving.limits import GoneAway, drain
 
 if TYPE_CHECKING:
@@ -323,14 +323,12 @@ class OnlyOurs:
 
 async def send_answer(send: Send, answer: Answer, request_id: str) -> None:
     """Send an answer with the headers that all of them have."""
-    headers = [
-        (b"content-type", answer.kind.encode("ascii")),
-        (b"content-length", b"%d" % len(answer.body)),
-        (b"x-request-id", request_id.encode("ascii")),
-        *SECURE_HEADERS,
-    ]
-    for name, value in answer.headers.items():
-        headers.append((name.lower().encode("ascii"), value.encode("ascii")))
+    headers = [(b"x-request-id", request_id.encode("ascii")), *SECURE_HEADERS]
+    if answer.status not in WITHOUT_BODY:
+        headers += [(b"content-type", answer.kind.encode("ascii")), (b"content-length", b"%d" % len(answer.body))]
+    if answer.headers:
+        own = {name.lower().encode("ascii"): value.encode("ascii") for name, value in answer.headers.items()}
+        headers = [*(pair for pair in headers if pair[0] not in own), *own.items()]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
 

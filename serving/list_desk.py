@@ -46,7 +46,7 @@ async def unit_list(asked: Asked) -> Answer:
     """A unit's part of a list as it stands today; the look is recorded."""
     found: UnitListResponse = await asked.state.in_thread(_unit_list, asked)
     people = [row.person_id for row in found.rows if row.person_id is not None]
-    facts = {"list": found.list_id, "unit": found.unit, "n": len(found.rows)}
+    facts: dict[str, str | int] = {"list": found.list_id, "unit": found.unit, "n": len(found.rows)}
     acts = (Act("view", facts, tuple(people)),)
     return Answer(found.model_dump_json().encode(), acts=acts, rows=len(found.rows))
 

@@ -44,6 +44,7 @@ class ServingState:
         self.desk: Any = None
         self.settings: Any = None
         self.home: Any = None
+        self.jobs: Any = None
         self.gdpr: Any = None
         self._subject_key = b""
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="answer")
@@ -62,6 +63,7 @@ class ServingState:
         ``gdpr`` is the interface of Helsinki Profile, where the settings name its issuer.
         """
         from serving.audit_queue import AuditQueue
+        from serving.jobs import Jobs
 
         self.desk, self.settings, self.home, self.access = desk, settings, home, access
         self.gdpr = gdpr
@@ -71,6 +73,7 @@ class ServingState:
         self.metrics.watch(desk)
         self._subject_key = settings.secret("audit-subjects")  # the same caller is the same in every line
         self.audit = AuditQueue(home)
+        self.jobs = Jobs(home, desk)
 
     def pseudonym(self, identity: Identity) -> str:
         """Who asks, as logs hold it."""
@@ -93,10 +96,14 @@ class ServingState:
         """Start and end with the service."""
         self.log = RequestLog(dropped=self.metrics.dropped_lines.inc)
         watch = asyncio.create_task(self.deadlines.watch())
+        if self.jobs is not None:
+            self.jobs.start()
         try:
             yield
         finally:
             watch.cancel()
+            if self.jobs is not None:
+                self.jobs.close()
             if self.audit is not None:
                 self.audit.close()
             if self.desk is not None:
