@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from serving.batch_schemas import BatchRequest, BatchResponse
-from serving.exchange import ARROW, CSV, JSON
+from serving.exchange import ARROW, CSV, JSON, PURPOSE_REFUSED
 from serving.gdpr_schemas import GdprNode
 from serving.identity import Role
 from serving.job_schemas import JobRequest, JobResponse, JobScoresResponse
@@ -127,6 +127,7 @@ class Endpoint:
         return dict(sorted(door.items()))
 
 
+_NO_NAMES = {422: (PURPOSE_REFUSED,)}
 _NO_TRUST = {503: ("No score may leave now",)}
 _NEED = Parameter(name="need", says="Id of a need that this server answers for.", example="youth_exclusion")
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 200}
@@ -304,7 +305,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         purpose=True,
         query=(_UNIT_ASKED,),
         answer=UnitListResponse,
-        problems={404: ("Unknown list",)},
+        problems={404: ("Unknown list",), **_NO_NAMES},
         answer_example={
             **{name: _LIST[name] for name in ("list_id", "as_of_date", "period", "published_at")},
             "need": "youth_exclusion",
@@ -345,7 +346,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         query=(_UNIT_ASKED,),
         body=AttemptsRequest,
         answer=WorkResponse,
-        problems={404: ("Unknown list",), 415: ("Not JSON",)},
+        problems={404: ("Unknown list",), 415: ("Not JSON",), **_NO_NAMES},
         example={"rows": [{**_CAME, "channel": "phone", "worker": "A12"}], "language": "fi"},
         answer_example={"list_id": _LIST["list_id"], "rows": 1, "attempts": 1, **_KEPT},
     ),
@@ -360,7 +361,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         query=(_UNIT_ASKED,),
         body=OutcomesRequest,
         answer=WorkResponse,
-        problems={404: ("Unknown list",), 415: ("Not JSON",)},
+        problems={404: ("Unknown list",), 415: ("Not JSON",), **_NO_NAMES},
         example={"rows": [_CAME], "language": "fi"},
         answer_example={"list_id": _LIST["list_id"], "rows": 1, "attempts": 0, **_KEPT},
     ),
@@ -379,7 +380,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         problems={
             404: ("Unknown need",),
             415: ("Not JSON",),
-            422: ("Too early", "Too late"),
+            422: ("Too early", "Too late", PURPOSE_REFUSED),
             429: ("Too many jobs",),
             **_NO_TRUST,
         },
@@ -413,6 +414,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             406: ("No such kind of answer",),
             409: ("Not done", "Failed", "Not in force"),
             410: ("No longer kept",),
+            **_NO_NAMES,
             503: ("No score may leave now", "Busy", "Too slow"),
         },
         answer_example={

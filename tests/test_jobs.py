@@ -388,7 +388,7 @@ def test_a_job_that_cannot_be_is_refused_in_words(world, ask):
     assert title_of(ask("POST", "/jobs", of(), purpose=None)) == (400, "No purpose")
     person = of_score(world)["person_id"][0]
     world.home.store.refer([person])
-    assert title_of(ask("POST", "/jobs", of(), purpose=f"about {person}")) == (400, "The request cannot be used")
+    assert title_of(ask("POST", "/jobs", of(), purpose=f"about {person}")) == (422, "The purpose cannot be kept")
 
 
 def test_scores_are_read_only_while_what_they_rest_on_is_trusted(world, ask):

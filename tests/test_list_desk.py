@@ -221,7 +221,7 @@ def test_a_purpose_that_names_a_person_is_refused_and_kept_nowhere(world, ask):
         for method, rest in (("GET", ""), ("POST", "/attempts")):
             sent = {"rows": [{"person_id": person, "at": "2024-06-05", "outcome": "reached"}]}
             answer = ask(method, of(world, rest=rest), sent if rest else None, purpose=purpose)
-            assert title_of(answer) == (400, "The request cannot be used")
+            assert title_of(answer) == (422, "The purpose cannot be kept")
             assert person not in answer.text and "010190" not in answer.text
     assert world.home.store.views().height == begun
     assert person not in str(world.home.audit_log.rows())
