@@ -5,13 +5,27 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, Text, insert, inspect, select
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    func,
+    insert,
+    inspect,
+    or_,
+    select,
+)
 from sqlalchemy.exc import IntegrityError
 
 from ethics.digests import canonical_json, sha256
@@ -34,6 +48,7 @@ _LOG = Table(
 )
 _BEFORE_THE_FIRST = "0" * 64
 _ATTEMPTS = 50
+_ADVISORY_LOCK = 0x61756474  # "audt"; the first of two numbers that no other program in the database takes
 _RESTORE = "Restore it from a backup"
 
 
@@ -94,10 +109,11 @@ class AuditLog:
             if wrong := [name for name, value in facts.items() if not isinstance(value, str | int)]:
                 raise TypeError(f"audit facts must be text or whole numbers; not so: {', '.join(wrong)}")
         for _ in range(_ATTEMPTS):
-            number, prev_hash = self.head()
-            rows = self._rows_after(number, prev_hash, acts)
             try:
                 with self._engine.begin() as connection:
+                    self._queue_up(connection)
+                    number, prev_hash = self._head(connection)
+                    rows = self._rows_after(number, prev_hash, acts)
                     connection.execute(insert(_LOG), rows)
             except IntegrityError:  # another process took the number; take the next
                 continue
@@ -129,10 +145,26 @@ class AuditLog:
 
     def head(self) -> tuple[int, str]:
         """Number and hash of the last row: what to sign or keep elsewhere."""
-        last = select(_LOG.c.number, _LOG.c.hash).where(_LOG.c.writer == self._writer).order_by(_LOG.c.number.desc())
         with self._engine.connect() as connection:
-            row = connection.execute(last.limit(1)).first()
+            return self._head(connection)
+
+    def _head(self, connection: Connection) -> tuple[int, str]:
+        last = select(_LOG.c.number, _LOG.c.hash).where(_LOG.c.writer == self._writer).order_by(_LOG.c.number.desc())
+        row = connection.execute(last.limit(1)).first()
         return (0, _BEFORE_THE_FIRST) if row is None else (int(row.number), str(row.hash))
+
+    def _queue_up(self, connection: Connection) -> None:
+        """In PostgreSQL, wait until the other writers' transactions have ended; SQLite's begin so (BEGIN IMMEDIATE).
+
+        Without it, many processes that write at once would take each other's number again and again.
+        """
+        if connection.dialect.name == "postgresql":
+            connection.execute(select(func.pg_advisory_xact_lock(_ADVISORY_LOCK, func.hashtext(self._writer))))
+
+    @property
+    def writer(self) -> str:
+        """Whose chain this is."""
+        return self._writer
 
     def begun_at(self) -> datetime | None:
         """When the first row was written; None for an empty chain."""
@@ -144,6 +176,21 @@ class AuditLog:
     def rows(self) -> list[dict[str, Any]]:
         """Every row of this writer, oldest first."""
         mine = select(_LOG).where(_LOG.c.writer == self._writer).order_by(_LOG.c.number)
+        with self._engine.connect() as connection:
+            return [dict(row._mapping) for row in connection.execute(mine)]
+
+    def rows_beyond(self, number: int, limit: int) -> list[dict[str, Any]]:
+        """The rows of this writer that come after one, oldest first, and no more than ``limit`` of them."""
+        mine = select(_LOG).where(_LOG.c.writer == self._writer, _LOG.c.number > number).order_by(_LOG.c.number)
+        with self._engine.connect() as connection:
+            return [dict(row._mapping) for row in connection.execute(mine.limit(limit))]
+
+    def rows_holding(self, words: Collection[str]) -> list[dict[str, Any]]:
+        """The rows of this writer whose facts hold one of some texts anywhere, oldest first; the database looks."""
+        if not words:
+            return []
+        held = or_(*(_LOG.c.facts.contains(word, autoescape=True) for word in sorted(words)))
+        mine = select(_LOG).where(_LOG.c.writer == self._writer, held).order_by(_LOG.c.number)
         with self._engine.connect() as connection:
             return [dict(row._mapping) for row in connection.execute(mine)]
 

@@ -165,6 +165,59 @@ def approved_model(registry: Registry, need_id: str) -> ApprovedModel:
     return ApprovedModel(_local(registry, found.source), found.run_id, int(found.version), dict(found.tags))
 
 
+def approved_pointer(registry: Registry, need_id: str) -> tuple[str, ...]:
+    """What is another whenever another model, or another verdict, is approved for a need; empty where nothing is.
+
+    For whoever looks often: no file is read.
+
+    Raises
+    ------
+    ConnectionError
+        The registry does not answer now.
+    """
+    return _pointer(registry, need_id, CHAMPION, ("verdict", "verdict_sha256"))
+
+
+def shadow_model(registry: Registry, need_id: str) -> NeedModel | RuleModel | None:
+    """The model that is watched beside the champion, its files verified; None where there is none.
+
+    Raises
+    ------
+    NotTrusted
+        Its files are not those that were trained.
+    """
+    if not _pointer(registry, need_id, SHADOW, ()):
+        return None
+    found = registry.client.get_model_version_by_alias(need_id, SHADOW)
+    return load_model(_local(registry, found.source), str(found.tags.get("digest.model", "")))
+
+
+def shadow_pointer(registry: Registry, need_id: str) -> tuple[str, ...]:
+    """As :func:`approved_pointer`, of the shadow."""
+    return _pointer(registry, need_id, SHADOW, ("digest.model",))
+
+
+def end_shadow(registry: Registry, need_id: str) -> bool:
+    """Watch no model beside the champion any more; False where none was."""
+    if not _pointer(registry, need_id, SHADOW, ()):
+        return False
+    registry.client.delete_registered_model_alias(need_id, SHADOW)
+    return True
+
+
+def _pointer(registry: Registry, need_id: str, alias: str, tags: tuple[str, ...]) -> tuple[str, ...]:
+    """Version, run and some tags of what an alias points to; empty where it points to nothing."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = registry.client.get_model_version_by_alias(need_id, alias)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return ()
+        raise ConnectionError(f"the registry does not answer ({error.error_code})") from None
+    return str(found.version), str(found.run_id), *(str(found.tags.get(name, "")) for name in tags)
+
+
 def approved_needs(registry: Registry) -> tuple[str, ...]:
     """Ids of the needs that have an approved model, sorted."""
     found = registry.client.search_registered_models()

@@ -196,6 +196,8 @@ def clear_free_space(engine: Engine, tables: Sequence[Table]) -> bool:
     try:
         if not is_sqlite:
             with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.detach()  # nobody else shall get a connection that waits as long as it takes
+                connection.execute(text("SET statement_timeout = 0"))
                 for table in tables:
                     connection.execute(text(f"VACUUM (FULL) {table.name}"))
             return True

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ethics.refusals import BadInput, Fault, Refusal
-from serving.exchange import Unanswered
+from serving.exchange import Asked, Unanswered
 
 if TYPE_CHECKING:
     from serving.settings import Settings
@@ -22,6 +22,18 @@ class Identity(Protocol):
     @property
     def role(self) -> Any:
         """One of :data:`serving.endpoints.ROLES`: text, or an enumeration whose value is that text."""
+
+    @property
+    def person_id(self) -> str | None:
+        """A resident's pseudonym, where the token says it."""
+
+    @property
+    def profile(self) -> Any:
+        """A resident's Helsinki Profile, where the token says that."""
+
+    @property
+    def loa(self) -> str | None:
+        """How surely a resident was recognised, where the token says it."""
 
     def may_use_need(self, need_id: str) -> bool:
         """Whether a need is this caller's to ask about."""
@@ -141,6 +153,19 @@ def by_tokens(issuers: Issuers) -> Authenticate:
         return issuers.known(token) or verified(token)
 
     return authenticate
+
+
+def known_identity(asked: Asked) -> Identity:
+    """Who asks for what is told to nobody unknown.
+
+    Raises
+    ------
+    Unanswered
+        401: a row that is on trial was asked without a token.
+    """
+    if asked.identity is None:
+        raise _unknown(Fault("header: authorization", "says nobody", "Ask for a token"))
+    return asked.identity
 
 
 def role_of(identity: Identity) -> str:

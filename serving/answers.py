@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ethics.refusals import BadInput, Fault, did_you_mean
 from serving import service_metrics
-from serving.exchange import ARROW, JSON, Act, Answer, Asked, Unanswered
+from serving.exchange import ARROW, JSON, Act, Answer, Asked, RestsOn, Unanswered
+from serving.negotiation import chosen_kind
 from serving.schemas import parse_request
 
 if TYPE_CHECKING:
@@ -29,16 +30,15 @@ async def score(asked: Asked) -> Answer:
         raise _unusable(refusal) from None
     refuse_foreign_need(asked, wanted.need, "body: need")
     try:
-        content = asked.state.desk.answer_now(wanted)
-        if content is None:
-            found = await asked.state.in_thread(asked.state.desk.answer, wanted)
-            content = found.model_dump_json().encode()
+        desk = asked.state.desk
+        found = None if desk.waits else desk.answer_now(wanted)
+        content, verdict_id = found or await asked.state.in_thread(desk.answer_in_thread, wanted)
     except Unanswered as unanswered:
         if unanswered.problem.title != "Unknown person":
             unanswered.acts = _act_of(wanted, unanswered.problem.title)
         raise
     acts = () if asked.identity is None else _act_of(wanted, "scored")
-    return Answer(content, acts=acts, rows=1)
+    return Answer(content, acts=acts, rows=1, rests_on=RestsOn(wanted.need, verdict_id))
 
 
 def _act_of(wanted: ScoreRequest, outcome: str) -> tuple[Act, ...]:
@@ -48,14 +48,14 @@ def _act_of(wanted: ScoreRequest, outcome: str) -> tuple[Act, ...]:
 
 async def score_batch(asked: Asked) -> Answer:
     """Many people, in a thread of their own; so many batches at a time, and the next is told to come again."""
-    kind = answer_kind(asked.headers.get("accept", ""), asked.kind)
+    kind = chosen_kind(asked.headers.get("accept", ""), (asked.kind, JSON, ARROW))
     async with asked.state.room:
         found, content = await asked.state.in_thread(_batch, asked, kind)
     facts = {"need": found.need, "as_of_date": found.as_of_date.isoformat(), "n": len(found.person_ids)}
     acts: tuple[Act, ...] = ()
     if asked.identity is not None:
         acts = (Act("score batch", {**facts, "scored": found.n_scored}, found.concerned),)
-    return Answer(content, kind, acts=acts, rows=found.n_scored)
+    return Answer(content, kind, acts=acts, rows=found.n_scored, rests_on=RestsOn(found.need, found.verdict_id))
 
 
 def _batch(asked: Asked, kind: str) -> tuple[ManyScored, bytes]:
@@ -146,25 +146,6 @@ def refuse_foreign_need(asked: Asked, need_id: str, where: str) -> None:
 
 def _may_ask(asked: Asked, need_id: str) -> bool:
     return asked.identity is None or asked.identity.may_use_need(need_id)
-
-
-def answer_kind(accept: str, body_kind: str) -> str:
-    """The kind that ``Accept`` asks for; that of the body where anything will do.
-
-    >>> answer_kind("*/*", ARROW) == ARROW, answer_kind("application/json", ARROW)
-    (True, 'application/json')
-    """
-    wanted = {}
-    for part in accept.split(","):
-        name, _, rest = part.strip().lower().partition(";")
-        wanted[name.strip()] = "q=0" not in rest.replace(" ", "").replace("q=0.", "")
-    if not accept.strip():
-        return body_kind
-    for kind in (body_kind, JSON, ARROW):
-        if wanted.get(kind, wanted.get("application/*", wanted.get("*/*", False))):
-            return kind
-    mend = f"Accept {JSON} or {ARROW}"
-    raise Unanswered(406, "No such kind of answer", Fault("header: accept", "asks for neither JSON nor Arrow", mend))
 
 
 def _unusable(refusal: BadInput) -> Unanswered:

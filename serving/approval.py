@@ -183,10 +183,15 @@ def _verified_run(home: Home, verdict_path: Path) -> tuple[str, VerifiedVerdict]
     try:
         run_id, folder = find_version(home.registry, judged.need_id, str(judged.subject["model"]))
     except NotTrusted as refusal:
-        raise NotTrusted(*(fault._replace(code=fault.code or SUBJECT["model"]) for fault in refusal.faults)) from None
+        raise _about_the_model(refusal) from None
     verified = _verify(home, verdict_path, folder, _need_file(home, run_id), now)
     load_model(folder, str(verified.verdict.subject["model"]))  # every file of the artefact, byte by byte
     return run_id, verified
+
+
+def _about_the_model(refusal: NotTrusted) -> NotTrusted:
+    """A refusal of which each fault has the id that it is the model's, unless it has another."""
+    return NotTrusted(*(fault._replace(code=fault.code or SUBJECT["model"]) for fault in refusal.faults))
 
 
 def _need_file(home: Home, run_id: str) -> Path | None:
@@ -238,7 +243,10 @@ def open_champion(home: Home, need_id: str, need_file: Path | None = None) -> Ch
     verdict_path = verdict_place(home, need_id, approved.tags.get("verdict", ""))
     need_file = need_file or _need_file(home, approved.run_id)
     verified = _verify(home, verdict_path, approved.folder, need_file, datetime.now(UTC))
-    model = load_model(approved.folder, str(verified.verdict.subject["model"]))
+    try:
+        model = load_model(approved.folder, str(verified.verdict.subject["model"]))
+    except NotTrusted as refusal:
+        raise _about_the_model(refusal) from None
     try:
         refuse_unfounded(home, model.need)
     except BadInput as unfounded:

@@ -1,22 +1,35 @@
-"""The champions in use: verified when opened, and looked at again before every answer."""
+"""The champions in use: verified when opened, looked at again before every answer, followed when another is approved.
+
+A newly approved model is opened and verified beside the one in use, which answers until the new one is whole. One that
+does not verify is not passed over in favour of the old: its need answers nothing until that is mended, since whoever
+approved it meant the old one to be used no more (fail closed).
+"""
 
 from __future__ import annotations
 
+import logging
 import os
+import threading
 import time
-from collections.abc import Callable
-from datetime import datetime
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from datetime import UTC, datetime
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from ethics.refusal_ids import EXPIRED, STOPPED
 from ethics.refusals import Fault, NotTrusted, Refusal
 from scoring.scorer import Scorer
 
 if TYPE_CHECKING:
     from serving.approval import Champion
 
+_LOG = logging.getLogger("ennakko.service")
 _LOOK_SECONDS = 0.1
-_Stamp = tuple[int, int, int] | None
+_REGISTRY_SECONDS = 0.4
+_REFUSED_SECONDS = 0.5
+_MOST_FORMER = 4
+_Stamp = tuple[int, ...] | None
 """What a file looked like when it was verified; if any of it changes the file is read and hashed again."""
 
 
@@ -25,7 +38,23 @@ def _stamp_of(path: str) -> _Stamp:
         found = os.stat(path)  # noqa: PTH116  -- before every answer, for a dozen files
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
+
+
+class _Opened(NamedTuple):
+    """A champion as it was verified: by what scores are made, and what must not change."""
+
+    champion: Champion
+    scorer: Scorer
+    stamps: dict[str, _Stamp]
+    pointer: Hashable
+
+    @property
+    def verdict_id(self) -> str:
+        return str(self.champion.verified.verdict.verdict_id)
+
+    def unchanged(self) -> bool:
+        return all(_stamp_of(path) == stamp for path, stamp in self.stamps.items())
 
 
 class Guarded:
@@ -34,23 +63,47 @@ class Guarded:
     Parameters
     ----------
     opener : callable
-        Opens and verifies the champion from its files; raises when anything is not as it was sealed.
+        Opens and verifies the approved champion from its files; raises when anything is not as it was sealed.
+    pointer : callable, optional
+        What is another whenever another champion is approved; looked at by :meth:`follow`. Raises where it cannot be
+        told now.
     """
 
-    def __init__(self, opener: Callable[[], Champion]) -> None:
-        self._opener = opener
+    def __init__(self, opener: Callable[[], Champion], pointer: Callable[[], Hashable] = lambda: None) -> None:
+        self._opener, self._pointer = opener, pointer
         self._lock = Lock()
-        self._stamps: dict[str, _Stamp] = {}
         self._looked_until = 0.0
-        self._open()
+        self._refusal: tuple[Refusal, float] | None = None
+        self._unwanted: Refusal | None = None
+        self._tried: tuple[Hashable, float] = (None, 0.0)
+        self._now = self._opened(pointer())
+        self._former: OrderedDict[str, _Opened] = OrderedDict()
 
-    def _open(self) -> None:
-        self._stamps = {}  # until it is verified again, nothing is
-        champion = self._opener()
-        scorer = Scorer(champion.verified, champion.model, champion.tie_secret)
-        self.champion, self.scorer = champion, scorer
+    @property
+    def champion(self) -> Champion:
+        """The champion in use, or the last that was."""
+        return self._now.champion
+
+    @property
+    def scorer(self) -> Scorer:
+        """By which it scores."""
+        return self._now.scorer
+
+    def _opened(self, pointer: Hashable) -> _Opened:
+        """The approved champion, verified now; ``pointer`` was read before, so a later approval is noticed."""
+        try:
+            champion = self._opener()
+            scorer = Scorer(champion.verified, champion.model, champion.tie_secret)
+        except Refusal:
+            raise
+        except Exception as error:  # a database that does not answer, a file that is cut short
+            wrong = f"cannot be verified now ({type(error).__name__})"
+            raise NotTrusted(Fault("champion", wrong, "Look at registry, database and disk")) from None
         watched = {champion.artefact_folder, *champion.artefact_folder.iterdir(), *champion.watched}
-        self._stamps = {str(path): _stamp_of(str(path)) for path in sorted(watched)}
+        stamps = {str(path): _stamp_of(str(path)) for path in sorted(watched)}
+        return _Opened(champion, scorer, stamps, pointer)
+
+    # ---- before an answer ----------------------------------------------------------------------------------------
 
     def still_trusted(self, now: datetime) -> Scorer:
         """The scorer, if the stop switch is not set, the verdict is in date, and no file has changed unverified.
@@ -58,18 +111,29 @@ class Guarded:
         Raises
         ------
         Refusal
-            Why no score may leave now.
+            Why no score may leave now; each fault has the id of its reason, where it has one.
         """
+        _refuse_stopped(self._now)
         with self._lock:
-            if self.champion.stop_switch.is_set():
-                raise NotTrusted(Fault("stop switch", "is set, so no score leaves", "Ask the service owner"))
-            if not self._unchanged():
-                self._open()
-            expires_at = self.champion.verified.verdict.expires_at
-            if now >= expires_at:
-                wrong = f"expired at {expires_at.isoformat(timespec='seconds')}"
-                raise NotTrusted(Fault("verdict", wrong, "Judge, sign and approve the model again"))
-            return self.scorer
+            if self._unwanted is not None:
+                raise self._unwanted
+            if not self._now.unchanged() or self._refusal is not None:
+                self._verify_again()
+            opened = self._now
+        _refuse_expired(opened, now)
+        return opened.scorer
+
+    def _verify_again(self) -> None:
+        """Open what changed on disk; a refusal is repeated for a moment, not found out anew by every request."""
+        if self._refusal is not None and time.monotonic() < self._refusal[1]:
+            raise self._refusal[0]
+        try:
+            opened = self._opened(self._now.pointer)
+        except Refusal as refusal:
+            self._refusal = refusal, time.monotonic() + _REFUSED_SECONDS
+            raise
+        self._refusal = None
+        self._take(opened)
 
     def if_unchanged(self, now: datetime) -> Scorer | None:
         """The scorer, where nothing needs to be read again to trust it; None says that :meth:`still_trusted` decides.
@@ -77,18 +141,19 @@ class Guarded:
         Never waits, so the event loop may ask. The stop switch and the expiry are looked at each time, the files ten
         times a second.
         """
-        if not self._lock.acquire(blocking=False):
-            return None
-        try:
-            champion, moment = self.champion, time.monotonic()
-            if moment >= self._looked_until:
-                if not self._unchanged():
-                    return None
-                self._looked_until = moment + _LOOK_SECONDS
-            in_date = now < champion.verified.verdict.expires_at
-            return self.scorer if in_date and not champion.stop_switch.is_set() else None
-        finally:
-            self._lock.release()
+        opened = self._now
+        return opened.scorer if self._is_fresh(opened, now) else None
+
+    def _is_fresh(self, opened: _Opened, now: datetime) -> bool:
+        if self._unwanted is not None or self._refusal is not None:
+            return False
+        moment = time.monotonic()
+        if moment >= self._looked_until:
+            if not opened.unchanged():
+                return False
+            self._looked_until = moment + _LOOK_SECONDS
+        champion = opened.champion
+        return now < champion.verified.verdict.expires_at and not champion.stop_switch.is_set()
 
     def may_score(self, now: datetime) -> bool:
         """Whether a score may leave now."""
@@ -98,5 +163,147 @@ class Guarded:
             return False
         return True
 
-    def _unchanged(self) -> bool:
-        return bool(self._stamps) and all(_stamp_of(path) == stamp for path, stamp in self._stamps.items())
+    # ---- before an answer leaves ---------------------------------------------------------------------------------
+
+    def still_holds(self, verdict_id: str, now: datetime) -> bool:
+        """Whether what was made on the strength of a verdict may leave; False says that :meth:`require` decides.
+
+        Never waits, as :meth:`if_unchanged`.
+        """
+        opened = self._now
+        return opened.verdict_id == verdict_id and self._is_fresh(opened, now)
+
+    def require(self, verdict_id: str, now: datetime) -> None:
+        """Refuse what was made on the strength of a verdict that holds no more.
+
+        An answer that was under way while another champion took over may leave, if nothing else has changed.
+
+        Raises
+        ------
+        Refusal
+            Why it may not.
+        """
+        self.still_trusted(now)
+        with self._lock:
+            opened = self._now if self._now.verdict_id == verdict_id else self._former.get(verdict_id)
+        if opened is None or not opened.unchanged():
+            wrong = f"{verdict_id} was replaced while an answer was made by it"
+            raise NotTrusted(Fault("verdict", wrong, "Ask again"))
+        _refuse_expired(opened, now)
+
+    # ---- another approval ----------------------------------------------------------------------------------------
+
+    def follow(self, prepare: Callable[[Scorer, Scorer], None] = lambda _old, _new: None) -> bool:
+        """Take over the champion that is approved now, if it is another; True if it was taken over.
+
+        Parameters
+        ----------
+        prepare : callable
+            Called with the scorer in use and the new one before it answers; the old one answers meanwhile.
+
+        Raises
+        ------
+        Exception
+            Whatever kept the registry from telling which is approved. The champion in use, which is verified by its
+            own files, goes on.
+        """
+        pointer, moment = self._pointer(), time.monotonic()
+        if pointer == self._now.pointer:
+            with self._lock:
+                self._unwanted = None  # what was approved since was taken back
+            return False
+        if self._unwanted is not None and self._tried[0] == pointer and moment < self._tried[1]:
+            return False
+        try:
+            opened = self._opened(pointer)
+        except Refusal as refusal:
+            faults = (Fault("approval", "is of a champion that cannot be used", "Mend it, or approve another"),)
+            with self._lock:
+                self._unwanted = NotTrusted(*faults, *refusal.faults)
+                self._tried = pointer, moment + 1.0
+            return False
+        prepare(self._now.scorer, opened.scorer)
+        with self._lock:
+            self._take(opened)
+            self._unwanted = self._refusal = None
+        return True
+
+    def _take(self, opened: _Opened) -> None:
+        before, self._now = self._now, opened
+        self._former.pop(opened.verdict_id, None)
+        if before.verdict_id != opened.verdict_id:
+            self._former[before.verdict_id] = before
+            while len(self._former) > _MOST_FORMER:
+                self._former.popitem(last=False)
+
+
+def _refuse_stopped(opened: _Opened) -> None:
+    if opened.champion.stop_switch.is_set():
+        raise NotTrusted(Fault("stop switch", "is set, so no score leaves", "Ask the service owner", STOPPED))
+
+
+def _refuse_expired(opened: _Opened, now: datetime) -> None:
+    expires_at = opened.champion.verified.verdict.expires_at
+    if now >= expires_at:
+        wrong = f"expired at {expires_at.isoformat(timespec='seconds')}"
+        raise NotTrusted(Fault("verdict", wrong, "Judge, sign and approve the model again", EXPIRED))
+
+
+class ChampionWatch:
+    """Looks twice a second, in a thread of its own, whether another champion is approved or trust is lost or back.
+
+    Parameters
+    ----------
+    guarded : mapping of need id to Guarded
+    prepare : callable
+        See :meth:`Guarded.follow`.
+    tell : callable
+        Told of every change, as facts for the log.
+    """
+
+    def __init__(
+        self,
+        guarded: Mapping[str, Guarded],
+        prepare: Callable[[Scorer, Scorer], None],
+        tell: Callable[..., None],
+    ) -> None:
+        self._guarded, self._prepare, self._tell = dict(guarded), prepare, tell
+        self._said: dict[str, tuple[str, ...]] = {}
+        self._silent: set[str] = set()
+        self._closed = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._watch, args=(need_id,), name=f"champion {need_id}", daemon=True)
+            for need_id in guarded
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Look no more."""
+        self._closed.set()
+
+    def _watch(self, need_id: str) -> None:
+        guarded = self._guarded[need_id]
+        while not self._closed.wait(_REGISTRY_SECONDS):
+            try:
+                if guarded.follow(self._prepare):
+                    verdict = guarded.champion.verified.verdict
+                    digest = str(guarded.scorer.model.digest)
+                    self._tell("champion taken over", need_id, verdict=verdict.verdict_id, model=digest)
+                self._silent.discard(need_id)
+            except Exception as error:
+                if need_id not in self._silent:
+                    self._silent.add(need_id)
+                    _LOG.error("%s while the registry was asked for a champion", type(error).__name__)
+            self._look_at_trust(need_id, guarded)
+
+    def _look_at_trust(self, need_id: str, guarded: Guarded) -> None:
+        """Say when trust is lost, and when it is back."""
+        try:
+            guarded.still_trusted(datetime.now(UTC))
+            reasons: tuple[str, ...] = ()
+        except Refusal as refusal:
+            reasons = tuple(fault.code or fault.where for fault in refusal.faults)
+        if reasons != self._said.get(need_id, ()):
+            self._said[need_id] = reasons
+            self._tell("trust lost" if reasons else "trusted again", need_id, reasons=" ".join(reasons) or None)

@@ -20,7 +20,7 @@ from ethics.refusals import BadInput, Fault, Refusal, did_you_mean
 from scoring.list_gate import ask_gate
 from scoring.reasons import Typical, explain
 from scoring.scorer import RANK_BANDS, Scorer
-from serving.exchange import Unanswered
+from serving.exchange import Unanswered, no_score_now
 from serving.prepared_days import ABSENT, Day, PreparedDays
 from serving.schemas import EventBody, ReasonBody, ScoreRequest, ScoreResponse
 from serving.sent_city import city_of_body, misfits_of_need
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from features.matrix import Matrix
     from features.matrix_file import MatrixOnFile
     from serving.champions import Guarded
-    from serving.kept_look import KeptLook
+    from serving.kept_look import KeptLook, PostgresLook
 
 _MOST_TYPICALS = 32
 _GATE_SECONDS = 0.5
@@ -58,8 +58,8 @@ class ScoreDesk:
     guarded : mapping of need id to Guarded
     objections : ObjectionRegister
     policy : Policy
-    look : KeptLook, optional
-        Who objects, at a price that the event loop can pay; without it every answer is made in a thread.
+    look : KeptLook or PostgresLook, optional
+        Who objects, at a small price; without it every answer is made anew.
     n_erased : callable, optional
         How many people were erased from the store.
     """
@@ -70,7 +70,7 @@ class ScoreDesk:
         guarded: Mapping[str, Guarded],
         objections: ObjectionRegister,
         policy: Policy,
-        look: KeptLook | None = None,
+        look: KeptLook | PostgresLook | None = None,
         *,
         n_erased: Callable[[], int] = lambda: 0,
     ) -> None:
@@ -90,6 +90,11 @@ class ScoreDesk:
         """Verify every need again; raises Refusal as :meth:`Guarded.still_trusted`."""
         for guarded in self.guarded.values():
             guarded.still_trusted(datetime.now(UTC))
+
+    def make_ready(self, old: Scorer, new: Scorer) -> None:
+        """Before a new champion answers: the days that are ready by the old one, ready by the new."""
+        if self.look is not None:
+            self.days.make_like(old, new, self.look.state)
 
     def close(self) -> None:
         """Prepare no more days, and give the kept connection back."""
@@ -116,10 +121,12 @@ class ScoreDesk:
             "demonstration": verdict.demonstration,
         }
 
-    def answer_now(self, request: ScoreRequest) -> bytes | None:
+    def answer_now(self, request: ScoreRequest) -> tuple[bytes, str] | None:
         """The answer about a person of the city whose day is ready, without reasons; None says: ask :meth:`answer`.
 
-        Never waits for long, so the event loop may ask. It is the same answer, to the bit.
+        With it, the id of the verdict it rests on.
+
+        Never waits for long (unless :attr:`waits`), so the event loop may ask. It is the same answer, to the bit.
 
         Raises
         ------
@@ -140,7 +147,21 @@ class ScoreDesk:
         score = repr(float(day.score[place])).encode() if day.has_scores else b"null"
         person = request.whose
         named = f'"{person}"' if person.isascii() and person.isalnum() else json.dumps(person, ensure_ascii=False)
-        return _ANSWER % (named.encode(), day.named, score, _BANDS[day.band[place]], day.rests_on)
+        content = _ANSWER % (named.encode(), day.named, score, _BANDS[day.band[place]], day.rests_on)
+        return content, day.verdict_id
+
+    @property
+    def waits(self) -> bool:
+        """Whether even :meth:`answer_now` may have to wait, so that it belongs in a thread."""
+        return self.look is not None and self.look.waits
+
+    def answer_in_thread(self, request: ScoreRequest) -> tuple[bytes, str]:
+        """The answer, however it is made, and the id of the verdict it rests on; raises Unanswered."""
+        found = self.answer_now(request) if self.waits else None
+        if found is None:
+            told = self.answer(request)
+            found = told.model_dump_json().encode(), told.verdict_id
+        return found
 
     def answer(self, request: ScoreRequest) -> ScoreResponse:
         """Score one person, from the city or from the body; raises Unanswered."""
@@ -207,7 +228,7 @@ class ScoreDesk:
         try:
             return guarded.still_trusted(datetime.now(UTC))
         except Refusal as refusal:
-            raise Unanswered(503, "No score may leave now", *refusal.faults) from None
+            raise no_score_now(refusal) from None
 
     def _ask_gate(self, scorer: Scorer, columns: tuple[str, ...], max_error: float, person_id: str) -> None:
         if self._objects(person_id, scorer.need.id):  # since a moment ago
@@ -235,7 +256,7 @@ class ScoreDesk:
                 checks=ONLINE_CHECKS,
             )
         except Refusal as refusal:
-            raise Unanswered(503, "No score may leave now", *refusal.faults) from None
+            raise no_score_now(refusal) from None
 
     def ready_day(self, scorer: Scorer, as_of_date: date) -> Day | None:
         """A day whose scores are ready; None where there is none, or nobody can tell now whether it still holds."""

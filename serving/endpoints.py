@@ -7,14 +7,28 @@ polars or a city: ``answers.score`` is the function ``score`` of :mod:`serving.a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
 
 from pydantic import BaseModel
 
+from ethics.objections import CHANNELS
+from serving.audit_schemas import (
+    CELLS_EXAMPLE,
+    ENVELOPE_EXAMPLE,
+    LAST_NUMBER,
+    LOG_EXAMPLE,
+    MOST_ROWS,
+    SOME_ROWS,
+    VERDICTS_EXAMPLE,
+    AuditLogResponse,
+    CellsResponse,
+    EnvelopeResponse,
+    VerdictsResponse,
+)
 from serving.batch_schemas import BatchRequest, BatchResponse
-from serving.exchange import ARROW, CSV, JSON, PURPOSE_REFUSED
+from serving.exchange import ARROW, CSV, HTML, JSON, PARQUET, PURPOSE_REFUSED
 from serving.gdpr_schemas import GdprNode
 from serving.identity import Role
 from serving.job_schemas import JobRequest, JobResponse, JobScoresResponse
@@ -24,6 +38,15 @@ from serving.list_schemas import (
     OutcomesRequest,
     UnitListResponse,
     WorkResponse,
+)
+from serving.person_schemas import (
+    OBJECTION_EXAMPLE,
+    STANDING_EXAMPLE,
+    VIEW_EXAMPLE,
+    ObjectionRequest,
+    ObjectionResponse,
+    PersonResponse,
+    StandingResponse,
 )
 from serving.schemas import MAX_BODY_BYTES, NeedsResponse, ScoreRequest, ScoreResponse, VerdictResponse
 
@@ -116,7 +139,7 @@ class Endpoint:
         door: dict[int, tuple[str, ...]] = {400: ("The request cannot be used",), 500: ("Internal error",)}
         if self.roles:
             door |= {401: ("Not signed in",), 403: ("Not for this role",), 429: ("Too often",)}
-            door |= {503: ("Nobody can be recognised now",)}
+            door |= {503: ("Nobody can be recognised now", "The database does not answer")}
         if self.purpose:
             door[400] = (*door[400], "No purpose")
         if self.body is not None:
@@ -131,6 +154,7 @@ _NO_NAMES = {422: (PURPOSE_REFUSED,)}
 _NO_TRUST = {503: ("No score may leave now",)}
 _NEED = Parameter(name="need", says="Id of a need that this server answers for.", example="youth_exclusion")
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 200}
+_CHANNEL = {"type": "string", "enum": list(CHANNELS)}
 _EXAMPLE = {"need": "youth_exclusion", "as_of_date": "2024-06-03", "person_id": "000123"}
 _MANY = {"need": "youth_exclusion", "as_of_date": "2024-06-03", "person_ids": ["000123", "000124"]}
 _UNIT_ASKED = Parameter(name="unit", says="The unit whose part of a list it is.", schema=_TEXT, example="kallio")
@@ -158,6 +182,31 @@ _JOB: dict[str, Any] = {
     "model_digest": None,
     "verdict_id": None,
 }
+_LANGUAGE = Parameter(
+    name="language",
+    says="Of what is told: fi, sv or en (which it is unless said).",
+    required=False,
+    schema={"type": "string", "enum": ["fi", "sv", "en"]},
+)
+_ON_BEHALF = Parameter(
+    name="person_id", says="For a service point: on whose behalf it asks.", required=False, schema=_TEXT
+)
+_JUDGED = replace(_NEED, says="Id of a need that was judged here.")
+_OF_PERSON: dict[int, tuple[str, ...]] = {
+    403: ("Stronger sign-in needed",),
+    404: ("Unknown person",),
+    503: ("Must wait", "Busy", "Too slow"),
+}
+_VIEW: dict[str, Any] = {
+    "purpose": True,
+    "query": (_LANGUAGE,),
+    "answer": PersonResponse,
+    "answer_kinds": (JSON, HTML),
+    "problems": {**_OF_PERSON, 406: ("No such kind of answer",)},
+    "answer_example": VIEW_EXAMPLE,
+}
+_HEAVY: dict[int, tuple[str, ...]] = {503: ("Busy", "Too slow")}
+
 _PROFILE_PROBLEMS: dict[int, tuple[str, ...]] = {
     401: ("Not signed in",),
     403: ("Not granted", "To be kept by law"),
@@ -445,6 +494,148 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         answer_kinds=(CSV,),
         successes=(200, 304),
         problems={404: ("Nothing published",)},
+    ),
+    Endpoint(
+        method="GET",
+        path="/verdicts",
+        handler="audit_desk.verdicts",
+        title="A need's chain of verdicts",
+        says="Every verdict that is kept of a need, oldest first, with its state, who signed it and whether it was "
+        "revoked, and every place where the chain does not hold.",
+        roles=(AUDITOR, DATA_SCIENTIST, SYSTEM),
+        query=(_JUDGED,),
+        answer=VerdictsResponse,
+        problems={404: ("Unknown need",), **_HEAVY},
+        answer_example=VERDICTS_EXAMPLE,
+    ),
+    Endpoint(
+        method="GET",
+        path="/verdicts/{verdict_id}",
+        handler="audit_desk.verdict_envelope",
+        title="A verdict as it was signed",
+        says="The file, byte for byte: a DSSE envelope. `ennakko audit verify` verifies it from files alone.",
+        roles=(AUDITOR, DATA_SCIENTIST, SYSTEM),
+        answer=EnvelopeResponse,
+        problems={404: ("Unknown verdict",)},
+        answer_example=ENVELOPE_EXAMPLE,
+    ),
+    Endpoint(
+        method="GET",
+        path="/cells",
+        handler="audit_desk.cells",
+        title="The cells of a verdict",
+        says=(
+            "Counts of people by group, score bin and outcome, from which every statistic of a verdict is computed "
+            "again; of the approved verdict unless another is named. They hold counts as small as one, and no id. "
+            "As JSON, as an Arrow IPC stream, or as the Parquet file itself, whose SHA-256 the verdict was signed with."
+        ),
+        roles=(AUDITOR,),
+        query=(
+            _JUDGED,
+            Parameter(name="verdict", says="Id of another verdict of the need.", required=False, schema=_TEXT),
+        ),
+        answer=CellsResponse,
+        answer_kinds=(JSON, ARROW, PARQUET),
+        problems={
+            404: ("Unknown need", "Unknown verdict"),
+            406: ("No such kind of answer",),
+            503: (*_HEAVY[503], "Not as signed"),
+        },
+        answer_example=CELLS_EXAMPLE,
+    ),
+    Endpoint(
+        method="GET",
+        path="/audit-log",
+        handler="audit_desk.audit_log",
+        title="The audit log",
+        says=(
+            "Who did what, oldest first, some rows at a time, with the hashes of their chain. People stand in it as "
+            "keyed hashes. Reading it is itself an act, which the next page shows."
+        ),
+        roles=(AUDITOR,),
+        purpose=True,
+        query=(
+            Parameter(
+                name="after",
+                says="Rows after this number; 0, which is all of them, unless said.",
+                required=False,
+                schema={"type": "integer", "minimum": 0, "maximum": LAST_NUMBER},
+            ),
+            Parameter(
+                name="limit",
+                says=f"No more rows than this; {SOME_ROWS} unless said.",
+                required=False,
+                schema={"type": "integer", "minimum": 1, "maximum": MOST_ROWS},
+            ),
+        ),
+        answer=AuditLogResponse,
+        problems=_HEAVY,
+        answer_example=LOG_EXAMPLE,
+    ),
+    Endpoint(
+        method="GET",
+        path="/person",
+        handler="person_desk.person",
+        title="What was done with my data",
+        says="The resident's own view: what was read, computed, listed and done, by whom, and who looked. As JSON, or "
+        "as a page where `Accept` asks for one. The look is recorded before anything is read.",
+        roles=(RESIDENT,),
+        **_VIEW,
+    ),
+    Endpoint(
+        method="GET",
+        path="/person/{person_id}",
+        handler="person_desk.person_of",
+        title="What was done with a person's data",
+        says="The same of one person: for a resident of themselves alone, for a service point of whoever asks there.",
+        roles=(RESIDENT, SERVICE_POINT),
+        **_VIEW,
+    ),
+    Endpoint(
+        method="GET",
+        path="/objections",
+        handler="person_desk.objections",
+        title="Which objections stand",
+        says="The resident's own; for a service point, those of the person it asks for.",
+        roles=(RESIDENT, SERVICE_POINT),
+        purpose=True,
+        query=(_ON_BEHALF,),
+        answer=StandingResponse,
+        problems=_OF_PERSON,
+        answer_example=STANDING_EXAMPLE,
+    ),
+    Endpoint(
+        method="POST",
+        path="/objections",
+        handler="person_desk.object_to",
+        title="Object",
+        says=(
+            "A no to one need or to all (`*`), as a whole or to one channel. In force once this is answered: no score "
+            "and no list holds the person from then on, and files already handed out are called back. A service point "
+            "says on whose behalf, and that is recorded. Objecting again changes nothing."
+        ),
+        roles=(RESIDENT, SERVICE_POINT),
+        body=ObjectionRequest,
+        answer=ObjectionResponse,
+        problems={**_OF_PERSON, 415: ("Not JSON",)},
+        example={"need": "*", "channel": "phone"},
+        answer_example=OBJECTION_EXAMPLE,
+    ),
+    Endpoint(
+        method="DELETE",
+        path="/objections",
+        handler="person_desk.withdraw",
+        title="Withdraw an objection",
+        says="Takes back the objection with this need and channel, and no other; `changed` is false where none stands.",
+        roles=(RESIDENT, SERVICE_POINT),
+        query=(
+            Parameter(name="need", says="The need, or `*`.", schema=_TEXT, example="*"),
+            Parameter(name="channel", says="The channel, if it was one.", required=False, schema=_CHANNEL),
+            _ON_BEHALF,
+        ),
+        answer=ObjectionResponse,
+        problems=_OF_PERSON,
+        answer_example={**OBJECTION_EXAMPLE, "objecting": False, "standing": []},
     ),
     Endpoint(
         method="GET",

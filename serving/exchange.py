@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ethics.refusals import Fault
+from ethics.refusals import Fault, Refusal
 from serving.schemas import Problem
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ PURPOSE_REFUSED = "The purpose cannot be kept"
 WITHOUT_BODY = (204, 304)
 """Statuses of an answer that is nothing but its headers."""
 ARROW = "application/vnd.apache.arrow.stream"
+PARQUET = "application/vnd.apache.parquet"
+HTML = "text/html"
 
 
 class Unanswered(Exception):
@@ -32,6 +34,18 @@ class Unanswered(Exception):
         self.problem = Problem.of(status, title, *faults)
         self.headers = dict(headers or {})
         self.acts: tuple[Act, ...] = ()
+
+
+def no_score_now(refusal: Refusal) -> Unanswered:
+    """What is answered while trust is lost; each fault has the id of its reason, where it has one."""
+    return Unanswered(503, "No score may leave now", *refusal.faults, headers={"Retry-After": "5"})
+
+
+class RestsOn(NamedTuple):
+    """What an answer was made on the strength of; it is looked at again before the answer leaves."""
+
+    need: str
+    verdict: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +80,19 @@ class Asked:
     request_id: str
     state: Any
 
+    async def in_thread(self, work: Callable[..., Answer], *given: Any) -> Answer:
+        """The answer of work that would hold up the event loop; it is given this request first."""
+        found: Answer = await self.state.in_thread(work, self, *given)
+        return found
+
 
 @dataclass(slots=True)
 class Answer:
-    """What is to be sent, once ``acts`` are on disk; ``rows`` is how many rows it tells of, for log and metrics."""
+    """What is to be sent, once ``acts`` are on disk; ``rows`` is how many rows it tells of, for log and metrics.
+
+    Scores leave only while what they rest on still holds: ``rests_on`` says what that is.
+    ``headers``, by small names, come in place of those that every answer has.
+    """
 
     body: bytes
     kind: str = JSON
@@ -77,3 +100,4 @@ class Answer:
     acts: tuple[Act, ...] = ()
     headers: dict[str, str] = field(default_factory=dict)
     rows: int = 0
+    rests_on: RestsOn | None = None

@@ -190,7 +190,7 @@ def ask_about_scores(home: Home, scorer: Scorer, scores: Scores) -> None:
 def serve_champions(home: Home, city_folder: str | Path, needs: Sequence[Path] = ()) -> int:
     """Answer over HTTP for the needs of these files, or for every need with an approved model."""
     from models.registry import approved_needs
-    from serving.service import serve
+    from serving.running import serve
 
     files = {path.stem: path for path in map(need_path, needs)}
     for need_id, path in files.items():

@@ -45,6 +45,8 @@ class Home:
     ----------
     settings : Settings
         Where the folder, the database and MLflow are, and which policy is obeyed.
+    impatient : bool
+        For a service, whose callers wait: a statement or a lock that takes long is given up (PostgreSQL).
 
     Raises
     ------
@@ -52,8 +54,9 @@ class Home:
         The folder cannot be made, or is none.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, impatient: bool = False) -> None:
         self.settings = settings
+        self._impatient = impatient
         self.root = settings.home
         self.runs = self.root / "runs"
         self.verdicts = self.root / "verdicts"
@@ -77,7 +80,7 @@ class Home:
     @cached_property
     def engine(self) -> Engine:
         """The database of the registers."""
-        return self.settings.engine()
+        return self.settings.engine(impatient=self._impatient)
 
     @cached_property
     def policy(self) -> Policy:

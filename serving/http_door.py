@@ -109,6 +109,8 @@ class Served:
             asked = Asked(query, path, headers, body, kind, identity, purpose, seen.request_id, state)
             answer = await self._in_time(asked)
             await self._keep(answer.acts, seen, purpose)
+            if answer.rests_on is not None:
+                await state.look_again(answer.rests_on)
             return answer
         except Unanswered as unanswered:
             await self._keep(unanswered.acts, seen, purpose)
@@ -129,7 +131,7 @@ class Served:
                 raise failed(refusal) from None
             raise Unanswered(status, _TITLES[status], *refusal.faults) from None
         except BaseException as error:
-            raise failed(error) from None
+            raise (database_gone(error) or failed(error)) from None
 
     def _too_slow(self) -> Unanswered:
         wrong = f"took longer than {self.endpoint.seconds:g} seconds"
@@ -143,13 +145,15 @@ class Served:
             return
         if audit is None:
             raise failed(RuntimeError("no audit log"))
-        who = {"role": seen.role, "subject": seen.subject, "purpose": purpose, "request": seen.request_id}
+        who = {"role": seen.role, "subject": seen.subject, "request": seen.request_id}
+        if purpose:
+            who["purpose"] = purpose
         try:
             await audit.keep(acts, who)
         except Exception as error:
             _log_failure(error)
             fault = Fault("audit log", "cannot be written, so nothing is answered", "Ask again when it can")
-            raise Unanswered(503, "No score may leave now", fault) from None
+            raise Unanswered(503, "No score may leave now", fault, headers={"Retry-After": "5"}) from None
 
     def _query(self, text: bytes) -> dict[str, str]:
         """The query string, of which every name is known and comes once."""
@@ -323,20 +327,40 @@ class OnlyOurs:
 
 async def send_answer(send: Send, answer: Answer, request_id: str) -> None:
     """Send an answer with the headers that all of them have."""
-    headers = [(b"x-request-id", request_id.encode("ascii")), *SECURE_HEADERS]
+    headers = [
+        (b"x-request-id", request_id.encode("ascii")),
+        *(SECURE_HEADERS if not answer.headers else _not_said(answer.headers)),
+    ]
     if answer.status not in WITHOUT_BODY:
         headers += [(b"content-type", answer.kind.encode("ascii")), (b"content-length", b"%d" % len(answer.body))]
-    if answer.headers:
-        own = {name.lower().encode("ascii"): value.encode("ascii") for name, value in answer.headers.items()}
-        headers = [*(pair for pair in headers if pair[0] not in own), *own.items()]
+    for name, value in answer.headers.items():
+        headers.append((name.lower().encode("ascii"), value.encode("ascii")))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
+
+
+def _not_said(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    """The secure headers in whose place an answer has none of its own: twice would mean both."""
+    said = {name.lower().encode("ascii") for name in headers}
+    return [pair for pair in SECURE_HEADERS if pair[0] not in said]
 
 
 async def drain_body(scope: Any, receive: Any) -> None:
     """Read and throw away a body that is refused, within bounds, so that whoever sends it sees the answer."""
     if any(name in (b"transfer-encoding", b"content-length") for name, _ in scope["headers"]):
         await drain(receive)
+
+
+def database_gone(error: BaseException) -> Unanswered | None:
+    """What is answered where the database is gone, locked or starting; None for any other mistake."""
+    from sqlalchemy.exc import InterfaceError, OperationalError
+    from sqlalchemy.exc import TimeoutError as NoConnection
+
+    if not isinstance(error, OperationalError | InterfaceError | NoConnection):
+        return None
+    _log_failure(error)
+    fault = Fault("database", "does not answer now", "Ask again a little later")
+    return Unanswered(503, "The database does not answer", fault, headers={"Retry-After": "5"})
 
 
 def failed(error: BaseException) -> Unanswered:

@@ -11,9 +11,10 @@ import pydantic_core
 
 from ethics.refusals import BadInput, Fault
 from serving.acts import caller_of, refuse_naming
-from serving.answers import answer_kind, refuse_foreign_need
-from serving.exchange import ARROW, JSON, Act, Answer, Asked, Unanswered
+from serving.answers import refuse_foreign_need
+from serving.exchange import ARROW, JSON, Act, Answer, Asked, RestsOn, Unanswered
 from serving.job_schemas import JobResponse, parse_job
+from serving.negotiation import chosen_kind
 
 if TYPE_CHECKING:
     import polars as pl
@@ -31,22 +32,23 @@ async def ask_job(asked: Asked) -> Answer:
     if is_new:
         asked.state.jobs.wake()
     acts = (Act("score job", _facts(found)),)
-    return Answer(_told(found), status=202, acts=acts, headers={"Location": f"/jobs/{found.job_id}"})
+    return Answer(_told(found), status=202, acts=acts, headers={"location": f"/jobs/{found.job_id}"})
 
 
 async def job(asked: Asked) -> Answer:
     """How far a job is."""
     found = await asked.state.in_thread(_own, asked)
-    return Answer(_told(found), headers={} if not found.is_unfinished else {"Retry-After": "2"})
+    return Answer(_told(found), headers={} if not found.is_unfinished else {"retry-after": "2"})
 
 
 async def job_scores(asked: Asked) -> Answer:
     """All scores of a job that is done, in a thread of its own; so many at a time, as batches."""
-    kind = answer_kind(asked.headers.get("accept", ""), JSON)
+    kind = chosen_kind(asked.headers.get("accept", ""), (JSON, ARROW))
     async with asked.state.room:
         found, people, content = await asked.state.in_thread(_scores, asked, kind)
     act = Act("score job read", {**_facts(found), "n": len(people)}, people)
-    return Answer(content, kind, acts=(act,), rows=len(people))
+    rests_on = RestsOn(found.need_id, str(found.verdict_id))
+    return Answer(content, kind, acts=(act,), rows=len(people), rests_on=rests_on)
 
 
 async def forget_job(asked: Asked) -> Answer:
@@ -109,7 +111,6 @@ def _scores(asked: Asked, kind: str) -> tuple[Job, tuple[str, ...], bytes]:
     if frame is None:
         raise Unanswered(410, "No longer kept", Fault("job", "has no scores any more", "Ask for them: POST /jobs"))
     content = _as_arrow(found, frame) if kind == ARROW else _as_json(found, frame)
-    _require_trust(asked, found)  # again, for much may have taken long
     return found, tuple(frame["person_id"]), content
 
 

@@ -19,11 +19,12 @@ class JobRequest(Body):
 
 
 class JobFault(Body):
-    """Why a job failed."""
+    """Why a job failed; ``code`` is the stable id of a reason that has one."""
 
     where: str
     wrong: str
     mend: str
+    code: str = ""
 
 
 class JobResponse(Body):

@@ -208,7 +208,7 @@ class JobTable:
         return self._change(job_id, {"doing": doing, "progress": progress})
 
     def put_back(self, job_id: str) -> None:
-        """Have a job wait again that was stopped in good order, with the service."""
+        """Have a job wait again that was stopped in good order: with the service, or since its model was replaced."""
         row: dict[str, Any] = {"state": WAITING, "doing": "waiting", "progress": 0.0, "tries": _JOBS.c.tries - 1}
         self._change(job_id, row)
 

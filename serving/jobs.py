@@ -47,6 +47,10 @@ class _Stopped(Exception):
     """The service stops."""
 
 
+class _Replaced(Exception):
+    """Another model, or verdict, has taken over while the scores were made."""
+
+
 class Jobs:
     """The jobs of one home, as one worker sees and runs them.
 
@@ -156,7 +160,8 @@ class Jobs:
             self._score(job)
         except _Forgotten:
             self.path_of(job).unlink(missing_ok=True)
-        except _Stopped:
+        except (_Stopped, _Replaced):
+            self.path_of(job).unlink(missing_ok=True)
             self.table.put_back(job.job_id)
         except Refusal as refusal:
             self.path_of(job).unlink(missing_ok=True)
@@ -195,8 +200,7 @@ class Jobs:
             scores = self._without_masked(scores)
             scores.write(self.path_of(job))
         if _rests_on(self._trusted(job)) != _rests_on(scorer):
-            wrong = "was changed while the scores were made"
-            raise NotTrusted(Fault("model", wrong, "Ask for the scores again: they will be the new model's"))
+            raise _Replaced
         facts: dict[str, str | int] = {
             "need": job.need_id,
             "verdict": scores.verdict_id,

@@ -1,18 +1,22 @@
-"""Who objects, and who was erased: asked before every answer, on one connection that is kept open."""
+"""Who objects, and who was erased: asked before every answer, on connections that are kept open."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from serving.settings import PATIENCE
+
 if TYPE_CHECKING:
     from serving.home import Home
 
+LOOK_MILLISECONDS = 5000
 _BUSY_SECONDS = 0.2
 _LOOK_SECONDS = 0.1
 
@@ -20,13 +24,15 @@ _LOOK_SECONDS = 0.1
 class KeptLook:
     """Looks into a home's SQLite database without the price of a connection for each look.
 
-    Every look sees what was committed before it. A database in PostgreSQL is asked otherwise, in a thread, since its
-    answer may have to be waited for.
+    Every look sees what was committed before it.
 
     Parameters
     ----------
     home : Home
     """
+
+    waits = False
+    """Whether the event loop would have to wait for an answer."""
 
     def __init__(self, home: Home) -> None:
         self._home, self._lock = home, Lock()
@@ -39,11 +45,6 @@ class KeptLook:
         self._parameters: Callable[[str, str], tuple[str, ...]] = lambda _person, _need: ()
         self._seen = -1
         self._state = ""
-
-    @classmethod
-    def of(cls, home: Home) -> KeptLook | None:
-        """The look of a home; None where its database is no SQLite file."""
-        return cls(home) if home.settings.database.startswith("sqlite:///") else None
 
     def masked(self, person_id: str, need_id: str) -> bool:
         """Whether a person objects to a need, or was erased.
@@ -113,15 +114,20 @@ class KeptLook:
         return os.path.exists(self._people_key) or bool(self._connection.execute(begun).fetchone()[0])  # noqa: PTH110
 
     def _question(self, store_begun: bool) -> tuple[str, Callable[[str, str], tuple[str, ...]]]:
-        objects, of_objection = self._home.objections.question()
-        if not store_begun:
-            return f"SELECT {objects}", of_objection
-        erased, mark_of = self._home.store.erased_question()
+        return _question(self._home, store_begun)
 
-        def of_both(person_id: str, need_id: str) -> tuple[str, ...]:
-            return *of_objection(person_id, need_id), mark_of(person_id)
 
-        return f"SELECT {objects} OR {erased}", of_both
+def _question(home: Home, store_begun: bool) -> tuple[str, Callable[[str, str], tuple[str, ...]]]:
+    """SQL with question marks that says whether somebody is masked, and what stands for them."""
+    objects, of_objection = home.objections.question()
+    if not store_begun:
+        return f"SELECT {objects}", of_objection
+    erased, mark_of = home.store.erased_question()
+
+    def of_both(person_id: str, need_id: str) -> tuple[str, ...]:
+        return *of_objection(person_id, need_id), mark_of(person_id)
+
+    return f"SELECT {objects} OR {erased}", of_both
 
 
 def _digest_of_all(connection: Any) -> str:
@@ -134,3 +140,87 @@ def _digest_of_all(connection: Any) -> str:
         for (mark,) in connection.execute("SELECT mark FROM store_tombstones ORDER BY 1"):
             digest.update(f"|{mark}".encode())
     return digest.hexdigest()
+
+
+class PostgresLook:
+    """Looks into a home's PostgreSQL database: a connection for each thread that asks, kept, and one query a look.
+
+    Every look sees what was committed before it. A connection that is lost is opened anew once; while that fails, the
+    look fails within seconds.
+
+    Parameters
+    ----------
+    home : Home
+    """
+
+    waits = True
+
+    def __init__(self, home: Home) -> None:
+        self._home, self._own, self._lock = home, threading.local(), Lock()
+        self._all: list[Any] = []
+        self._asks_of_store = False
+        self._looked_until = 0.0
+        self._sql = ""
+        self._parameters: Callable[[str, str], tuple[str, ...]] = lambda _person, _need: ()
+
+    def masked(self, person_id: str, need_id: str) -> bool:
+        """Whether a person objects to a need, or was erased; raises ConnectionError while nobody can tell."""
+        self._learn_question()
+        return bool(self._asked(self._sql, self._parameters(person_id, need_id))[0])
+
+    def state(self) -> str:
+        """What is another whenever somebody objects, withdraws or is erased; raises ConnectionError."""
+        self._learn_question()
+        erased = "(SELECT count(*) FROM store_tombstones)" if self._asks_of_store else "0"
+        acts = "(SELECT coalesce(max(number), 0) FROM objection_acts), (SELECT count(*) FROM objections)"
+        return "|".join(map(str, self._asked(f"SELECT {acts}, {erased}", ())))
+
+    def close(self) -> None:
+        """Give the connections back."""
+        with self._lock:
+            for connection in self._all:
+                connection.close()
+            self._all.clear()
+
+    def _learn_question(self) -> None:
+        """Ask of the erased too once a store has begun; looked at ten times a second until it has."""
+        now = time.monotonic()
+        if self._sql and (self._asks_of_store or now < self._looked_until):
+            return
+        begun = self._home.settings.secret_path("people").exists()
+        begun = begun or self._asked("SELECT to_regclass('store_keys') IS NOT NULL", ())[0]
+        sql, parameters = _question(self._home, begun)
+        with self._lock:
+            self._sql, self._parameters = sql.replace("?", "%s"), parameters
+            self._asks_of_store, self._looked_until = begun, now + _LOOK_SECONDS
+
+    def _asked(self, sql: str, parameters: tuple[str, ...]) -> Any:
+        import psycopg
+
+        kept = getattr(self._own, "connection", None)
+        try:
+            if kept is not None and not kept.closed:
+                try:
+                    return kept.execute(sql, parameters, prepare=True).fetchone()
+                except psycopg.Error:
+                    kept.close()
+            self._own.connection = fresh = self._connected()
+            return fresh.execute(sql, parameters, prepare=True).fetchone()
+        except psycopg.Error as error:
+            raise ConnectionError(f"the database does not answer ({type(error).__name__})") from None
+
+    def _connected(self) -> Any:
+        import psycopg
+
+        engine = self._home.engine
+        words, named = engine.dialect.create_connect_args(engine.url)
+        connection = psycopg.connect(*words, **{**named, **PATIENCE}, autocommit=True)
+        connection.execute(f"SET statement_timeout = {LOOK_MILLISECONDS}")
+        with self._lock:
+            self._all = [one for one in self._all if not one.closed] + [connection]
+        return connection
+
+
+def look_of(home: Home) -> KeptLook | PostgresLook:
+    """The look of a home, by what its database is."""
+    return KeptLook(home) if home.settings.database.startswith("sqlite:///") else PostgresLook(home)

@@ -16,6 +16,7 @@ Receive = Callable[[], Awaitable[Any]]
 _MOST_KNOWN_TOKENS = 10_000
 _DRAINED_BYTES, _DRAINED_SECONDS = 8_000_000, 2.0
 _MEGABYTE = 1_000_000
+_LEAST_HELD = 80 * _MEGABYTE  # the longest body, and a little more
 _LOOK_SECONDS = 0.1
 
 
@@ -37,6 +38,12 @@ class Limits(NamedTuple):
     held_bytes: int = 256 * _MEGABYTE
     rate: float = 100.0
     burst: float = 200.0
+
+    def shared_by(self, workers: int) -> Limits:
+        """Each worker's part of what holds for the service as a whole: bytes held, and requests of a token."""
+        part = 1.0 / workers
+        held = max(int(self.held_bytes * part), _LEAST_HELD)
+        return self._replace(held_bytes=held, rate=self.rate * part, burst=max(1.0, self.burst * part))
 
 
 class GoneAway(Exception):
@@ -225,13 +232,14 @@ class Rates:
 class Room:
     """So many pieces of heavy work at a time, and so many that wait; the next is told to come again."""
 
-    def __init__(self, at_once: int, waiting: int) -> None:
+    def __init__(self, at_once: int, waiting: int, of: str = "batches") -> None:
+        self._of = of
         self._gate = asyncio.Semaphore(at_once)
         self._most, self._inside = at_once + waiting, 0
 
     async def __aenter__(self) -> None:
         if self._inside >= self._most:
-            fault = Fault("service", "has as many batches as it can take", "Ask again a little later")
+            fault = Fault("service", f"has as many {self._of} as it can take", "Ask again a little later")
             raise Unanswered(503, "Busy", fault, headers={"Retry-After": "5"})
         self._inside += 1
         try:

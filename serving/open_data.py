@@ -26,7 +26,7 @@ async def area_table(asked: Asked) -> Answer:
         fault = Fault("path", "names no need of which a table is published", "Ask for a need that GET /needs tells of")
         raise Unanswered(404, "Nothing published", fault)
     tag = f'"{sha256(content)[:_TAG_DIGITS]}"'
-    headers = {"ETag": tag, "Cache-Control": _KEPT}
+    headers = {"etag": tag, "cache-control": _KEPT}
     if _is_known(asked.headers.get("if-none-match", ""), tag):
         return Answer(b"", CSV, 304, headers=headers)
     return Answer(content, f"{CSV}; charset=utf-8", headers=headers)

@@ -11,12 +11,11 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from serving.endpoints import Endpoint
-from serving.exchange import ARROW, JSON, PROBLEM, WITHOUT_BODY
+from serving.exchange import ARROW, HTML, JSON, PARQUET, PROBLEM, WITHOUT_BODY
 from serving.gdpr_schemas import GdprErrors
 from serving.schemas import Problem
 
 _REF = "#/components/schemas/{model}"
-_BINARY = {"type": "string", "contentMediaType": ARROW}
 _REQUEST_ID = {
     "X-Request-ID": {
         "description": "The request's id: the asker's own, or a new one. It stands in log and audit log.",
@@ -141,10 +140,17 @@ def _parameter(parameter: Any) -> dict[str, Any]:
 def _content(kinds: Iterable[str], schema: Mapping[str, Any], example: Any) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for kind in kinds:
-        content[kind] = {"schema": dict(_BINARY if kind == ARROW else schema)}
+        content[kind] = {"schema": _schema_of(kind, schema)}
         if kind == JSON and example is not None:
             content[kind]["example"] = example
     return content
+
+
+def _schema_of(kind: str, of_json: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said of a content: the schema of JSON, or that it is text, or bytes of that kind."""
+    if kind in (ARROW, PARQUET):
+        return {"type": "string", "contentMediaType": kind}
+    return {"type": "string"} if kind == HTML else dict(of_json)
 
 
 def _problem(status: int, titles: tuple[str, ...], schema: Mapping[str, str]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from scoring.scorer import Scorer
 
 _LOG = logging.getLogger("ennakko.service")
-_MOST_DAYS, _MOST_WAITING = 8, 8
+_MOST_DAYS, _MOST_WAITING, _MOST_MADE_LIKE = 8, 8, 3
 _MOST_MATRIX_BYTES = 2**28
 _EXPLAINED = 32
 ABSENT = 255
@@ -61,6 +61,7 @@ class Day:
         How far reasons are from adding up to these scores (C301).
     has_scores : bool
         False for a rule.
+    verdict_id : str
     named, rests_on : bytes
         The date, and the digest of the model and the id of the verdict as keys of a JSON object.
     """
@@ -74,6 +75,7 @@ class Day:
     state: str | None
     max_error: float
     has_scores: bool
+    verdict_id: str
     named: bytes
     rests_on: bytes
 
@@ -116,6 +118,18 @@ class PreparedDays:
         self._waiting.add(key)
         self._maker.submit(self._make, key, scorer, as_of_date, present)
 
+    def make_like(self, old: Scorer, new: Scorer, state: Callable[[], str]) -> None:
+        """Make the days that are ready by one scorer by another, the last asked for first; waits until they are.
+
+        What is ready by the old one alone is then let go: nobody will ask for it again.
+        """
+        kept = [key for key in reversed(list(self._days)) if key[:3] == _key(old, date.min)[:3]]
+        for as_of_date in [key[3] for key in kept][:_MOST_MADE_LIKE]:
+            present = state() if _depends_on_others(new) else None
+            self._maker.submit(self._make, _key(new, as_of_date), new, as_of_date, present).result()
+        for key in kept:
+            self._days.pop(key, None)
+
     def close(self) -> None:
         """Make no more."""
         self._maker.shutdown(wait=False, cancel_futures=True)
@@ -157,6 +171,7 @@ class PreparedDays:
             state=state,
             max_error=error,
             has_scores=found.score is not None,
+            verdict_id=str(verdict_id),
             named=as_of_date.isoformat().encode(),
             rests_on=rests_on[1:-1].encode(),
         )

@@ -7,10 +7,7 @@ any, since its own pages, schemas and task endpoints are not ours to answer for.
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # Only this exact word is understood, and only before the import.
@@ -18,6 +15,7 @@ os.environ["BENTOML_DO_NOT_TRACK"] = "True"
 
 import bentoml
 
+from ethics.refusal_ids import DEMONSTRATION
 from ethics.refusals import BadInput, Fault, NotTrusted, Refusal
 from serving.access import Access, access_of
 from serving.champions import Guarded
@@ -30,10 +28,9 @@ from serving.settings import Settings
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
+    from serving.approval import Champion
     from serving.home import Home
     from serving.tokens import Issuers
-
-_STOP_SECONDS = 60
 
 STATE = ServingState()
 _HTTP = http_app(STATE)
@@ -56,6 +53,23 @@ class NeedScores:
         if STATE.desk is None:
             open_service(Settings.from_environment())
         STATE.desk.require_trust()
+
+    @bentoml.on_deployment
+    @staticmethod
+    def refuse_other_starts() -> None:
+        """Refuse ``bentoml serve``, before it opens any port.
+
+        Its supervisor has a control port that asks nobody who they are, and listens where our settings do not say:
+        whoever is let in without a token on loopback would be let in from everywhere.
+
+        Raises
+        ------
+        NotTrusted
+        """
+        wrong = "would listen elsewhere than the settings say, and open a control port"
+        raise NotTrusted(
+            Fault("bentoml serve", wrong, "Start it by: ennakko serve, in a Bento: python -m serving serve")
+        )
 
 
 # BentoML's decorator has made it a Service, which its types do not say.
@@ -81,7 +95,7 @@ def open_service(settings: Settings, access: Access | None = None, limits: Limit
     from serving.home import Home
     from serving.tokens import open_issuers
 
-    home = Home(settings)
+    home = Home(settings, impatient=True)
     issuers = open_issuers(home)
     desk = open_desk(settings, home)
     gdpr = open_gdpr(home, issuers) if settings.profile_issuer is not None else None
@@ -110,12 +124,12 @@ def open_desk(settings: Settings, home: Home | None = None) -> ScoreDesk:
     """
     from features.city import open_city
     from features.compiled import warm_up
+    from models.registry import approved_pointer
     from scoring import forest
-    from serving.approval import open_champion
     from serving.home import Home
-    from serving.kept_look import KeptLook
+    from serving.kept_look import look_of
 
-    home = home or Home(settings)
+    home = home or Home(settings, impatient=True)
     if settings.city is None:
         raise BadInput(Fault("ENNAKKO_CITY", "names no city", "Give the path of a city folder"))
     if not settings.needs:
@@ -124,8 +138,8 @@ def open_desk(settings: Settings, home: Home | None = None) -> ScoreDesk:
     refusals: list[Refusal] = []
     for need_id in settings.needs:
         try:
-            guarded[need_id] = Guarded(partial(open_champion, home, need_id))
-            _refuse_misplaced(guarded[need_id], settings)
+            pointer = partial(approved_pointer, home.registry, need_id)
+            guarded[need_id] = Guarded(partial(_champion, home, need_id), pointer)
         except Refusal as refusal:
             refusals.append(refusal)
     if refusals:
@@ -136,64 +150,48 @@ def open_desk(settings: Settings, home: Home | None = None) -> ScoreDesk:
     city = open_city(settings.city, max_reject_share=share)
     for prepare in (warm_up, forest.warm_up):  # or the first person asked about would wait for the compiler
         prepare()
-    return ScoreDesk(city, guarded, home.objections, home.policy, KeptLook.of(home), n_erased=home.n_erased)
+    return ScoreDesk(city, guarded, home.objections, home.policy, look_of(home), n_erased=home.n_erased)
 
 
-def serve(
-    settings: Settings,
-    city_path: Path,
-    need_ids: Sequence[str],
-    access: Access | None = None,
-    limits: Limits | None = None,
-) -> int:
-    """Answer over HTTP until told to stop (SIGTERM, or Ctrl-C); returns the exit code.
-
-    Everything is verified here first, so that a refusal is said in words before any port is opened, and once more when
-    BentoML makes the service.
-
-    Parameters
-    ----------
-    access, limits
-        See :func:`open_service`.
+def verify_service(settings: Settings) -> None:
+    """Open everything and close it again: what would keep a worker from starting is refused here, in words.
 
     Raises
     ------
     Refusal
-        As :func:`open_desk`.
+        As :func:`open_service`.
     """
-    import uvicorn
+    from serving.home import Home
+    from serving.tokens import open_issuers
 
-    settings = settings.model_copy(update={"city": city_path.resolve(), "needs": tuple(need_ids)})
-    open_service(settings, access, limits)
-    os.environ["BENTOML_HOME"] = str(settings.home / "bentoml")
-    # BentoML's own worker does the same; its supervisor would add a control port that asks nobody who they are.
-    configuration = uvicorn.Config(
-        _SERVICE.to_asgi(is_main=True),
-        host=settings.host,
-        port=settings.port,
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        timeout_graceful_shutdown=_STOP_SECONDS,
-    )
-    server = uvicorn.Server(configuration)
-    # Uvicorn stops in order and then raises the signal again, which would end this process as if it had failed.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    server.run()
-    if not server.started:
-        wrong = f"could not listen on {settings.host}:{settings.port}, or lost its verdict while starting"
-        raise NotTrusted(Fault("serve", wrong, "See the lines above"))
-    return 0
+    home = Home(settings, impatient=True)
+    issuers = open_issuers(home)
+    open_desk(settings, home).close()
+    if settings.profile_issuer is not None:
+        open_gdpr(home, issuers)
+    home.engine.dispose()
 
 
-def _refuse_misplaced(guarded: Guarded, settings: Settings) -> None:
+def asgi_app() -> Any:
+    """The application that a server runs, in the process in which :func:`open_service` was called."""
+    return _SERVICE.to_asgi(is_main=True)
+
+
+def _champion(home: Home, need_id: str) -> Champion:
+    """A need's champion, verified and in its place; also one that is approved while the service runs."""
+    from serving.approval import open_champion
+
+    champion = open_champion(home, need_id)
+    _refuse_misplaced(champion, home.settings)
+    return champion
+
+
+def _refuse_misplaced(champion: Champion, settings: Settings) -> None:
     """Refuse a demonstration where others can knock, and a service without tokens where it is no demonstration."""
-    where = f"verdict of {guarded.champion.need.id}"
-    demonstration = guarded.champion.verified.verdict.demonstration
+    where, demonstration = f"verdict of {champion.need.id}", champion.verified.verdict.demonstration
     if demonstration and not settings.on_loopback:
         wrong = f"was signed with demonstration keys, and others than this machine can reach {settings.host}"
-        raise NotTrusted(Fault(where, wrong, "Serve it on 127.0.0.1, or sign with the city's keys"))
+        raise NotTrusted(Fault(where, wrong, "Serve it on 127.0.0.1, or sign with the city's keys", DEMONSTRATION))
     if settings.without_tokens and not demonstration:
         wrong = "was signed with the city's keys, and scores of residents are for those alone who show a token"
         raise NotTrusted(Fault(where, wrong, "Leave out --without-tokens; ennakko keys issuer, then ennakko token"))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.multiprocess import MultiProcessCollector
 
 if TYPE_CHECKING:
     from serving.desk import ScoreDesk
@@ -46,6 +48,10 @@ class ServiceMetrics:
         self.dropped_lines = Counter(
             "ennakko_log_lines_dropped", "Lines of the request log that nobody read in time.", registry=self.registry
         )
+        # Where several workers count, prometheus_client keeps their counts in files of this folder.
+        self._folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")
+        Gauge("ennakko_workers", "Processes that answer.", multiprocess_mode="livesum", registry=self.registry).set(1)
+        self._of_desk: _OfDesk | None = None
         self._names = {(endpoint.path, endpoint.method) for endpoint in endpoints}
         self._kept: dict[tuple[str, str, int], tuple[Any, Any]] = {}
         self._reasons: dict[tuple[str, str], Any] = {}
@@ -53,7 +59,7 @@ class ServiceMetrics:
 
     def watch(self, desk: ScoreDesk) -> None:
         """Tell of a desk's verdicts and city whenever asked."""
-        self.registry.register(_OfDesk(desk))
+        self._of_desk = _OfDesk(desk)
 
     def count(self, path: str, method: str, status: int, seconds: float, refusal: str, rows: int) -> None:
         """Count one request."""
@@ -76,8 +82,16 @@ class ServiceMetrics:
             kept_rows.inc(rows)
 
     def text(self) -> bytes:
-        """Everything, as Prometheus reads it."""
-        return generate_latest(self.registry)
+        """Everything, as Prometheus reads it; of all workers together."""
+        whole = self.registry
+        if self._folder:
+            whole = CollectorRegistry()
+            MultiProcessCollector(whole, self._folder)  # type: ignore[no-untyped-call]
+        if self._of_desk is None:
+            return generate_latest(whole)
+        desk = CollectorRegistry()
+        desk.register(self._of_desk)
+        return generate_latest(whole) + generate_latest(desk)
 
     def _refused(self, path: str, reason: str) -> None:
         key = (path, reason)

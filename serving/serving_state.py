@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from ethics.refusals import Refusal
 from serving.access import Access, Identity
+from serving.champions import ChampionWatch
 from serving.endpoints import ENDPOINTS
-from serving.exchange import Unanswered
+from serving.exchange import RestsOn, Unanswered, no_score_now
 from serving.limits import Bodies, Deadlines, Limits, Rates, Room
 from serving.openapi import document
 from serving.request_log import RequestLog
@@ -22,11 +27,13 @@ if TYPE_CHECKING:
     from serving.audit_queue import AuditQueue
     from serving.desk import ScoreDesk
     from serving.home import Home
+    from serving.profile_links import ProfileLinks
     from serving.settings import Settings
 
 _THREADS = 4
 _MARK_DIGITS = 32
 _BATCHES_AT_ONCE, _BATCHES_WAITING = 2, 6
+_VIEWS_AT_ONCE, _VIEWS_WAITING = 2, 30
 
 
 class ServingState:
@@ -37,6 +44,7 @@ class ServingState:
         self.deadlines = Deadlines()
         self.bodies, self.rates = Bodies(Limits(), self.deadlines), Rates(Limits())
         self.room = Room(_BATCHES_AT_ONCE, _BATCHES_WAITING)
+        self.views = Room(_VIEWS_AT_ONCE, _VIEWS_WAITING, "views")
         self.metrics = ServiceMetrics(ENDPOINTS)
         self.log: RequestLog | None = None
         self.audit: AuditQueue | None = None
@@ -75,6 +83,13 @@ class ServingState:
         self.audit = AuditQueue(home)
         self.jobs = Jobs(home, desk)
 
+    @cached_property
+    def links(self) -> ProfileLinks:
+        """Which profile of Helsinki Profile is which person."""
+        from serving.profile_links import open_links
+
+        return open_links(self.home)
+
     def pseudonym(self, identity: Identity) -> str:
         """Who asks, as logs hold it."""
         return identity.mark(self._subject_key)[:_MARK_DIGITS]
@@ -91,6 +106,26 @@ class ServingState:
         """Do work that would hold up the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *given)
 
+    def _tell(self, event: str, need_id: str, **facts: Any) -> None:
+        """A line in the log that is about no request."""
+        if self.log is not None:
+            self.log.line(at=time.time(), event=event, need=need_id, **facts)
+
+    async def look_again(self, rests_on: RestsOn) -> None:
+        """Refuse an answer that may leave no more, before it does.
+
+        Raises
+        ------
+        Unanswered
+            503, as before it was made.
+        """
+        guarded, now = self.desk.guarded[rests_on.need], datetime.now(UTC)
+        if not guarded.still_holds(rests_on.verdict, now):
+            try:
+                await self.in_thread(guarded.require, rests_on.verdict, now)
+            except Refusal as refusal:
+                raise no_score_now(refusal) from None
+
     @asynccontextmanager
     async def lifespan(self, _app: Any) -> AsyncIterator[None]:
         """Start and end with the service."""
@@ -98,12 +133,17 @@ class ServingState:
         watch = asyncio.create_task(self.deadlines.watch())
         if self.jobs is not None:
             self.jobs.start()
+        champions = None
+        if self.desk is not None:
+            champions = ChampionWatch(self.desk.guarded, self.desk.make_ready, self._tell)
         try:
             yield
         finally:
             watch.cancel()
             if self.jobs is not None:
                 self.jobs.close()
+            if champions is not None:
+                champions.close()
             if self.audit is not None:
                 self.audit.close()
             if self.desk is not None:

@@ -21,6 +21,16 @@ if TYPE_CHECKING:
 
 _SECRET_BYTES = 32
 _BUSY_MS = 30_000
+_STATEMENT_SECONDS, _IMPATIENT_SECONDS = 30, 5
+PATIENCE = {
+    "connect_timeout": 3,
+    "tcp_user_timeout": 5000,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 2,
+}
+"""How long libpq waits for a PostgreSQL that cannot be reached, in seconds; ``tcp_user_timeout`` in milliseconds."""
+_MAY_BE_FILES = ("database_url", "mlflow_uri", "metrics_token", "token")
 _OWN_HOME = "Make the file and its folder writable for whoever runs Ennakko, or give another --home"
 _UNUSABLE = {
     sqlite3.SQLITE_READONLY: ("cannot be written: it, its folder or its disk is read-only", _OWN_HOME),
@@ -47,6 +57,8 @@ class Settings(BaseModel):
     without_tokens : bool
         Whether whoever is on this machine may ask for scores without a token (``ENNAKKO_WITHOUT_TOKENS``): on loopback
         only, by demonstration keys only, to try things out.
+    workers : int
+        How many processes answer (``ENNAKKO_WORKERS``); more than one needs PostgreSQL.
     city, needs, policy
         What a server answers for, and the policy obeyed (``ENNAKKO_CITY``, ``ENNAKKO_NEEDS`` with commas between,
         ``ENNAKKO_POLICY``).
@@ -66,6 +78,11 @@ class Settings(BaseModel):
     metrics_token : str or None
         Who may read ``/metrics`` where others than this machine can knock (``ENNAKKO_METRICS_TOKEN``); nobody when
         None.
+    token : str or None
+        Who ``ennakko score --server`` says it is (``ENNAKKO_TOKEN``).
+
+    ``ENNAKKO_DATABASE_URL``, ``ENNAKKO_MLFLOW_URI``, ``ENNAKKO_METRICS_TOKEN`` and ``ENNAKKO_TOKEN`` may hold secrets:
+    with ``_FILE`` behind the name, each is read from the file named instead.
 
     >>> Settings.from_environment({"ENNAKKO_PORT": "no"})
     Traceback (most recent call last):
@@ -80,6 +97,7 @@ class Settings(BaseModel):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 3000
     without_tokens: bool = False
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
     city: Path | None = None
     needs: tuple[str, ...] = ()
     policy: Path | None = None
@@ -97,6 +115,7 @@ class Settings(BaseModel):
     gdpr_delete_scope: str = "ennakko.gdprdelete"
     gdpr_loa: tuple[str, ...] = ("substantial", "high")
     metrics_token: str | None = Field(default=None, min_length=16, max_length=200, repr=False)
+    token: str | None = Field(default=None, min_length=1, repr=False)
 
     @field_validator("home")
     @classmethod
@@ -166,12 +185,18 @@ class Settings(BaseModel):
         """
         environment = os.environ if environment is None else environment
         values = {key: environment[name] for key in cls.model_fields if environment.get(name := _variable(key))}
+        values |= _from_files(environment)
         values |= {key: value for key, value in given.items() if value is not None}
         try:
             return cls.model_validate(values)
         except ValidationError as error:
             faults = faults_of(error, "settings", cls)
             raise BadInput(*(f._replace(where=_where(f.where)) for f in faults)) from None
+
+    def to_environment(self) -> dict[str, str]:
+        """``ENNAKKO_*`` from which :meth:`from_environment` makes these settings again, in another process."""
+        values = ((_variable(key), getattr(self, key)) for key in type(self).model_fields)
+        return {name: ",".join(v) if isinstance(v, tuple) else str(v) for name, v in values if v is not None}
 
     @property
     def on_loopback(self) -> bool:
@@ -188,13 +213,17 @@ class Settings(BaseModel):
         """MLflow's address: the one given, or a SQLite file in the home."""
         return self.mlflow_uri or f"sqlite:///{self.home / 'mlflow.db'}"
 
-    def engine(self) -> Engine:
-        """An engine for the tables of every room; SQLite waits for other writers and never reads half a write."""
+    def engine(self, *, impatient: bool = False) -> Engine:
+        """An engine for the tables of every room; SQLite waits for other writers and never reads half a write.
+
+        In PostgreSQL a connection that was lost is made anew. ``impatient`` gives up a statement after 30 seconds, and
+        a lock or a place in the pool after 5.
+        """
         from sqlalchemy import create_engine, event
         from sqlalchemy.pool import NullPool
 
         if not self.database.startswith("sqlite"):
-            return create_engine(self.database)
+            return _server_engine(self.database, impatient)
         self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = self.database.removeprefix("sqlite:///")
         # A connection each time: a pooled one would carry its transaction into another thread or a forked process.
@@ -252,6 +281,43 @@ class Settings(BaseModel):
             wrong = f"holds {len(content)} bytes, not {_SECRET_BYTES}"
             raise NotTrusted(Fault(str(path), wrong, "Restore it from the backup"))
         return content
+
+
+def _server_engine(url: str, impatient: bool) -> Engine:
+    from sqlalchemy import create_engine, event
+
+    pool = {"pool_timeout": _IMPATIENT_SECONDS} if impatient else {}
+    engine = create_engine(url, pool_pre_ping=True, connect_args=PATIENCE, **pool)
+    if impatient:
+
+        @event.listens_for(engine, "connect")
+        def _give_up_in_time(connection: Any, _record: Any) -> None:
+            connection.execute(f"SET statement_timeout = '{_STATEMENT_SECONDS}s'")
+            connection.execute(f"SET lock_timeout = '{_IMPATIENT_SECONDS}s'")
+            connection.commit()
+
+    return engine
+
+
+def _from_files(environment: Mapping[str, str]) -> dict[str, str]:
+    """Secrets that lie in files, as Docker and Kubernetes hand them over; raises BadInput."""
+    found, faults = {}, []
+    for key in _MAY_BE_FILES:
+        name = f"{_variable(key)}_FILE"
+        if not (path := environment.get(name)):
+            continue
+        if environment.get(_variable(key)):
+            faults.append(Fault(name, f"is given beside {_variable(key)}", "Give one of the two"))
+        try:
+            found[key] = Path(path).read_text("utf-8").strip()
+        except (OSError, ValueError) as error:
+            faults.append(Fault(name, f"names a file that cannot be read ({type(error).__name__})", "Look at the path"))
+            continue
+        if not found[key]:
+            faults.append(Fault(name, "names a file that is empty", "Write the secret into it"))
+    if faults:
+        raise BadInput(*faults)
+    return found
 
 
 def shows_tracebacks() -> bool:

@@ -23,7 +23,7 @@ from serving.access import Access
 from serving.exchange import Unanswered
 from serving.identity import Identity, Role
 from serving.limits import Limits
-from serving.service import serve
+from serving.running import serve
 from serving.settings import Settings
 
 who = json.loads(os.environ.get("TEST_TOKENS", "null"))
@@ -34,8 +34,9 @@ def authenticate(headers):
         raise KeyError(token)
     if token not in who:
         raise Unanswered(401, "Not signed in", Fault("token", "is unknown", "Ask for one"))
-    told = who[token]
-    return Identity(token, "tests", Role(told["role"]), frozenset(told["needs"]), frozenset(told.get("units", ())))
+    claims = {**who[token], "role": Role(who[token]["role"])}
+    names = {name: frozenset(claims.pop(name, ())) for name in ("needs", "units", "scopes")}
+    return Identity(token, "test", **names, **claims)
 
 settings = Settings.from_environment()
 access = Access(authenticate) if who else None

@@ -7,6 +7,7 @@ import stat
 import time
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from types import SimpleNamespace
 
 import httpx
@@ -19,8 +20,9 @@ from sealed_world import AS_OF, RULE_NEED, World
 from served import start, stop, wait_until_it_answers
 from sqlalchemy import text
 
-from ethics.refusals import NotTrusted
 from scoring import scorer as scorer_module
+from serving.approval import open_champion
+from serving.champions import Guarded
 from serving.erasure_work import erase_person
 from serving.exchange import ARROW
 from serving.job_table import MOST_OF_ONE, MOST_UNFINISHED, JobTable
@@ -54,16 +56,8 @@ def jobs(world):
     """The jobs of the home as a worker in this process has them; nothing runs until it is told to."""
 
     def guarded(of):
-        return SimpleNamespace(scorer=of.scorer, still_trusted=lambda now: trusted(of))
+        return Guarded(partial(open_champion, of.home, of.need_id))
 
-    def trusted(of):
-        if world.stop_switch.is_set():
-            raise NotTrusted(world_is_stopped)
-        return of.scorer
-
-    from ethics.refusals import Fault
-
-    world_is_stopped = Fault("stop switch", "is set, so no score leaves", "Ask the service owner")
     desk = SimpleNamespace(city=world.city, guarded={"youth": guarded(world), "youth_rule": guarded(world.rules)})
     return Jobs(world.home, desk)
 
@@ -142,6 +136,17 @@ def test_trust_is_looked_at_before_and_after_and_a_failed_job_says_why(world, jo
         failed = jobs.table.find(job.job_id)
         assert (failed.state, failed.faults[0].where) == ("failed", "stop switch"), when
         assert not jobs.path_of(job).exists()
+
+
+def test_scores_of_a_model_that_was_replaced_meanwhile_are_made_anew_by_the_new_one(world, jobs, monkeypatch):
+    job, _ = jobs.table.ask("youth", AS_OF, "anna", never)
+    another = SimpleNamespace(model=SimpleNamespace(digest="b" * 64), verified=world.scorer.verified)
+    found = [world.scorer, another]  # at the beginning, and at the end; then the one in use again
+    monkeypatch.setattr(jobs, "_trusted", lambda job: found.pop(0) if found else world.scorer)
+    jobs.run_all()
+    done = jobs.table.find(job.job_id)
+    assert (done.state, done.tries, done.model_digest, found) == ("done", 1, world.model.digest, [])
+    jobs.forget(done)
 
 
 def test_whoever_objects_while_scores_are_made_is_in_none(world, jobs, monkeypatch):

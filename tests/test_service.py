@@ -20,8 +20,9 @@ from scoring.reasons import Typical, explain
 from serving.endpoints import ENDPOINTS
 from serving.exchange import Unanswered
 from serving.http_door import failed
+from serving.running import serve
 from serving.schemas import ScoreRequest
-from serving.service import NeedScores, _refuse_misplaced, open_desk, serve
+from serving.service import NeedScores, _refuse_misplaced, open_desk
 from serving.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -380,10 +381,7 @@ def test_a_demonstration_is_served_on_loopback_only(world):
 def test_without_tokens_a_demonstration_alone_is_served(world):
     open_desk(settings_of(world, without_tokens=True)).close()
     by_the_city = SimpleNamespace(
-        champion=SimpleNamespace(
-            need=SimpleNamespace(id="youth"),
-            verified=SimpleNamespace(verdict=SimpleNamespace(demonstration=False)),
-        )
+        need=SimpleNamespace(id="youth"), verified=SimpleNamespace(verdict=SimpleNamespace(demonstration=False))
     )
     with pytest.raises(NotTrusted, match="for those alone who show a token"):
         _refuse_misplaced(by_the_city, settings_of(world, without_tokens=True))

@@ -14,13 +14,13 @@ import pytest
 from ethics.objections import CHANNELS
 from ethics.refusals import BadInput, Fault, NotTrusted
 from serving.access import Access, access_of, purpose_of
-from serving.answers import _answer_kind
 from serving.audit_queue import AuditQueue
 from serving.endpoints import ENDPOINTS
 from serving.exchange import ARROW, JSON, Act, Unanswered
 from serving.home import Home
 from serving.kept_look import KeptLook
 from serving.limits import Bodies, Deadlines, GoneAway, Limits, Rates, Room, content_kind
+from serving.negotiation import chosen_kind
 from serving.request_log import RequestLog
 from serving.settings import Settings
 
@@ -412,6 +412,6 @@ def test_a_purpose_is_a_few_plain_words(purpose):
 def test_accept_chooses_the_kind(accept, body, kind):
     if kind is None:
         with pytest.raises(Unanswered, match="No such kind"):
-            _answer_kind(accept, body)
+            chosen_kind(accept, (body, JSON, ARROW))
     else:
-        assert _answer_kind(accept, body) == kind
+        assert chosen_kind(accept, (body, JSON, ARROW)) == kind
