@@ -17,6 +17,7 @@ from serving import (
     looking,
     outcome_words,
     resident_words,
+    shadow_words,
     simulation_words,
     token_words,
     vouching,
@@ -68,12 +69,14 @@ _ROOMS = (
     week_words,
     erasure_words,
     token_words,
+    shadow_words,
 )
 """Modules that hold the functions of commands."""
 
 
 _NOT_WITH_OTHERS = ("erase", "serve")
-"""Erasing waits until the other commands have ended. A service writes no file, and would be waited for in vain."""
+"""Erasing waits until the other commands have ended. A service would be waited for in vain: it holds the lock only
+while it writes the file of a job."""
 
 
 # ---- use -------------------------------------------------------------------------------------------------------

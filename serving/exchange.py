@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
+CSV = "text/csv"
+PURPOSE_REFUSED = "The purpose cannot be kept"
+WITHOUT_BODY = (204, 304)
+"""Statuses of an answer that is nothing but its headers."""
 ARROW = "application/vnd.apache.arrow.stream"
 PARQUET = "application/vnd.apache.parquet"
 HTML = "text/html"
@@ -37,6 +41,14 @@ class Unanswered(Exception):
 def no_score_now(refusal: Refusal) -> Unanswered:
     """What is answered while trust is lost; each fault has the id of its reason, where it has one."""
     return Unanswered(503, "No score may leave now", *refusal.faults, headers={"Retry-After": "5"})
+
+
+def is_database_gone(error: BaseException) -> bool:
+    """Whether a mistake is that the database is gone, starting, or keeps others waiting: another time it may answer."""
+    from sqlalchemy.exc import InterfaceError, OperationalError
+    from sqlalchemy.exc import TimeoutError as NoConnection
+
+    return isinstance(error, OperationalError | InterfaceError | NoConnection | ConnectionError)
 
 
 class RestsOn(NamedTuple):
