@@ -23,7 +23,8 @@ from serving.endpoints import ROLES
 pytestmark = pytest.mark.full
 
 LIMITS = json.dumps({"chunk_seconds": 2.0, "body_seconds": 5.0, "rate": 1e6, "burst": 1e6})
-TOKENS = json.dumps({role: {"role": role, "needs": ["youth", "youth_rule"], "units": ["north"]} for role in ROLES})
+CLAIMS = {role: {"role": role, "needs": ["youth", "youth_rule"], "units": ["north"]} for role in ROLES}
+TOKENS = json.dumps({**CLAIMS, "resident": {"role": "resident", "person_id": "000005"}})
 # A body that its schema allows is still refused with 422 where the need does not cover somebody, or on a day the city
 # does not know; with 406 where Accept asks for another kind; with 409 where a job is not done.
 CONFIGURATION = """
