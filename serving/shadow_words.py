@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from serving.saying import Result, home_of, say, table
 
@@ -32,7 +33,7 @@ def shadow_show(options: argparse.Namespace) -> int:
     return say(options, {"comparisons": rows}, lambda: _say_compared(rows))
 
 
-def _say_compared(rows: list[Result]) -> None:
+def _say_compared(rows: Sequence[Result]) -> None:
     if not rows:
         print("Nothing was compared yet: a running service compares a day once it has its scores ready.")
         return
