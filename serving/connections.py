@@ -10,7 +10,7 @@ import asyncio
 import resource
 from typing import Any
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from serving.strict_connection import StrictConnection
 
 HEAD_SECONDS = 10.0
 """From the first byte after an answer, or from the connection, until the head of a request is whole."""
@@ -35,8 +35,8 @@ _TOO_SLOW = _refusal(b"408 Request Timeout", b"Too slow")
 _FULL = _refusal(b"503 Service Unavailable", b"Busy", b"retry-after: 2\r\n")
 
 
-class BoundedConnection(H11Protocol):
-    """Uvicorn's connection by h11, with the bounds of this module."""
+class BoundedConnection(StrictConnection):
+    """Uvicorn's connection by h11, read strictly, with the bounds of this module."""
 
     head_seconds, unread_seconds = HEAD_SECONDS, UNREAD_SECONDS
     most_connections = MOST_CONNECTIONS

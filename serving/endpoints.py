@@ -28,9 +28,10 @@ from serving.audit_schemas import (
     VerdictsResponse,
 )
 from serving.batch_schemas import BatchRequest, BatchResponse
-from serving.exchange import ARROW, HTML, JSON, PARQUET
+from serving.exchange import ARROW, CSV, HTML, JSON, PARQUET, PURPOSE_REFUSED
 from serving.gdpr_schemas import GdprNode
 from serving.identity import Role
+from serving.job_schemas import JobRequest, JobResponse, JobScoresResponse
 from serving.list_schemas import (
     AttemptsRequest,
     ListsResponse,
@@ -149,6 +150,7 @@ class Endpoint:
         return dict(sorted(door.items()))
 
 
+_NO_NAMES = {422: (PURPOSE_REFUSED,)}
 _NO_TRUST = {503: ("No score may leave now",)}
 _NEED = Parameter(name="need", says="Id of a need that this server answers for.", example="youth_exclusion")
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 200}
@@ -169,6 +171,17 @@ _CAME = {"person_id": "000123", "at": "2024-06-05T09:30", "outcome": "reached"}
 _KEPT = {"outcomes": 1, "known_before": 0, "erased": 0, "by_outcome": {"reached": 1}}
 _RESTS_ON = {"model_digest": _DIGEST, "verdict_id": "v-217ee618b351ce3a5935"}
 
+_JOB: dict[str, Any] = {
+    "job_id": "9f0c" * 8,
+    "need": "youth_exclusion",
+    "as_of_date": "2024-06-03",
+    "n": None,
+    "faults": [],
+    "asked_at": "2024-06-03T05:12:09Z",
+    "ended_at": None,
+    "model_digest": None,
+    "verdict_id": None,
+}
 _LANGUAGE = Parameter(
     name="language",
     says="Of what is told: fi, sv or en (which it is unless said).",
@@ -189,9 +202,10 @@ _VIEW: dict[str, Any] = {
     "query": (_LANGUAGE,),
     "answer": PersonResponse,
     "answer_kinds": (JSON, HTML),
-    "problems": {**_OF_PERSON, 406: ("No such kind of answer",)},
+    "problems": {**_OF_PERSON, 406: ("No such kind of answer",), 422: ("The purpose cannot be kept",)},
     "answer_example": VIEW_EXAMPLE,
 }
+_OF_OBJECTION = {**_OF_PERSON, 404: ("Unknown person", "Unknown need"), 422: ("Not said for whom",)}
 _HEAVY: dict[int, tuple[str, ...]] = {503: ("Busy", "Too slow")}
 
 _PROFILE_PROBLEMS: dict[int, tuple[str, ...]] = {
@@ -341,7 +355,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         purpose=True,
         query=(_UNIT_ASKED,),
         answer=UnitListResponse,
-        problems={404: ("Unknown list",)},
+        problems={404: ("Unknown list",), **_NO_NAMES},
         answer_example={
             **{name: _LIST[name] for name in ("list_id", "as_of_date", "period", "published_at")},
             "need": "youth_exclusion",
@@ -382,7 +396,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         query=(_UNIT_ASKED,),
         body=AttemptsRequest,
         answer=WorkResponse,
-        problems={404: ("Unknown list",), 415: ("Not JSON",)},
+        problems={404: ("Unknown list",), 415: ("Not JSON",), **_NO_NAMES},
         example={"rows": [{**_CAME, "channel": "phone", "worker": "A12"}], "language": "fi"},
         answer_example={"list_id": _LIST["list_id"], "rows": 1, "attempts": 1, **_KEPT},
     ),
@@ -397,9 +411,90 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         query=(_UNIT_ASKED,),
         body=OutcomesRequest,
         answer=WorkResponse,
-        problems={404: ("Unknown list",), 415: ("Not JSON",)},
+        problems={404: ("Unknown list",), 415: ("Not JSON",), **_NO_NAMES},
         example={"rows": [_CAME], "language": "fi"},
         answer_example={"list_id": _LIST["list_id"], "rows": 1, "attempts": 0, **_KEPT},
+    ),
+    Endpoint(
+        method="POST",
+        path="/jobs",
+        handler="job_desk.ask_job",
+        title="Have a whole cohort scored",
+        says="Everybody whom a need covers on a day, in the background; `Location` says where to ask how far it is. "
+        "Whoever asks again for the same day gets the same job, as long as its scores would be the same.",
+        roles=(UNIT, SYSTEM),
+        purpose=True,
+        body=JobRequest,
+        answer=JobResponse,
+        successes=(202,),
+        problems={
+            404: ("Unknown need",),
+            415: ("Not JSON",),
+            422: ("Too early", "Too late", PURPOSE_REFUSED),
+            429: ("Too many jobs",),
+            **_NO_TRUST,
+        },
+        example={"need": "youth_exclusion", "as_of_date": "2024-06-03"},
+        answer_example={**_JOB, "state": "waiting", "doing": "waiting", "progress": 0.0},
+    ),
+    Endpoint(
+        method="GET",
+        path="/jobs/{job_id}",
+        handler="job_desk.job",
+        title="How far a job is",
+        says="To whoever asked for it. It is kept for a week.",
+        roles=(UNIT, SYSTEM),
+        answer=JobResponse,
+        problems={404: ("Unknown job",)},
+        answer_example={**_JOB, "state": "running", "doing": "scoring", "progress": 0.4},
+    ),
+    Endpoint(
+        method="GET",
+        path="/jobs/{job_id}/scores",
+        handler="job_desk.job_scores",
+        title="All scores of a job",
+        says="As `ennakko score` writes them, to the bit, first rank first, and without those who object by now: JSON, "
+        "or an Arrow IPC stream where `Accept` asks for one.",
+        roles=(UNIT, SYSTEM),
+        purpose=True,
+        answer=JobScoresResponse,
+        answer_kinds=(JSON, ARROW),
+        problems={
+            404: ("Unknown job",),
+            406: ("No such kind of answer",),
+            409: ("Not done", "Failed", "Not in force"),
+            410: ("No longer kept",),
+            **_NO_NAMES,
+            503: ("No score may leave now", "Busy", "Too slow"),
+        },
+        answer_example={
+            **{name: _JOB[name] for name in ("job_id", "need", "as_of_date")},
+            **_RESTS_ON,
+            "rows": [{"person_id": "000123", "score": 0.176, "rank": 1, "rank_band": "top_1"}],
+        },
+        seconds=300.0,
+    ),
+    Endpoint(
+        method="DELETE",
+        path="/jobs/{job_id}",
+        handler="job_desk.forget_job",
+        title="Cancel or forget a job",
+        says="Its scores go with it. What the store keeps of them, so that residents can be told, stays.",
+        roles=(UNIT, SYSTEM),
+        answer_kinds=(),
+        successes=(204,),
+        problems={404: ("Unknown job",)},
+    ),
+    Endpoint(
+        method="GET",
+        path="/open-data/{need}.csv",
+        handler="open_data.area_table",
+        title="The area table of a need",
+        says="Districts in bands, as the weekly run published them last: an empty cell is withheld or not known. "
+        "With an `ETag`, so that `If-None-Match` is answered by 304 while nothing is new.",
+        answer_kinds=(CSV,),
+        successes=(200, 304),
+        problems={404: ("Nothing published",)},
     ),
     Endpoint(
         method="GET",
@@ -507,7 +602,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         purpose=True,
         query=(_ON_BEHALF,),
         answer=StandingResponse,
-        problems=_OF_PERSON,
+        problems={**_OF_PERSON, 422: ("Not said for whom",)},
         answer_example=STANDING_EXAMPLE,
     ),
     Endpoint(
@@ -523,7 +618,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         roles=(RESIDENT, SERVICE_POINT),
         body=ObjectionRequest,
         answer=ObjectionResponse,
-        problems={**_OF_PERSON, 415: ("Not JSON",)},
+        problems={**_OF_OBJECTION, 415: ("Not JSON",)},
         example={"need": "*", "channel": "phone"},
         answer_example=OBJECTION_EXAMPLE,
     ),
@@ -540,7 +635,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             _ON_BEHALF,
         ),
         answer=ObjectionResponse,
-        problems=_OF_PERSON,
+        problems=_OF_OBJECTION,
         answer_example={**OBJECTION_EXAMPLE, "objecting": False, "standing": []},
     ),
     Endpoint(

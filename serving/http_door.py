@@ -22,7 +22,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from ethics.refusals import Fault, Refusal
 from serving.access import purpose_of, role_of
 from serving.endpoints import ENDPOINTS, PROFILE_PATH, PROFILES, Endpoint
-from serving.exchange import PROBLEM, Act, Answer, Asked, Unanswered, is_database_gone
+from serving.exchange import PROBLEM, WITHOUT_BODY, Act, Answer, Asked, Unanswered, is_database_gone
 from serving.limits import GoneAway, drain
 
 if TYPE_CHECKING:
@@ -310,29 +310,44 @@ class OnlyOurs:
     app : ASGI application
         BentoML's, which still gets its lifespan.
     ours : ASGI application
+    state : ServingState
     """
 
-    def __init__(self, app: Any, ours: Any) -> None:
+    def __init__(self, app: Any, ours: Any, state: ServingState) -> None:
         self.app, self.ours = app, ours
+        fault = Fault("request", "can be read in two ways", "Send HTTP/1.1, one path, and one length of the body")
+        self._twofold = Refusing(400, "The request cannot be used", fault, state, headers={"Connection": "close"})
 
     async def __call__(self, scope: Any, receive: Any, send: Send) -> None:
         """Pass a request to our application, everything that is not HTTP to nobody, and the lifespan to BentoML."""
         if scope["type"] == "http":
-            await self.ours(scope, receive, send)
+            await (self._twofold if _is_twofold(scope) else self.ours)(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         else:  # a web socket, which is closed before it opens
             await send({"type": "websocket.close", "code": 1000})
 
 
+def _is_twofold(scope: Any) -> bool:
+    """Whether a proxy before us may have read another request than we do, and let it pass for that.
+
+    Both ways of saying how long a body is (RFC 9112 §6.3), a version that is none of ours, or a path that begins by
+    being unquoted.
+    """
+    if scope["http_version"] not in ("1.1", "1.0") or not scope.get("raw_path", b"/").startswith(b"/"):
+        return True
+    names = [name for name, _ in scope["headers"]]
+    return b"transfer-encoding" in names and (b"content-length" in names or scope["http_version"] == "1.0")
+
+
 async def send_answer(send: Send, answer: Answer, request_id: str) -> None:
     """Send an answer with the headers that all of them have."""
     headers = [
-        (b"content-type", answer.kind.encode("ascii")),
-        (b"content-length", b"%d" % len(answer.body)),
         (b"x-request-id", request_id.encode("ascii")),
         *(SECURE_HEADERS if not answer.headers else _not_said(answer.headers)),
     ]
+    if answer.status not in WITHOUT_BODY:
+        headers += [(b"content-type", answer.kind.encode("ascii")), (b"content-length", b"%d" % len(answer.body))]
     for name, value in answer.headers.items():
         headers.append((name.lower().encode("ascii"), value.encode("ascii")))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})

@@ -5,6 +5,7 @@ They are made by the same call as those of the weekly list, and hold for one mod
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections import OrderedDict
@@ -12,6 +13,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,6 +99,7 @@ class PreparedDays:
         self._city, self._objections, self._places = city, objections, places
         self._days: OrderedDict[_Key, Day] = OrderedDict()
         self._waiting: set[_Key] = set()
+        self._era, self._lock = 0, Lock()
         self._maker = ThreadPoolExecutor(1, thread_name_prefix="prepared day")
 
     def of(self, scorer: Scorer, as_of_date: date, state: Callable[[], str]) -> Day | None:
@@ -105,7 +108,8 @@ class PreparedDays:
         day = self._days.get(key)
         if day is None or (day.state is not None and day.state != state()):
             return None
-        self._days.move_to_end(key)
+        with contextlib.suppress(KeyError):  # it was forgotten this very moment
+            self._days.move_to_end(key)
         return day
 
     def ready(self, scorer: Scorer) -> list[Day]:
@@ -137,16 +141,25 @@ class PreparedDays:
         for as_of_date in kept:
             self._days.pop(_key(old, as_of_date), None)
 
+    def forget(self) -> None:
+        """Let go of every day that is ready, and of those being made: somebody whose row they hold was erased."""
+        with self._lock:
+            self._era += 1
+            self._days.clear()
+
     def close(self) -> None:
         """Make no more."""
         self._maker.shutdown(wait=False, cancel_futures=True)
 
     def _make(self, key: _Key, scorer: Scorer, as_of_date: date, state: str | None) -> None:
+        era = self._era
         try:
             day = self._made(scorer, as_of_date, state)
-            self._days[key] = day
-            while len(self._days) > _MOST_DAYS:
-                self._days.popitem(last=False)
+            with self._lock:
+                if era == self._era:  # otherwise it was begun before somebody was erased
+                    self._days[key] = day
+                while len(self._days) > _MOST_DAYS:
+                    self._days.popitem(last=False)
         except Refusal:
             pass  # whoever asks about a person of that day is told why
         except Exception as error:
