@@ -7,6 +7,7 @@ may lie unread. Bodies are bounded behind the door (:mod:`serving.limits`).
 from __future__ import annotations
 
 import asyncio
+import resource
 from typing import Any
 
 from serving.strict_connection import StrictConnection
@@ -15,8 +16,9 @@ HEAD_SECONDS = 10.0
 """From the first byte after an answer, or from the connection, until the head of a request is whole."""
 UNREAD_SECONDS = 30.0
 """An answer of which nothing more was taken for so long is given up."""
-MOST_CONNECTIONS = 1000
-"""At a time, in one worker; the next is told to come again."""
+_FILES_KEPT = 200
+MOST_CONNECTIONS = max(64, min(1000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _FILES_KEPT))
+"""At a time, in one worker, within the files a process may open; the next is told to come again."""
 
 _HEAD = (
     b"HTTP/1.1 %b\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\n"

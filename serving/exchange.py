@@ -21,6 +21,8 @@ WITHOUT_BODY = (204, 304)
 ARROW = "application/vnd.apache.arrow.stream"
 PARQUET = "application/vnd.apache.parquet"
 HTML = "text/html"
+REQUEST_ID = "ennakko.request_id"
+"""In the scope of a request that the door passes on to another application of ours: its id."""
 
 
 class Unanswered(Exception):

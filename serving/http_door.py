@@ -22,7 +22,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from ethics.refusals import Fault, Refusal
 from serving.access import purpose_of, role_of
 from serving.endpoints import ENDPOINTS, PROFILE_PATH, PROFILES, Endpoint
-from serving.exchange import PROBLEM, WITHOUT_BODY, Act, Answer, Asked, Unanswered, is_database_gone
+from serving.exchange import PROBLEM, REQUEST_ID, WITHOUT_BODY, Act, Answer, Asked, Unanswered, is_database_gone
 from serving.limits import GoneAway, drain
 
 if TYPE_CHECKING:
@@ -276,7 +276,7 @@ class ForProfile:
             await send(message)
 
         try:
-            seen.request_id = _request_id(_headers(scope["headers"]))
+            scope[REQUEST_ID] = seen.request_id = _request_id(_headers(scope["headers"]))
             await app(scope, in_time, with_headers)
         except Unanswered as unanswered:
             await drain_body(scope, receive)
