@@ -205,7 +205,7 @@ def _add_outcomes(commands: Any) -> None:
 
 def _add_service(score: argparse.ArgumentParser) -> None:
     service = score.add_argument_group("by a service", "people are scored by `ennakko serve` elsewhere, not here")
-    service.add_argument("--server", metavar="URL", help="its address; http:// only for this machine")
+    service.add_argument("--server", metavar="ADDRESS", help="its address; http:// only for this machine")
     what = "a CSV or Parquet file with the column person_id, or ids with commas between (default: the whole cohort)"
     service.add_argument("--persons", metavar="FILE|IDS", help=what)
     service.add_argument("--purpose", help="what for, in a few words; the service's audit log keeps it")
