@@ -98,6 +98,7 @@ trials: $(READY) ## invented worlds with known truth: gate, intervals, leaks, ce
 
 lock: ## pin the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile pyproject.toml --extra dev --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --upgrade -o requirements.lock
+	uv pip compile pyproject.toml --constraint requirements.lock --generate-hashes --no-emit-index-url --no-header --no-annotate --python-version 3.11 --upgrade -o requirements-run.lock
 
 clean: ## remove the virtual environment, the state and the caches
 	rm -rf $(VENV) $(AEQUITAS) $(GDPR_TESTER) var .hypothesis .mypy_cache .ruff_cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from sqlalchemy import (
     func,
     insert,
     inspect,
+    or_,
     select,
 )
 from sqlalchemy.exc import IntegrityError
@@ -160,6 +161,11 @@ class AuditLog:
         if connection.dialect.name == "postgresql":
             connection.execute(select(func.pg_advisory_xact_lock(_ADVISORY_LOCK, func.hashtext(self._writer))))
 
+    @property
+    def writer(self) -> str:
+        """Whose chain this is."""
+        return self._writer
+
     def begun_at(self) -> datetime | None:
         """When the first row was written; None for an empty chain."""
         query = select(_LOG.c.at).where(_LOG.c.writer == self._writer).order_by(_LOG.c.number).limit(1)
@@ -170,6 +176,21 @@ class AuditLog:
     def rows(self) -> list[dict[str, Any]]:
         """Every row of this writer, oldest first."""
         mine = select(_LOG).where(_LOG.c.writer == self._writer).order_by(_LOG.c.number)
+        with self._engine.connect() as connection:
+            return [dict(row._mapping) for row in connection.execute(mine)]
+
+    def rows_beyond(self, number: int, limit: int) -> list[dict[str, Any]]:
+        """The rows of this writer that come after one, oldest first, and no more than ``limit`` of them."""
+        mine = select(_LOG).where(_LOG.c.writer == self._writer, _LOG.c.number > number).order_by(_LOG.c.number)
+        with self._engine.connect() as connection:
+            return [dict(row._mapping) for row in connection.execute(mine.limit(limit))]
+
+    def rows_holding(self, words: Collection[str]) -> list[dict[str, Any]]:
+        """The rows of this writer whose facts hold one of some texts anywhere, oldest first; the database looks."""
+        if not words:
+            return []
+        held = or_(*(_LOG.c.facts.contains(word, autoescape=True) for word in sorted(words)))
+        mine = select(_LOG).where(_LOG.c.writer == self._writer, held).order_by(_LOG.c.number)
         with self._engine.connect() as connection:
             return [dict(row._mapping) for row in connection.execute(mine)]
 

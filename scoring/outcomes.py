@@ -98,7 +98,15 @@ def read_rows(path: Path, list_id: str | None = None, *, language: str = "en") -
 
 
 def keep_outcomes(
-    store: Store, rows: Sequence[ReadRow], source: str, today: date, *, keep: bool = True, language: str = "en"
+    store: Store,
+    rows: Sequence[ReadRow],
+    source: str,
+    today: date,
+    *,
+    keep: bool = True,
+    language: str = "en",
+    unit: str | None = None,
+    only_outcomes: bool = False,
 ) -> Imported:
     """Check every row, and keep them all in one transaction, or nothing.
 
@@ -113,6 +121,10 @@ def keep_outcomes(
     keep : bool
         False tries everything and keeps nothing.
     language : {"en", "fi", "sv"}
+    unit : str, optional
+        Whose people they may be about: of all others nothing is told but that they are not on the list.
+    only_outcomes : bool
+        Whether nothing was tried anew: what came of it is kept, and no attempt.
 
     Raises
     ------
@@ -121,7 +133,7 @@ def keep_outcomes(
         read or that lies before the list or after today, an outcome that is none. A person's id is never shown.
     """
     erased = store.is_erased([row.cells.get("person_id", "") for row in rows]).tolist()
-    on_list = _people_of_lists(store, {row.cells.get("list_id", "") for row in rows} - {""})
+    on_list = _people_of_lists(store, {row.cells.get("list_id", "") for row in rows} - {""}, unit)
     faults: list[Fault] = []
     records: list[dict[str, str | None]] = []
     for row, is_gone in zip(rows, erased, strict=True):
@@ -132,7 +144,7 @@ def keep_outcomes(
         raise BadInput(*faults)
     frame = pl.DataFrame(records, schema=dict.fromkeys(COLUMNS, pl.String))
     attempts, outcomes = store.add_work(
-        frame.rename({"outcome": "result"}),
+        frame.rename({"outcome": "result"}).head(0 if only_outcomes else frame.height),
         frame.select("list_id", "person_id", "at", "outcome"),
         source,
         keep=keep,
@@ -243,12 +255,14 @@ class _Listed:
     as_of_date: date
 
 
-def _people_of_lists(store: Store, wanted: set[str]) -> dict[str, _Listed]:
+def _people_of_lists(store: Store, wanted: set[str], unit: str | None = None) -> dict[str, _Listed]:
     """Who stands, or stood, on each list that was published, also by hand; the held out only if somebody added them."""
     known = dict(store.lists().select("list_id", "as_of_date").iter_rows())
     found = {}
     for list_id in sorted(wanted & known.keys()):
-        rows, added = store.rows(list_id).filter(~pl.col("is_held_out")), store.changes(list_id).filter(act="added")
+        rows = store.rows(list_id, unit_id=unit).filter(~pl.col("is_held_out"))
+        added = store.changes(list_id).filter(act="added")
+        added = added if unit is None else added.filter(unit_id=unit)
         people = {*rows["person_id"], *added["person_id"]} - {None}
         found[list_id] = _Listed(frozenset(people), known[list_id])
     return found

@@ -152,6 +152,11 @@ class StoredLists(People):
             found = connection.execute(query.order_by(LISTS.c.as_of_date, LISTS.c.list_id))
             return frame_of(found.mappings().all(), _LISTS)
 
+    def need_of(self, list_id: str) -> str | None:
+        """Whose need's list it is; None for one that was never published. One look, whichever it is."""
+        with reading(self._engine) as connection:
+            return connection.scalar(select(LISTS.c.need_id).where(LISTS.c.list_id == list_id))
+
     def list_facts(self, list_id: str) -> dict[str, Any]:
         """What was said of a list when it was published, without saying who is on it."""
         with reading(self._engine) as connection:

@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ethics.refusals import Fault, Refusal
-from serving.exchange import Unanswered
+from ethics.refusals import BadInput, Fault, Refusal
+from serving.exchange import Asked, Unanswered
 
 if TYPE_CHECKING:
     from serving.settings import Settings
@@ -23,8 +23,23 @@ class Identity(Protocol):
     def role(self) -> Any:
         """One of :data:`serving.endpoints.ROLES`: text, or an enumeration whose value is that text."""
 
+    @property
+    def person_id(self) -> str | None:
+        """A resident's pseudonym, where the token says it."""
+
+    @property
+    def profile(self) -> Any:
+        """A resident's Helsinki Profile, where the token says that."""
+
+    @property
+    def loa(self) -> str | None:
+        """How surely a resident was recognised, where the token says it."""
+
     def may_use_need(self, need_id: str) -> bool:
         """Whether a need is this caller's to ask about."""
+
+    def may_see_list(self, need_id: str, unit_id: str) -> bool:
+        """Whether a unit's list of a need is this caller's."""
 
     def mark(self, secret: bytes) -> str:
         """The subject as logs hold it: a keyed hash."""
@@ -40,27 +55,29 @@ class Access:
     Parameters
     ----------
     authenticate : callable, optional
-        What tells who asks. Without it, ``open_to_all`` decides.
-    open_to_all : bool
-        Whether everybody who can knock may ask: only where the service listens on loopback and no issuer is
-        configured. Never beside ``authenticate``.
+        What tells who asks. Without it nobody is let in, but as ``without_tokens`` says.
+    without_tokens : bool
+        For trying out: whether everybody who can knock may ask for the rows that are ``on_trial`` in the table. Never
+        beside ``authenticate``.
     """
 
-    def __init__(self, authenticate: Authenticate | None = None, *, open_to_all: bool = False) -> None:
-        if authenticate is not None and open_to_all:
-            raise ValueError("a service that knows who asks is not open to all")
+    def __init__(self, authenticate: Authenticate | None = None, *, without_tokens: bool = False) -> None:
+        if authenticate is not None and without_tokens:
+            raise ValueError("a service that knows who asks asks for tokens")
         self._authenticate = authenticate
-        self.open_to_all = open_to_all
+        self.without_tokens = without_tokens
 
-    async def admit(self, headers: Mapping[str, str], roles: Collection[str]) -> Identity | None:
-        """Who asks; None where nobody needs to be told.
+    async def admit(
+        self, headers: Mapping[str, str], roles: Collection[str], *, on_trial: bool = False
+    ) -> Identity | None:
+        """Who asks; None where nobody needs to be told: no role is named, or the row is on trial and so is the service.
 
         Raises
         ------
         Unanswered
             401 without a token that holds; 403 where the role may not.
         """
-        if not roles or self.open_to_all:
+        if not roles or (on_trial and self.without_tokens):
             return None
         identity = await self._known(headers)
         if role_of(identity) not in roles:
@@ -70,7 +87,7 @@ class Access:
 
     async def _known(self, headers: Mapping[str, str]) -> Identity:
         if self._authenticate is None:
-            mend = "Configure who issues tokens (ENNAKKO_ISSUER), or serve on 127.0.0.1"
+            mend = "Name who issues tokens (ENNAKKO_ISSUER), or make an issuer: ennakko keys issuer, ennakko token"
             raise _unknown(Fault("header: authorization", "cannot be checked: no issuer is configured", mend))
         try:
             found = self._authenticate(headers)
@@ -92,10 +109,19 @@ class Access:
 def access_of(settings: Settings, issuers: Issuers) -> Access:
     """Who may ask, as a home's settings say.
 
-    With any issuer, whoever its tokens speak for. Without one, everybody who can knock where only this machine can,
-    and elsewhere nobody.
+    With any issuer, whoever its tokens speak for. Without one nobody, unless it is said that this is for trying out.
+
+    Raises
+    ------
+    BadInput
+        Tokens are said to be needless where there is an issuer.
     """
-    return Access(by_tokens(issuers)) if issuers.trusted else Access(open_to_all=settings.on_loopback)
+    if not issuers.trusted:
+        return Access(without_tokens=settings.without_tokens)
+    if settings.without_tokens:
+        wrong = "cannot be: this home has an issuer of tokens"
+        raise BadInput(Fault("--without-tokens", wrong, "Leave it out, and ask with a token: ennakko token"))
+    return Access(by_tokens(issuers))
 
 
 def by_tokens(issuers: Issuers) -> Authenticate:
@@ -127,6 +153,19 @@ def by_tokens(issuers: Issuers) -> Authenticate:
         return issuers.known(token) or verified(token)
 
     return authenticate
+
+
+def known_identity(asked: Asked) -> Identity:
+    """Who asks for what is told to nobody unknown.
+
+    Raises
+    ------
+    Unanswered
+        401: a row that is on trial was asked without a token.
+    """
+    if asked.identity is None:
+        raise _unknown(Fault("header: authorization", "says nobody", "Ask for a token"))
+    return asked.identity
 
 
 def role_of(identity: Identity) -> str:

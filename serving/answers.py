@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ethics.refusals import BadInput, Fault, did_you_mean
 from serving import service_metrics
 from serving.exchange import ARROW, JSON, Act, Answer, Asked, RestsOn, Unanswered
+from serving.negotiation import chosen_kind
 from serving.schemas import parse_request
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def _act_of(wanted: ScoreRequest, outcome: str) -> tuple[Act, ...]:
 
 async def score_batch(asked: Asked) -> Answer:
     """Many people, in a thread of their own; so many batches at a time, and the next is told to come again."""
-    kind = _answer_kind(asked.headers.get("accept", ""), asked.kind)
+    kind = chosen_kind(asked.headers.get("accept", ""), (asked.kind, JSON, ARROW))
     async with asked.state.room:
         found, content = await asked.state.in_thread(_batch, asked, kind)
     facts = {"need": found.need, "as_of_date": found.as_of_date.isoformat(), "n": len(found.person_ids)}
@@ -145,25 +146,6 @@ def refuse_foreign_need(asked: Asked, need_id: str, where: str) -> None:
 
 def _may_ask(asked: Asked, need_id: str) -> bool:
     return asked.identity is None or asked.identity.may_use_need(need_id)
-
-
-def _answer_kind(accept: str, body_kind: str) -> str:
-    """The kind that ``Accept`` asks for; that of the body where anything will do.
-
-    >>> _answer_kind("*/*", ARROW) == ARROW, _answer_kind("application/json", ARROW)
-    (True, 'application/json')
-    """
-    wanted = {}
-    for part in accept.split(","):
-        name, _, rest = part.strip().lower().partition(";")
-        wanted[name.strip()] = "q=0" not in rest.replace(" ", "").replace("q=0.", "")
-    if not accept.strip():
-        return body_kind
-    for kind in (body_kind, JSON, ARROW):
-        if wanted.get(kind, wanted.get("application/*", wanted.get("*/*", False))):
-            return kind
-    mend = f"Accept {JSON} or {ARROW}"
-    raise Unanswered(406, "No such kind of answer", Fault("header: accept", "asks for neither JSON nor Arrow", mend))
 
 
 def _unusable(refusal: BadInput) -> Unanswered:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 import re
+from collections.abc import Mapping
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from ethics.verdict_audit import Audit
 
 _HMAC = re.compile(r"[0-9a-f]{64}")
-_UNSAID = ("person",)
+_UNSAID = ("person", "persons")
 _POLICIES = ("policy.json", "policy.toml")
 
 
@@ -206,12 +207,13 @@ def read_log(home: Home, *, need: str | None, person: str | None, since: date | 
         facts = json.loads(row["facts"])
         if need is not None and facts.get("need") != need:
             continue
-        if wanted is not None and facts.get("person") not in wanted:
+        if wanted is not None and not persons_of(facts) & wanted:
             continue
         if since is not None and row["at"][:10] < since.isoformat():
             continue
         told = {name: value for name, value in facts.items() if name not in _UNSAID}
-        about = "one person" if "person" in facts else None
+        n_about = len(persons_of(facts))
+        about = None if not n_about else "one person" if n_about == 1 else f"{n_about} people"
         columns = {name: row[name] for name in ("number", "at", "action", "actor")}
         rows.append({**columns, "about": about, "facts": told, "hash": row["hash"]})
     return {"rows": rows, "total": len(everything), "verified": True}
@@ -238,6 +240,15 @@ def hashes_of(home: Home, person: str) -> set[str]:
         secret = home.settings.secret("audit-persons")
         found.add(hmac.digest(secret, person.encode("utf-8", "surrogatepass"), "sha256").hex())
     return found
+
+
+def persons_of(facts: Mapping[str, Any]) -> set[str]:
+    """What stands for people in one act's facts: one reference, or those of everybody in an answer over HTTP.
+
+    >>> sorted(persons_of({"persons": "aa bb"}))
+    ['aa', 'bb']
+    """
+    return {*str(facts.get("persons", "")).split(), *([str(facts["person"])] if "person" in facts else [])}
 
 
 def _shortened(value: object) -> str:

@@ -406,9 +406,11 @@ def _add_use(commands: Any) -> None:
         ("list", "the outreach list of each service unit", "outreach"),
     ):
         command = _command(commands, name, what, run)
-        _city_and_need(command)
+        _city_and_need(command, required=name == "list")
         command.add_argument("--as-of", type=_day, required=True, help="the day, as 2026-06-01")
-        if name == "list":
+        if name == "score":
+            _add_service(command)
+        else:
             command.add_argument("--unit", help="only this unit's list is written")
             command.add_argument("--lang", choices=_LANGUAGES, default="en", help="the list's language (default en)")
 
@@ -457,6 +459,8 @@ def _add_use(commands: Any) -> None:
     serve.add_argument("--need", type=Path, action="append", help="a need file (default: every approved need)")
     serve.add_argument("--host", default=None)
     serve.add_argument("--port", type=_positive, default=None)
+    what = "answer whoever is on this machine, to try things out: by demonstration keys only"
+    serve.add_argument("--without-tokens", action="store_true", default=None, help=what)
     what = "processes that answer (default: ENNAKKO_WORKERS, or 1); more than one needs PostgreSQL"
     serve.add_argument("--workers", type=_positive, default=None, help=what)
 
@@ -549,8 +553,19 @@ def _group(commands: Any, name: str, what: str) -> Any:
     return parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
 
-def _city_and_need(command: argparse.ArgumentParser, city: str = _CITY_WITH_GROUPS) -> None:
-    command.add_argument("--city", type=_city, required=True, help=city)
+def _add_service(score: argparse.ArgumentParser) -> None:
+    service = score.add_argument_group("by a service", "people are scored by `ennakko serve` elsewhere, not here")
+    service.add_argument("--server", metavar="URL", help="its address; http:// only for this machine")
+    what = "a CSV or Parquet file with the column person_id, or ids with commas between"
+    service.add_argument("--persons", metavar="FILE|IDS", help=what)
+    service.add_argument("--purpose", help="what for, in a few words; the service's audit log keeps it")
+    service.add_argument("--output", type=Path, metavar="FILE", help="a new Parquet file")
+    what = "a file that holds the token alone (default: ENNAKKO_TOKEN, or the file ENNAKKO_TOKEN_FILE)"
+    service.add_argument("--token-file", type=Path, metavar="FILE", help=what)
+
+
+def _city_and_need(command: argparse.ArgumentParser, city: str = _CITY_WITH_GROUPS, *, required: bool = True) -> None:
+    command.add_argument("--city", type=_city, required=required, help=city)
     command.add_argument(
         "--need", type=Path, required=True, help="a need file, or the id of one that comes with Ennakko"
     )

@@ -80,9 +80,12 @@ _NOT_WITH_OTHERS = ("erase", "serve")
 
 
 def score(options: argparse.Namespace) -> int:
-    """Score a cohort with the approved model."""
-    from serving import flows
+    """Score a cohort with the approved model, here; or people, by a service elsewhere."""
+    from serving import client_words, flows
 
+    client_words.refuse_mixed(options)
+    if options.server is not None:
+        return client_words.score_by_service(options)
     with steps(options) as step:
         result = flows.score_need(home_of(options), options.city, options.need, options.as_of, step)
     return say(options, result, lambda: print(f"{result['n']:,} scores in {result['path']}"))
@@ -92,5 +95,6 @@ def serve(options: argparse.Namespace) -> int:
     """Answer over HTTP until told to stop."""
     from serving import flows
 
-    settings = settings_of(options, host=options.host, port=options.port, workers=options.workers)
+    given = {name: getattr(options, name) for name in ("host", "port", "workers", "without_tokens")}
+    settings = settings_of(options, **given)
     return flows.serve_champions(Home(settings), options.city, options.need or ())

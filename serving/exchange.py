@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 ARROW = "application/vnd.apache.arrow.stream"
+PARQUET = "application/vnd.apache.parquet"
+HTML = "text/html"
 
 
 class Unanswered(Exception):
@@ -74,12 +76,18 @@ class Asked:
     request_id: str
     state: Any
 
+    async def in_thread(self, work: Callable[..., Answer], *given: Any) -> Answer:
+        """The answer of work that would hold up the event loop; it is given this request first."""
+        found: Answer = await self.state.in_thread(work, self, *given)
+        return found
+
 
 @dataclass(slots=True)
 class Answer:
     """What is to be sent, once ``acts`` are on disk; ``rows`` is how many rows it tells of, for log and metrics.
 
     Scores leave only while what they rest on still holds: ``rests_on`` says what that is.
+    ``headers``, by small names, come in place of those that every answer has.
     """
 
     body: bytes

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from ethics.refusals import BadInput
 from serving.erasure_work import Duty, duties_to_keep, erase_person
 from serving.gdpr import Erase, Kept, NotNow, messages
-from serving.guardian_lists import has_contact_book
+from serving.guardian_lists import city_with_contacts
 
 if TYPE_CHECKING:
     from serving.home import Home
@@ -32,7 +31,7 @@ def eraser_of(home: Home) -> Erase:
         if kept or dry_run:
             return kept
         try:
-            erase_person(home, person_id, by=_ACTOR, reason=_REASON, city=_city_with_contacts(home), wait=False)
+            erase_person(home, person_id, by=_ACTOR, reason=_REASON, city=city_with_contacts(home), wait=False)
         except BlockingIOError:
             raise NotNow from None
         except BadInput:
@@ -42,12 +41,6 @@ def eraser_of(home: Home) -> Erase:
         return ()
 
     return erase
-
-
-def _city_with_contacts(home: Home) -> Path | None:
-    """The city that is served, where its contact book tells whose guardian somebody is; many have none."""
-    city = home.settings.city
-    return city if city is not None and has_contact_book(city) else None
 
 
 def _kept(home: Home, person_id: str) -> list[Kept]:

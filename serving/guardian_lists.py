@@ -54,6 +54,12 @@ def has_contact_book(city: Path) -> bool:
     return contacts_file(folder_of(city)) is not None
 
 
+def city_with_contacts(home: Home) -> Path | None:
+    """The city that is served, where its contact book tells whose guardian somebody is; many have none."""
+    city = home.settings.city
+    return city if city is not None and has_contact_book(city) else None
+
+
 def _book(city: Path) -> ContactBook:
     from scoring.contacts import ContactBook, contacts_file
 

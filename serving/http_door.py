@@ -89,7 +89,7 @@ class Served:
         try:
             headers = _headers(scope["headers"])
             seen.request_id = _request_id(headers)
-            identity = await state.access.admit(headers, endpoint.roles)
+            identity = await state.access.admit(headers, endpoint.roles, on_trial=endpoint.on_trial)
             purpose = ""
             if identity is not None:
                 seen.role = role_of(identity)
@@ -145,7 +145,9 @@ class Served:
             return
         if audit is None:
             raise failed(RuntimeError("no audit log"))
-        who = {"role": seen.role, "subject": seen.subject, "purpose": purpose, "request": seen.request_id}
+        who = {"role": seen.role, "subject": seen.subject, "request": seen.request_id}
+        if purpose:
+            who["purpose"] = purpose
         try:
             await audit.keep(acts, who)
         except Exception as error:
@@ -329,12 +331,18 @@ async def send_answer(send: Send, answer: Answer, request_id: str) -> None:
         (b"content-type", answer.kind.encode("ascii")),
         (b"content-length", b"%d" % len(answer.body)),
         (b"x-request-id", request_id.encode("ascii")),
-        *SECURE_HEADERS,
+        *(SECURE_HEADERS if not answer.headers else _not_said(answer.headers)),
     ]
     for name, value in answer.headers.items():
         headers.append((name.lower().encode("ascii"), value.encode("ascii")))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
+
+
+def _not_said(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    """The secure headers in whose place an answer has none of its own: twice would mean both."""
+    said = {name.lower().encode("ascii") for name in headers}
+    return [pair for pair in SECURE_HEADERS if pair[0] not in said]
 
 
 async def drain_body(scope: Any, receive: Any) -> None:

@@ -232,13 +232,14 @@ class Rates:
 class Room:
     """So many pieces of heavy work at a time, and so many that wait; the next is told to come again."""
 
-    def __init__(self, at_once: int, waiting: int) -> None:
+    def __init__(self, at_once: int, waiting: int, of: str = "batches") -> None:
+        self._of = of
         self._gate = asyncio.Semaphore(at_once)
         self._most, self._inside = at_once + waiting, 0
 
     async def __aenter__(self) -> None:
         if self._inside >= self._most:
-            fault = Fault("service", "has as many batches as it can take", "Ask again a little later")
+            fault = Fault("service", f"has as many {self._of} as it can take", "Ask again a little later")
             raise Unanswered(503, "Busy", fault, headers={"Retry-After": "5"})
         self._inside += 1
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,7 @@ def record_objection(
     withdraw: bool = False,
     by: str = "service_point",
     city: Path | None = None,
+    said_of_act: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Record or withdraw a resident's objection; the log learns that it happened, not whose it was.
 
@@ -63,6 +64,8 @@ def record_objection(
         In what capacity it is brought in.
     city : Path, optional
         A city folder whose contact book tells whose guardian the person is: files with those children are recalled too.
+    said_of_act : mapping, optional
+        What else the audit log keeps of this act: never about the person.
 
     Returns
     -------
@@ -94,7 +97,8 @@ def record_objection(
     facts = {"need": need_id, **({} if channel is None else {"channel": channel})}
     n_new = sum(file["new"] for file in recalled)
     action = "withdraw" if withdraw else "object"
-    home.audit_log.append(action, by.replace("_", " "), **facts, changed=int(changed), recalled=n_new)
+    more = {"changed": int(changed), "recalled": n_new, **(said_of_act or {})}
+    home.audit_log.append(action, by.replace("_", " "), **facts, **more)
     return {
         **facts,
         "channel": channel,

@@ -11,12 +11,11 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from serving.endpoints import Endpoint
-from serving.exchange import ARROW, JSON, PROBLEM
+from serving.exchange import ARROW, HTML, JSON, PARQUET, PROBLEM
 from serving.gdpr_schemas import GdprErrors
 from serving.schemas import Problem
 
 _REF = "#/components/schemas/{model}"
-_BINARY = {"type": "string", "contentMediaType": ARROW}
 _REQUEST_ID = {
     "X-Request-ID": {
         "description": "The request's id: the asker's own, or a new one. It stands in log and audit log.",
@@ -43,14 +42,15 @@ _ABOUT = (
 )
 
 
-def document(endpoints: Iterable[Endpoint], *, open_to_all: bool = False) -> bytes:
+def document(endpoints: Iterable[Endpoint], *, without_tokens: bool = False) -> bytes:
     """The document as JSON, the same bytes for the same table.
 
     Parameters
     ----------
     endpoints : iterable of Endpoint
-    open_to_all : bool
-        Whether this service asks nobody for a token or a purpose; see :class:`serving.access.Access`.
+    without_tokens : bool
+        Whether this service is on trial: its rows that are so ask nobody for a token or a purpose; see
+        :class:`serving.access.Access`.
     """
     endpoints = tuple(endpoints)
     used: list[tuple[type[BaseModel], Any]] = [(Problem, "serialization")]
@@ -60,7 +60,7 @@ def document(endpoints: Iterable[Endpoint], *, open_to_all: bool = False) -> byt
     names, schemas = models_json_schema(list(dict.fromkeys(used)), ref_template=_REF)
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
-        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, names, open_to_all)
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, names, without_tokens)
     whole = {
         "openapi": "3.1.0",
         "info": {"title": "Ennakko", "version": "1", "description": _ABOUT},
@@ -70,7 +70,7 @@ def document(endpoints: Iterable[Endpoint], *, open_to_all: bool = False) -> byt
     return json.dumps(whole, ensure_ascii=False, sort_keys=False).encode()
 
 
-def _operation(endpoint: Endpoint, names: Mapping[Any, dict[str, str]], open_to_all: bool) -> dict[str, Any]:
+def _operation(endpoint: Endpoint, names: Mapping[Any, dict[str, str]], without_tokens: bool) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": _operation_id(endpoint),
         "summary": endpoint.title,
@@ -81,11 +81,12 @@ def _operation(endpoint: Endpoint, names: Mapping[Any, dict[str, str]], open_to_
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in _path_names(endpoint.path)
     ]
-    if endpoint.purpose and not open_to_all:
+    asks_nobody = without_tokens and endpoint.on_trial
+    if endpoint.purpose and not asks_nobody:
         parameters.append(_PURPOSE)
     if parameters:
         operation["parameters"] = parameters
-    if endpoint.scope or (endpoint.roles and not open_to_all):
+    if endpoint.scope or (endpoint.roles and not asks_nobody):
         operation["security"] = [{"bearer": []}]
     if endpoint.body is not None:
         body = _content(endpoint.body_kinds, names[(endpoint.body, "validation")], endpoint.example)
@@ -139,10 +140,17 @@ def _parameter(parameter: Any) -> dict[str, Any]:
 def _content(kinds: Iterable[str], schema: Mapping[str, Any], example: Any) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for kind in kinds:
-        content[kind] = {"schema": dict(_BINARY if kind == ARROW else schema)}
+        content[kind] = {"schema": _schema_of(kind, schema)}
         if kind == JSON and example is not None:
             content[kind]["example"] = example
     return content
+
+
+def _schema_of(kind: str, of_json: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said of a content: the schema of JSON, or that it is text, or bytes of that kind."""
+    if kind in (ARROW, PARQUET):
+        return {"type": "string", "contentMediaType": kind}
+    return {"type": "string"} if kind == HTML else dict(of_json)
 
 
 def _problem(status: int, titles: tuple[str, ...], schema: Mapping[str, str]) -> dict[str, Any]:

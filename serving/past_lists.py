@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from serving.home import Home
 from serving.objection_work import recall_late_objectors
 from serving.typed_texts import refuse_typed
 
+_TODAY = ("position", "kind", "person_id", "rank_band", "worker")
 _ROW = ("unit_id", "position", "kind", "person_id", "rank_band", "row_hash")
 
 
@@ -66,9 +67,30 @@ def show_list(
     people = store.current(list_id)["person_id"].drop_nulls().to_list()
     result["objected_since"] = int(home.objections.objecting(people, facts["need"]).sum())
     if unit is not None:
-        rows = store.current(list_id, unit).select("position", "kind", "person_id", "rank_band", "worker").to_dicts()
-        result["rows"] = _without_objectors(home, facts["need"], rows, city)
+        result["rows"] = rows_today(home, facts["need"], list_id, unit, city)
     return result
+
+
+def rows_today(
+    home: Home, need_id: str, list_id: str, unit: str, city: Path | None = None, *, more: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """A unit's rows as they stand today, without those who object.
+
+    Parameters
+    ----------
+    city : Path, optional
+        See :func:`show_list`.
+    more : sequence of str
+        Further columns of the store's rows.
+
+    Returns
+    -------
+    list of dict
+        ``position``, ``kind``, ``person_id`` (None: erased), ``rank_band``, ``worker``, those of ``more``, and
+        ``not_by``.
+    """
+    rows = home.store.current(list_id, unit).select(*_TODAY, *more).to_dicts()
+    return _without_objectors(home, need_id, rows, city)
 
 
 def _without_objectors(home: Home, need_id: str, rows: list[dict[str, Any]], city: Path | None) -> list[dict[str, Any]]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ethics.refusals import BadInput, Fault, Refusal
 from ethics.whole_file import write_whole
-from serving.audit_work import hashes_of
+from serving.audit_work import hashes_of, persons_of
 from serving.home import Home
 from serving.objection_work import person_fault, store_if_begun
 from serving.opening import open_city_for
@@ -39,10 +40,11 @@ def look_at_person(
     actor: str,
     purpose: str,
     language: str = "en",
-    city: str | Path | None = None,
+    city: str | Path | City | None = None,
     numbers: bool = False,
     html: Path | None = None,
     step: Step = silent,
+    said_of_look: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Tell a person what was used, computed, listed and done, by whom, and how to object.
 
@@ -51,12 +53,14 @@ def look_at_person(
     actor, purpose : str
         Who looks, by role, and what for; kept in the store and in the audit log.
     language : {"fi", "sv", "en"}
-    city : path or URL, optional
+    city : path, URL or City, optional
         The city the data are read from; default: the one each model was trained on, where it is still there.
     numbers : bool
         Also the scores as numbers; otherwise their bands alone (ethics.md §7.2).
     html : Path, optional
         A new file for the page.
+    said_of_look : mapping, optional
+        What else the audit log keeps of this look: never about the person.
 
     Returns
     -------
@@ -77,7 +81,8 @@ def look_at_person(
     is_erased = store is not None and bool(store.is_erased([person_id])[0])
     if store is not None and refs:
         store.view(None, None, actor, purpose, person_id=person_id)
-    home.audit_log.append(ACT, actor, purpose=purpose, **({"person": refs[person_id]} if refs else {"known": 0}))
+    about: dict[str, str | int] = {"person": refs[person_id]} if refs else {"known": 0}
+    home.audit_log.append(ACT, actor, purpose=purpose, **about, **(said_of_look or {}))
     records = records_of(store, person_id if refs else None)
     cities = _Cities(home, city, step)
     step("reading what is kept")
@@ -266,9 +271,9 @@ def _looks(home: Home, person_id: str, records: Records) -> list[dict[str, Any]]
 
     wanted = hashes_of(home, person_id)
     found = list(records.views)
-    for row in home.audit_log.rows():
+    for row in home.audit_log.rows_holding(wanted):
         facts = json.loads(row["facts"])
-        if row["action"] != ACT and facts.get("person") in wanted:
+        if row["action"] != ACT and persons_of(facts) & wanted:
             more = {"need": facts.get("need"), "unit_id": None, "purpose": facts.get("purpose", "")}
             found.append({"at": row["at"], "what": row["action"], "actor": row["actor"], **more})
     for said in ("actor", "purpose") if found else ():
@@ -286,13 +291,19 @@ def _retention(home: Home) -> dict[str, int]:
 class _Cities:
     """The city that a person's data are read from: the one given, else the one a model was trained on."""
 
-    def __init__(self, home: Home, place: str | Path | None, step: Step) -> None:
-        self._home, self._place, self._step = home, place, step
-        self._opened: City | None = None
-        self.invented = False
+    def __init__(self, home: Home, place: str | Path | City | None, step: Step) -> None:
+        from features.city import City
+
+        self._home, self._step = home, step
+        self._given = place if isinstance(place, City) else None
+        self._place = None if isinstance(place, City) else place
+        self._opened: City | None = self._given
+        self.invented = self._given is not None and self._given.invented
 
     def of(self, need: Need) -> City | None:
         """The city for a need; None where nobody gave one and the recorded one is not here, or is damaged."""
+        if self._given is not None:
+            return self._given
         place = self._place if self._place is not None else self._recorded(need)
         if place is None:
             return None

@@ -54,6 +54,23 @@ class NeedScores:
             open_service(Settings.from_environment())
         STATE.desk.require_trust()
 
+    @bentoml.on_deployment
+    @staticmethod
+    def refuse_other_starts() -> None:
+        """Refuse ``bentoml serve``, before it opens any port.
+
+        Its supervisor has a control port that asks nobody who they are, and listens where our settings do not say:
+        whoever is let in without a token on loopback would be let in from everywhere.
+
+        Raises
+        ------
+        NotTrusted
+        """
+        wrong = "would listen elsewhere than the settings say, and open a control port"
+        raise NotTrusted(
+            Fault("bentoml serve", wrong, "Start it by: ennakko serve, in a Bento: python -m serving serve")
+        )
+
 
 # BentoML's decorator has made it a Service, which its types do not say.
 _SERVICE: Any = NeedScores
@@ -161,12 +178,20 @@ def asgi_app() -> Any:
 
 
 def _champion(home: Home, need_id: str) -> Champion:
-    """A need's champion, verified; also one that is approved while the service runs is no demonstration to others."""
+    """A need's champion, verified and in its place; also one that is approved while the service runs."""
     from serving.approval import open_champion
 
-    champion, settings = open_champion(home, need_id), home.settings
-    if champion.verified.verdict.demonstration and not settings.on_loopback:
-        wrong = f"was signed with demonstration keys, and others than this machine can reach {settings.host}"
-        mend = "Serve it on 127.0.0.1, or sign with the city's keys"
-        raise NotTrusted(Fault(f"verdict of {need_id}", wrong, mend, DEMONSTRATION))
+    champion = open_champion(home, need_id)
+    _refuse_misplaced(champion, home.settings)
     return champion
+
+
+def _refuse_misplaced(champion: Champion, settings: Settings) -> None:
+    """Refuse a demonstration where others can knock, and a service without tokens where it is no demonstration."""
+    where, demonstration = f"verdict of {champion.need.id}", champion.verified.verdict.demonstration
+    if demonstration and not settings.on_loopback:
+        wrong = f"was signed with demonstration keys, and others than this machine can reach {settings.host}"
+        raise NotTrusted(Fault(where, wrong, "Serve it on 127.0.0.1, or sign with the city's keys", DEMONSTRATION))
+    if settings.without_tokens and not demonstration:
+        wrong = "was signed with the city's keys, and scores of residents are for those alone who show a token"
+        raise NotTrusted(Fault(where, wrong, "Leave out --without-tokens; ennakko keys issuer, then ennakko token"))

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ethics.refusals import Refusal
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
     from serving.audit_queue import AuditQueue
     from serving.desk import ScoreDesk
     from serving.home import Home
+    from serving.profile_links import ProfileLinks
     from serving.settings import Settings
 
 _THREADS = 4
 _MARK_DIGITS = 32
 _BATCHES_AT_ONCE, _BATCHES_WAITING = 2, 6
+_VIEWS_AT_ONCE, _VIEWS_WAITING = 2, 30
 
 
 class ServingState:
@@ -41,12 +44,14 @@ class ServingState:
         self.deadlines = Deadlines()
         self.bodies, self.rates = Bodies(Limits(), self.deadlines), Rates(Limits())
         self.room = Room(_BATCHES_AT_ONCE, _BATCHES_WAITING)
+        self.views = Room(_VIEWS_AT_ONCE, _VIEWS_WAITING, "views")
         self.metrics = ServiceMetrics(ENDPOINTS)
         self.log: RequestLog | None = None
         self.audit: AuditQueue | None = None
         self.openapi = b""
         self.desk: Any = None
         self.settings: Any = None
+        self.home: Any = None
         self.gdpr: Any = None
         self._subject_key = b""
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="answer")
@@ -66,14 +71,21 @@ class ServingState:
         """
         from serving.audit_queue import AuditQueue
 
-        self.desk, self.settings, self.access = desk, settings, access
+        self.desk, self.settings, self.home, self.access = desk, settings, home, access
         self.gdpr = gdpr
         rows = [endpoint for endpoint in ENDPOINTS if gdpr is not None or not endpoint.scope]
-        self.openapi = document(rows, open_to_all=access.open_to_all)
+        self.openapi = document(rows, without_tokens=access.without_tokens)
         self.bodies, self.rates = Bodies(limits, self.deadlines), Rates(limits)
         self.metrics.watch(desk)
         self._subject_key = settings.secret("audit-subjects")  # the same caller is the same in every line
         self.audit = AuditQueue(home)
+
+    @cached_property
+    def links(self) -> ProfileLinks:
+        """Which profile of Helsinki Profile is which person."""
+        from serving.profile_links import open_links
+
+        return open_links(self.home)
 
     def pseudonym(self, identity: Identity) -> str:
         """Who asks, as logs hold it."""

@@ -30,6 +30,7 @@ PATIENCE = {
     "keepalives_count": 2,
 }
 """How long libpq waits for a PostgreSQL that cannot be reached, in seconds; ``tcp_user_timeout`` in milliseconds."""
+_MAY_BE_FILES = ("database_url", "mlflow_uri", "metrics_token", "token")
 _OWN_HOME = "Make the file and its folder writable for whoever runs Ennakko, or give another --home"
 _UNUSABLE = {
     sqlite3.SQLITE_READONLY: ("cannot be written: it, its folder or its disk is read-only", _OWN_HOME),
@@ -53,6 +54,9 @@ class Settings(BaseModel):
         when None.
     host, port
         Where ``ennakko serve`` listens (``ENNAKKO_HOST``, ``ENNAKKO_PORT``); the loopback address unless given.
+    without_tokens : bool
+        Whether whoever is on this machine may ask for scores without a token (``ENNAKKO_WITHOUT_TOKENS``): on loopback
+        only, by demonstration keys only, to try things out.
     workers : int
         How many processes answer (``ENNAKKO_WORKERS``); more than one needs PostgreSQL.
     city, needs, policy
@@ -74,6 +78,11 @@ class Settings(BaseModel):
     metrics_token : str or None
         Who may read ``/metrics`` where others than this machine can knock (``ENNAKKO_METRICS_TOKEN``); nobody when
         None.
+    token : str or None
+        Who ``ennakko score --server`` says it is (``ENNAKKO_TOKEN``).
+
+    ``ENNAKKO_DATABASE_URL``, ``ENNAKKO_MLFLOW_URI``, ``ENNAKKO_METRICS_TOKEN`` and ``ENNAKKO_TOKEN`` may hold secrets:
+    with ``_FILE`` behind the name, each is read from the file named instead.
 
     >>> Settings.from_environment({"ENNAKKO_PORT": "no"})
     Traceback (most recent call last):
@@ -87,6 +96,7 @@ class Settings(BaseModel):
     mlflow_uri: str | None = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 3000
+    without_tokens: bool = False
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     city: Path | None = None
     needs: tuple[str, ...] = ()
@@ -105,6 +115,7 @@ class Settings(BaseModel):
     gdpr_delete_scope: str = "ennakko.gdprdelete"
     gdpr_loa: tuple[str, ...] = ("substantial", "high")
     metrics_token: str | None = Field(default=None, min_length=16, max_length=200, repr=False)
+    token: str | None = Field(default=None, min_length=1, repr=False)
 
     @field_validator("home")
     @classmethod
@@ -156,6 +167,13 @@ class Settings(BaseModel):
             raise ValueError(f"{wrong} | Give residents' tokens an audience of their own")
         return self
 
+    @model_validator(mode="after")
+    def _asks_for_tokens_where_others_can_knock(self) -> Settings:
+        if self.without_tokens and not self.on_loopback:
+            wrong = f"{_variable('without_tokens')} is set, and others than this machine can reach {self.host}"
+            raise ValueError(f"{wrong} | Leave it out, or serve on 127.0.0.1")
+        return self
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None, **given: Any) -> Settings:
         """Settings from ``ENNAKKO_*``; what is given (and not None) wins over the environment.
@@ -167,6 +185,7 @@ class Settings(BaseModel):
         """
         environment = os.environ if environment is None else environment
         values = {key: environment[name] for key in cls.model_fields if environment.get(name := _variable(key))}
+        values |= _from_files(environment)
         values |= {key: value for key, value in given.items() if value is not None}
         try:
             return cls.model_validate(values)
@@ -278,6 +297,27 @@ def _server_engine(url: str, impatient: bool) -> Engine:
             connection.commit()
 
     return engine
+
+
+def _from_files(environment: Mapping[str, str]) -> dict[str, str]:
+    """Secrets that lie in files, as Docker and Kubernetes hand them over; raises BadInput."""
+    found, faults = {}, []
+    for key in _MAY_BE_FILES:
+        name = f"{_variable(key)}_FILE"
+        if not (path := environment.get(name)):
+            continue
+        if environment.get(_variable(key)):
+            faults.append(Fault(name, f"is given beside {_variable(key)}", "Give one of the two"))
+        try:
+            found[key] = Path(path).read_text("utf-8").strip()
+        except (OSError, ValueError) as error:
+            faults.append(Fault(name, f"names a file that cannot be read ({type(error).__name__})", "Look at the path"))
+            continue
+        if not found[key]:
+            faults.append(Fault(name, "names a file that is empty", "Write the secret into it"))
+    if faults:
+        raise BadInput(*faults)
+    return found
 
 
 def shows_tracebacks() -> bool:

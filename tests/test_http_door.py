@@ -6,6 +6,7 @@ import pickle
 import socket
 import time
 from pathlib import Path
+from urllib.parse import urlencode
 
 import httpx
 import pyarrow as pa
@@ -20,10 +21,11 @@ from serving.limits import Limits
 PURPOSE = {"x-purpose": "weekly list"}
 OWN = [endpoint for endpoint in ENDPOINTS if not endpoint.scope]  # what Helsinki Profile asks is in test_gdpr_service
 TOKENS = {
-    "own-unit": {"role": "unit", "needs": ["youth"]},
+    "own-unit": {"role": "unit", "needs": ["youth"], "units": ["north"]},
     "other-unit": {"role": "unit", "needs": ["elderly"]},
     "quick-system": {"role": "system", "needs": ["*"]},
     **{role: {"role": role, "needs": ["*"] if role == "system" else []} for role in ROLES},
+    "resident": {"role": "resident", "person_id": "000005"},
 }
 LIMITS = {"chunk_seconds": 0.5, "body_seconds": 1.5, "rate": 50.0, "burst": 60.0}
 
@@ -429,37 +431,58 @@ def asked_of(endpoint):
     return {
         "/score": of("000005"),
         "/score_batch": many(["000005"]),
+        "/lists/{list_id}/attempts": {"rows": [CAME]},
+        "/lists/{list_id}/outcomes": {"rows": [CAME]},
+        "/jobs": {"need": "youth", "as_of_date": str(AS_OF)} if endpoint.method == "POST" else None,
+        "/objections": {"need": "youth", "channel": "visit", "person_id": "000005"},
     }.get(endpoint.path)
 
 
-def ask_as(server, endpoint, **keywords):
-    body = asked_of(endpoint)
-    url = f"{server.url}{endpoint.path}" + ("?need=youth" if endpoint.path == "/verdict" else "")
-    return httpx.request(endpoint.method, url, json=body, timeout=60, **keywords)
+CAME = {"person_id": "000005", "at": "2024-06-05", "outcome": "reached"}
+QUERIES = {"need": "youth", "unit": "north"}
 
 
-def test_each_role_may_ask_what_the_table_says(locked):
+def url_of(endpoint, world):
+    """The endpoint's address, with the query and the names in its path that an answer needs."""
+    query = {parameter.name: QUERIES[parameter.name] for parameter in endpoint.query if parameter.required}
+    if endpoint.path == "/objections" and endpoint.method != "POST":
+        query |= {"person_id": "000005"} | ({"channel": "visit"} if endpoint.method == "DELETE" else {})
+    names = {"verdict_id": world.verdict.verdict_id, "person_id": "000005", "list_id": "none", "job_id": "none"}
+    return f"{endpoint.path.format(**names)}?{urlencode(query)}".rstrip("?")
+
+
+def ask_as(server, endpoint, world, **keywords):
+    body = asked_of(endpoint) if endpoint.body is not None else None
+    return httpx.request(endpoint.method, server.url + url_of(endpoint, world), json=body, timeout=60, **keywords)
+
+
+def is_answered(endpoint, answer):
+    """What there is none of in this home is not found, as anybody who may ask is told."""
+    return answer.status_code in (200, 404 if "{" in endpoint.path else 200, 202 if endpoint.path == "/jobs" else 200)
+
+
+def test_each_role_may_ask_what_the_table_says(world, locked):
     for endpoint in OWN:
         for role in ROLES:
             token = "own-unit" if role == "unit" else role
-            answer = ask_as(locked, endpoint, headers=headers_of(token))
+            answer = ask_as(locked, endpoint, world, headers=headers_of(token))
             if not endpoint.roles or role in endpoint.roles:
-                assert answer.status_code == 200, (endpoint.path, role, answer.text)
+                assert is_answered(endpoint, answer), (endpoint.path, role, answer.text)
             else:
                 assert problem_of(answer) == (403, "Not for this role"), (endpoint.path, role)
 
 
 @pytest.mark.parametrize("token", [None, "nobody", "breaks", "own-unit2"])
-def test_without_a_token_that_holds_nothing_is_answered(locked, token):
+def test_without_a_token_that_holds_nothing_is_answered(world, locked, token):
     headers = PURPOSE if token is None else headers_of(token)
     for endpoint in OWN:
-        answer = ask_as(locked, endpoint, headers=headers)
+        answer = ask_as(locked, endpoint, world, headers=headers)
         if endpoint.roles:
             assert problem_of(answer) == (401, "Not signed in")
             assert answer.headers["www-authenticate"] == "Bearer"
             assert "breaks" not in answer.text
         else:
-            assert answer.status_code == 200
+            assert is_answered(endpoint, answer)
 
 
 def test_another_unit_s_need_is_told_of_as_one_that_does_not_exist(locked):
@@ -478,12 +501,12 @@ def test_another_unit_s_need_is_told_of_as_one_that_does_not_exist(locked):
     assert httpx.get(f"{locked.url}/needs", headers=headers_of("other-unit")).json()["needs"] == []
 
 
-def test_a_purpose_is_required_where_somebody_is_read(locked):
+def test_a_purpose_is_required_where_somebody_is_read(world, locked):
     for endpoint in OWN:
         if endpoint.purpose:
             for purpose in ({}, {"x-purpose": ""}, {"x-purpose": "x" * 201}):
-                headers = {**headers_of("quick-system", purpose=False), **purpose}
-                assert problem_of(ask_as(locked, endpoint, headers=headers)) == (400, "No purpose")
+                headers = {**headers_of(endpoint.roles[0], purpose=False), **purpose}
+                assert problem_of(ask_as(locked, endpoint, world, headers=headers)) == (400, "No purpose")
 
 
 def test_every_answer_about_a_person_is_in_the_audit_log_before_it_leaves(world, locked):

@@ -22,7 +22,7 @@ from serving.exchange import Unanswered
 from serving.http_door import failed
 from serving.running import serve
 from serving.schemas import ScoreRequest
-from serving.service import NeedScores, open_desk
+from serving.service import NeedScores, _refuse_misplaced, open_desk
 from serving.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -376,6 +376,26 @@ def test_the_service_itself_verifies_when_bentoml_makes_it(world, monkeypatch):
 def test_a_demonstration_is_served_on_loopback_only(world):
     with pytest.raises(NotTrusted, match=r"was signed with demonstration keys, and others .* reach 0\.0\.0\.0"):
         open_desk(settings_of(world, host="0.0.0.0"))
+
+
+def test_without_tokens_a_demonstration_alone_is_served(world):
+    open_desk(settings_of(world, without_tokens=True)).close()
+    by_the_city = SimpleNamespace(
+        need=SimpleNamespace(id="youth"), verified=SimpleNamespace(verdict=SimpleNamespace(demonstration=False))
+    )
+    with pytest.raises(NotTrusted, match="for those alone who show a token"):
+        _refuse_misplaced(by_the_city, settings_of(world, without_tokens=True))
+
+
+def test_without_a_token_nothing_is_answered_unless_told(world):
+    server = start(world, ENNAKKO_WITHOUT_TOKENS="0")
+    try:
+        wait_until_it_answers(server)
+        for asked in (ask(server, of("000005")), httpx.get(f"{server.url}/needs")):
+            assert asked.status_code == 401
+            assert "ennakko keys issuer" in asked.json()["errors"][0]["mend"]
+    finally:
+        stop(server)
 
 
 def test_a_set_stop_switch_lets_no_server_start(world):

@@ -12,14 +12,15 @@ from types import SimpleNamespace
 import pytest
 
 from ethics.objections import CHANNELS
-from ethics.refusals import Fault, NotTrusted
-from serving.access import Access, purpose_of
-from serving.answers import _answer_kind
+from ethics.refusals import BadInput, Fault, NotTrusted
+from serving.access import Access, access_of, purpose_of
 from serving.audit_queue import AuditQueue
+from serving.endpoints import ENDPOINTS
 from serving.exchange import ARROW, JSON, Act, Unanswered
 from serving.home import Home
 from serving.kept_look import KeptLook
 from serving.limits import Bodies, Deadlines, GoneAway, Limits, Rates, Room, content_kind
+from serving.negotiation import chosen_kind
 from serving.request_log import RequestLog
 from serving.settings import Settings
 
@@ -329,8 +330,8 @@ def test_a_log_that_nobody_reads_stops_nobody():
 # ---- who may ask -----------------------------------------------------------------------------------------------
 
 
-def admitted(access, roles=("unit",), headers=None):
-    return asyncio.run(access.admit(headers or {}, roles))
+def admitted(access, roles=("unit",), headers=None, **keywords):
+    return asyncio.run(access.admit(headers or {}, roles, **keywords))
 
 
 def refused(access, **keywords):
@@ -339,12 +340,28 @@ def refused(access, **keywords):
     return caught.value.problem.status
 
 
-def test_without_an_issuer_nobody_is_let_in_unless_it_is_open_to_all():
-    assert refused(Access()) == 401
+def test_without_an_issuer_nobody_is_let_in_but_on_trial():
+    assert refused(Access()) == refused(Access(), on_trial=True) == 401
     assert admitted(Access(), roles=()) is None
-    assert admitted(Access(open_to_all=True)) is None
-    with pytest.raises(ValueError, match="is not open to all"):
-        Access(lambda _headers: None, open_to_all=True)
+    assert admitted(Access(without_tokens=True), on_trial=True) is None
+    assert refused(Access(without_tokens=True)) == 401
+    with pytest.raises(ValueError, match="asks for tokens"):
+        Access(lambda _headers: None, without_tokens=True)
+
+
+def test_only_what_a_demonstration_shows_is_on_trial():
+    on_trial = {endpoint.path for endpoint in ENDPOINTS if endpoint.on_trial}
+    assert on_trial == {"/score", "/score_batch", "/needs", "/verdict"}
+
+
+def test_tokens_are_needless_neither_beside_an_issuer_nor_where_others_can_knock():
+    without = Settings(without_tokens=True)
+    assert access_of(Settings(), SimpleNamespace(trusted=())).without_tokens is False
+    assert access_of(without, SimpleNamespace(trusted=())).without_tokens is True
+    with pytest.raises(BadInput, match="this home has an issuer"):
+        access_of(without, SimpleNamespace(trusted=("an issuer",)))
+    with pytest.raises(BadInput, match="ENNAKKO_WITHOUT_TOKENS is set, and others than this machine can reach 0"):
+        Settings.from_environment({"ENNAKKO_WITHOUT_TOKENS": "1", "ENNAKKO_HOST": "0.0.0.0"})
 
 
 def test_an_identity_is_let_in_by_its_role_alone():
@@ -395,6 +412,6 @@ def test_a_purpose_is_a_few_plain_words(purpose):
 def test_accept_chooses_the_kind(accept, body, kind):
     if kind is None:
         with pytest.raises(Unanswered, match="No such kind"):
-            _answer_kind(accept, body)
+            chosen_kind(accept, (body, JSON, ARROW))
     else:
-        assert _answer_kind(accept, body) == kind
+        assert chosen_kind(accept, (body, JSON, ARROW)) == kind

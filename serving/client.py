@@ -1,0 +1,298 @@
+"""Scores asked from a running service: what ``ennakko score --server URL`` does.
+
+The token goes to the one address that was named: no redirect is followed, no proxy and no ``.netrc`` of the environment
+is read, and only this machine is spoken to without encryption. What comes back is checked before it is written.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+import time
+from dataclasses import dataclass, field
+from datetime import date
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ethics.refusals import BadInput, Fault, NotTrusted, Refusal
+from ethics.whole_file import whole_file
+from serving.batch_schemas import STATUSES
+from serving.exchange import ARROW
+from serving.progress import Step, silent
+
+if TYPE_CHECKING:
+    import httpx
+    import polars as pl
+    import pyarrow as pa
+
+BATCH_ROWS = 20_000
+"""People asked about at a time: about a megabyte each way."""
+_MOST_ANSWER_BYTES = 64_000_000
+_MOST_TRIES, _MOST_WAITED_SECONDS = 6, 90.0
+_CONNECT_SECONDS, _ANSWER_SECONDS = 10.0, 330.0
+_LONGEST_TOLD = 300
+_MOST_FAULTS = 20
+_UNTRUSTED = ("No score may leave now", "Not ready")
+_COLUMNS = ("person_id", "status", "score", "rank_band")
+
+
+class ServiceFailed(Refusal):
+    """The service failed in a way that whoever asks cannot mend."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a service.
+
+    Attributes
+    ----------
+    need : str
+        A need's id.
+    as_of_date : date
+    person_ids : pl.Series of str (n,)
+        Each once.
+    purpose : str
+        What the scores are for; the service's audit log keeps it.
+    """
+
+    need: str
+    as_of_date: date
+    person_ids: pl.Series
+    purpose: str
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service and how to be recognised there.
+
+    Attributes
+    ----------
+    url : str
+        Its address, without a path to an endpoint.
+    token : str or None
+        The bearer token; None where nobody is asked for one.
+    """
+
+    url: str
+    token: str | None = field(default=None, repr=False)
+
+
+def score_from_service(service: Service, question: Question, output: Path, step: Step = silent) -> dict[str, Any]:
+    """Have people scored by a service, in batches of Arrow, and write one Parquet file, whole or not at all.
+
+    Parameters
+    ----------
+    output : Path
+        A new file. Its columns are those of the local ``score`` file but the rank (which is one's place in the whole
+        cohort), and ``status``: whoever has no score is a row that says why. Rows stand as they were asked about.
+
+    Returns
+    -------
+    dict
+        ``path``, ``n``, ``status.<status>``, ``need``, ``as_of_date``, ``model_digest``, ``verdict_id``.
+
+    Raises
+    ------
+    BadInput
+        The service refuses, does not answer, or the file is there already.
+    NotTrusted
+        No score may leave it now; or batches were answered by different models or verdicts.
+    ServiceFailed
+        It failed, or answered something else than it should.
+    """
+    import httpx
+    from pyarrow import parquet
+
+    if output.exists():
+        raise BadInput(Fault("--output", f"{output} is there already", "Give a new file"))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    status = dict.fromkeys(STATUSES, 0)
+    rests_on: tuple[str, str] | None = None
+    n, done = len(question.person_ids), 0
+    timeout = httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS)
+    # The operating system's authorities (or those of SSL_CERT_FILE), as the city's own certificates need.
+    client = httpx.Client(
+        base_url=service.url,
+        verify=ssl.create_default_context(),
+        trust_env=False,
+        follow_redirects=False,
+        timeout=timeout,
+        headers=_headers(service, question),
+    )
+    with client, whole_file(output) as file, parquet.ParquetWriter(file, _schema(), compression="zstd") as writer:
+        for ids in question.person_ids.to_frame().iter_slices(BATCH_ROWS):
+            step(f"{question.need}: asking {service.url}", done, n)
+            table = _batch(client, question, ids["person_id"])
+            found = _rests_on(table)
+            if rests_on is not None and found != rests_on:
+                wrong = "came to use another model or verdict while it was asked"
+                raise NotTrusted(Fault("server", wrong, "Ask again: the scores of one file rest on one verdict"))
+            rests_on = found
+            for counted in table["status"].value_counts().to_pylist():
+                status[counted["values"]] += counted["counts"]
+            writer.write_table(_rows(table, question, found))
+            done += len(ids)
+    assert rests_on is not None
+    return {
+        "path": str(output),
+        "n": n,
+        "status": status,
+        "need": question.need,
+        "as_of_date": str(question.as_of_date),
+        "model_digest": rests_on[0],
+        "verdict_id": rests_on[1],
+    }
+
+
+def _headers(service: Service, question: Question) -> dict[str, str]:
+    headers = {"content-type": ARROW, "accept": ARROW, "x-purpose": question.purpose, "user-agent": "ennakko"}
+    return headers if service.token is None else {**headers, "authorization": f"Bearer {service.token}"}
+
+
+# ---- asking ----------------------------------------------------------------------------------------------------
+
+
+def _batch(client: httpx.Client, question: Question, ids: pl.Series) -> pa.Table:
+    """One batch's answer as a table, checked; raises Refusal."""
+    import pyarrow as pa
+
+    asked = pa.table({"person_id": ids.to_arrow().cast(pa.string())})
+    body = BytesIO()
+    with pa.ipc.new_stream(body, asked.schema) as writer:
+        writer.write_table(asked)
+    query = {"need": question.need, "as_of_date": question.as_of_date.isoformat()}
+    content = ask(client, "POST", "/score_batch", params=query, content=body.getvalue())
+    try:
+        with pa.ipc.open_stream(content) as reader:
+            table = reader.read_all()
+            table.validate(full=True)
+    except pa.ArrowException:
+        raise _strange("is not an Arrow stream that can be read") from None
+    said = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+    if table.column_names != list(_COLUMNS) or not query.items() <= said.items():
+        raise _strange("is not about what was asked")
+    if table["person_id"].to_pylist() != ids.to_list() or not set(table["status"].to_pylist()) <= set(STATUSES):
+        raise _strange("is not about the people that were asked about")
+    return table
+
+
+def ask(client: httpx.Client, method: str, path: str, **given: Any) -> bytes:
+    """The body of an answer; asks again, within bounds, only where the service itself says when to.
+
+    Raises
+    ------
+    Refusal
+    """
+    import httpx
+
+    waited = 0.0
+    for attempt in range(1, _MOST_TRIES + 1):
+        try:
+            with client.stream(method, path, **given) as answer:
+                content = _read(answer)
+        except httpx.TransportError as error:
+            wrong = f"does not answer ({type(error).__name__})"
+            raise BadInput(
+                Fault("--server", wrong, "Look whether it runs, and at its address and certificate")
+            ) from None
+        if answer.status_code == httpx.codes.OK:
+            if answer.headers.get("content-type", "") != ARROW:
+                raise _strange("is of another content type than was asked for")
+            return content
+        wait = _told_to_wait(answer)
+        if wait is None or attempt == _MOST_TRIES or waited + wait > _MOST_WAITED_SECONDS:
+            break
+        waited += wait
+        time.sleep(wait)
+    raise refusal_of(answer.status_code, content)
+
+
+def _read(answer: httpx.Response) -> bytes:
+    content = bytearray()
+    for chunk in answer.iter_bytes():
+        content += chunk
+        if len(content) > _MOST_ANSWER_BYTES:
+            raise _strange(f"is longer than {_MOST_ANSWER_BYTES} bytes")
+    return bytes(content)
+
+
+def _told_to_wait(answer: httpx.Response) -> float | None:
+    """Seconds after which the service wants to be asked again; None where it does not say."""
+    after = answer.headers.get("retry-after", "")
+    return float(after) if answer.status_code in (429, 503) and after.isascii() and after.isdecimal() else None
+
+
+def refusal_of(status: int, content: bytes) -> Refusal:
+    """What the command refuses with for an answer that is none: the problem details' faults.
+
+    >>> refusal_of(404, b'{"title": "Unknown need", "errors": [{"where": "need", "wrong": "is unknown", "mend": "x"}]}')
+    BadInput('need: is unknown. x')
+    >>> refusal_of(502, b"<html>")
+    ServiceFailed('server: answered 502. Ask whoever runs it')
+    """
+    try:
+        problem = json.loads(content)
+        title = _told(problem["title"])
+        errors = problem.get("errors", [])[:_MOST_FAULTS]
+        faults = [Fault(*(_told(error[name]) for name in ("where", "wrong", "mend"))) for error in errors]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        title, faults = "", []
+    if not faults:
+        faults = [Fault("server", f"answered {status}{f': {title}' if title else ''}", "Ask whoever runs it")]
+    if title in _UNTRUSTED:
+        return NotTrusted(*faults)
+    return BadInput(*faults) if status < 500 or status == 503 else ServiceFailed(*faults)
+
+
+def _told(text: Any) -> str:
+    """A text of the service's, fit for a terminal."""
+    if not isinstance(text, str):
+        raise TypeError
+    return "".join(letter if letter.isprintable() else " " for letter in text[:_LONGEST_TOLD])
+
+
+def _strange(wrong: str) -> ServiceFailed:
+    return ServiceFailed(Fault("server's answer", wrong, "See whether the address is that of an Ennakko service"))
+
+
+# ---- writing ---------------------------------------------------------------------------------------------------
+
+
+def _schema() -> pa.Schema:
+    import pyarrow as pa
+
+    text = pa.string()
+    return pa.schema(
+        [
+            *(pa.field(name, text) for name in ("need_id", "person_id")),
+            pa.field("as_of_date", pa.date32()),
+            pa.field("status", text),
+            pa.field("score", pa.float64()),
+            *(pa.field(name, text) for name in ("rank_band", "model_digest", "verdict_id")),
+        ]
+    )
+
+
+def _rests_on(table: pa.Table) -> tuple[str, str]:
+    said = table.schema.metadata or {}
+    try:
+        return said[b"model_digest"].decode(), said[b"verdict_id"].decode()
+    except KeyError:
+        raise _strange("does not say which model and verdict it rests on") from None
+
+
+def _rows(table: pa.Table, question: Question, rests_on: tuple[str, str]) -> pa.Table:
+    import pyarrow as pa
+
+    n = table.num_rows
+    shared = {
+        "need_id": question.need,
+        "as_of_date": question.as_of_date,
+        "model_digest": rests_on[0],
+        "verdict_id": rests_on[1],
+    }
+    columns = {name: pa.repeat(value, n) for name, value in shared.items()} | {name: table[name] for name in _COLUMNS}
+    return pa.table([columns[name] for name in _schema().names], schema=_schema())

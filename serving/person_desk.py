@@ -1,0 +1,282 @@
+"""Residents over HTTP, and service points for them: what was done with a person's data, and how to say no to it.
+
+The same functions answer as behind ``ennakko person`` and ``ennakko object``. A resident sees and speaks for themselves
+alone; another person, and one who does not exist, are one answer. Nobody unknown is told anything of a person, not even
+where a service without an issuer is otherwise open to this machine.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from ethics.objections import CHANNELS, EVERY_NEED
+from ethics.refusals import BadInput, Fault, did_you_mean
+from serving.access import known_identity, role_of
+from serving.exchange import HTML, JSON, Act, Answer, Asked, Unanswered
+from serving.identity import Role
+from serving.negotiation import chosen_kind
+from serving.objection_work import known_needs, person_fault, record_objection, store_if_begun
+from serving.person_schemas import ObjectionRequest
+from serving.person_work import look_at_person
+from serving.schemas import faults_of_body
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from serving.home import Home
+
+LANGUAGES = ("fi", "sv", "en")
+_STYLE = ("<style>", "</style>")
+_SHOWN = ("need", "channel", "by", "objecting", "changed", "erased", "seen_before")
+_OF_OPTIONS = {"--need": "need", "--channel": "channel", "person": "person_id"}
+
+
+async def person(asked: Asked) -> Answer:
+    """The resident's own view."""
+    return await _view(asked, await asked.state.in_thread(_self_of, asked))
+
+
+async def person_of(asked: Asked) -> Answer:
+    """A person's view: to the person, or to a service point on their behalf."""
+    return await _view(asked, await asked.state.in_thread(_whose, asked, asked.path["person_id"], "path: person_id"))
+
+
+async def objections(asked: Asked) -> Answer:
+    """The objections that stand."""
+    return await asked.in_thread(_standing)
+
+
+async def object_to(asked: Asked) -> Answer:
+    """An objection, in force once this is answered."""
+    try:
+        said = ObjectionRequest.model_validate_json(asked.body)
+    except ValidationError as error:
+        raise Unanswered(422, "The body cannot be used", *faults_of_body(error, ObjectionRequest)) from None
+    return await asked.in_thread(_objected, said.person_id, said.need, said.channel, "body")
+
+
+async def withdraw(asked: Asked) -> Answer:
+    """The withdrawal of one objection; asking again changes nothing."""
+    query = asked.query
+    given = (query.get("person_id"), query["need"], query.get("channel"))
+    return await asked.in_thread(_objected, *given, "query")
+
+
+# ---- the view --------------------------------------------------------------------------------------------------
+
+
+async def _view(asked: Asked, person_id: str) -> Answer:
+    kind = chosen_kind(asked.headers.get("accept", ""), (JSON, HTML))
+    language = asked.query.get("language", "en")
+    if language not in LANGUAGES:
+        raise _unusable(Fault("query: language", "is none of the view", f"Give one of: {', '.join(LANGUAGES)}"))
+    async with asked.state.views:
+        return await asked.in_thread(_looked_at, person_id, language, kind)
+
+
+def _looked_at(asked: Asked, person_id: str, language: str, kind: str) -> Answer:
+    """The view; who looked is in the store and the audit log before anything is read."""
+    home, identity = asked.state.home, known_identity(asked)
+    try:
+        with _beside_others(home):
+            found = look_at_person(
+                home,
+                person_id,
+                actor=role_of(identity).replace("_", " "),
+                purpose=asked.purpose,
+                language=language,
+                city=asked.state.desk.city,
+                said_of_look={"subject": asked.state.pseudonym(identity), "request": asked.request_id},
+            )
+    except BadInput as refusal:
+        named = {"--purpose": "header: x-purpose", "person": "path: person_id"}
+        raise _unusable(*(_placed(fault, named) for fault in refusal.faults)) from None
+    del found["html"]
+    return _as_page(found) if kind == HTML else Answer(_as_json(found), rows=1)
+
+
+def _as_page(view: Mapping[str, Any]) -> Answer:
+    """The view as the page that ``ennakko person --html`` writes, of which the browser runs and fetches nothing."""
+    from scoring.person_page import render_page
+
+    page = render_page(view)
+    headers = {"content-security-policy": page_policy(page), "content-language": str(view["language"])}
+    return Answer(page.encode(), f"{HTML}; charset=utf-8", headers=headers, rows=1)
+
+
+def page_policy(page: str) -> str:
+    """The content security policy under which one page's own style works, and nothing else.
+
+    Source: Content Security Policy Level 3, §8.3 (hashes of inline content).
+    """
+    style = page.partition(_STYLE[0])[2].partition(_STYLE[1])[0]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
+    closed = ("default-src", "base-uri", "form-action", "frame-ancestors")
+    return "; ".join((*(f"{name} 'none'" for name in closed), f"style-src 'sha256-{digest}'"))
+
+
+# ---- objections ------------------------------------------------------------------------------------------------
+
+
+def _standing(asked: Asked) -> Answer:
+    person_id = _whose(asked, asked.query.get("person_id"), "query: person_id")
+    home = asked.state.home
+    store = store_if_begun(home)
+    refs = {} if store is None else store.refs([person_id])
+    about: dict[str, str | int] = {"person": refs[person_id]} if refs else {"known": 0}
+    with _beside_others(home):
+        standing = [one._asdict() for one in home.objections.standing(person_id)]
+    return Answer(_as_json({"standing": _told(standing)}), acts=(Act("objections", about),), rows=1)
+
+
+def _objected(asked: Asked, given: str | None, need_id: str, channel: str | None, where: str) -> Answer:
+    """Record or withdraw; the log learns who did it for somebody else, and of a resident only that it was one."""
+    from serving.guardian_lists import city_with_contacts
+
+    home, identity, withdraws = asked.state.home, known_identity(asked), where == "query"
+    person_id = _whose(asked, given, f"{where}: person_id")
+    _refuse_unknown(home, need_id, channel, where)
+    by = Role(role_of(identity)).value
+    said = {"request": asked.request_id}
+    if by != Role.RESIDENT:
+        said["subject"] = asked.state.pseudonym(identity)
+    with _beside_others(home):
+        if withdraws and not _stands(home, person_id, need_id, channel):
+            found = _nothing_withdrawn(home, person_id, need_id, channel, by)
+        else:
+            try:
+                found = record_objection(
+                    home,
+                    person_id,
+                    need_id,
+                    channel=channel,
+                    withdraw=withdraws,
+                    by=by,
+                    city=None if withdraws else city_with_contacts(home),
+                    said_of_act=said,
+                )
+            except BadInput as refusal:
+                if not withdraws or _stands(home, person_id, need_id, channel):
+                    named = {option: f"{where}: {name}" for option, name in _OF_OPTIONS.items()}
+                    raise _refused(where, *(_placed(fault, named) for fault in refusal.faults)) from None
+                found = _nothing_withdrawn(home, person_id, need_id, channel, by)  # somebody else was quicker
+    told = {name: found[name] for name in _SHOWN} | {"standing": _told(found["standing"])}
+    told |= {"recalled_files": sum(file["new"] for file in found["recalled"]), "place_proposals": len(found["places"])}
+    return Answer(_as_json(told), rows=1)
+
+
+def _refuse_unknown(home: Home, need_id: str, channel: str | None, where: str) -> None:
+    faults = []
+    known = [EVERY_NEED, *known_needs(home)]
+    if need_id not in known:
+        faults.append(Fault(f"{where}: need", "is no need of this city", did_you_mean(need_id, known)))
+    if channel is not None and channel not in CHANNELS:
+        faults.append(Fault(f"{where}: channel", "is no channel", f"Give one of: {', '.join(CHANNELS)}"))
+    if faults:
+        raise _refused(where, *faults)
+
+
+def _stands(home: Home, person_id: str, need_id: str, channel: str | None) -> bool:
+    return any((one.need_id, one.channel) == (need_id, channel) for one in home.objections.standing(person_id))
+
+
+def _nothing_withdrawn(home: Home, person_id: str, need_id: str, channel: str | None, by: str) -> dict[str, Any]:
+    """That nothing of this kind stands: what whoever withdraws wanted, twice asked for or not."""
+    store = store_if_begun(home)
+    return {
+        "need": need_id,
+        "channel": channel,
+        "by": by,
+        "objecting": False,
+        "changed": False,
+        "erased": store is not None and bool(store.is_erased([person_id])[0]),
+        "standing": [one._asdict() for one in home.objections.standing(person_id)],
+        "recalled": [],
+        "places": [],
+        "seen_before": None if store is None else bool(store.refs([person_id])),
+    }
+
+
+def _told(standing: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"need": one["need_id"], "channel": one["channel"], "since": one["since"]} for one in standing]
+
+
+# ---- who -------------------------------------------------------------------------------------------------------
+
+
+def _self_of(asked: Asked) -> str:
+    """The resident who asks, by the token or by the profile that it names."""
+    identity = known_identity(asked)
+    if identity.profile is None:
+        own = identity.person_id
+    else:
+        levels = asked.state.settings.gdpr_loa
+        if identity.loa not in levels:
+            wrong, mend = "was given for a weaker sign-in than this asks for", f"Sign in at: {' or '.join(levels)}"
+            raise Unanswered(403, "Stronger sign-in needed", Fault("token", wrong, mend))
+        own = asked.state.links.person_of(identity.profile)
+    if own is None:
+        raise _nobody("token")
+    return own
+
+
+def _whose(asked: Asked, given: str | None, where: str) -> str:
+    """Whom it is about: the resident themselves, or whomever a service point names."""
+    identity = known_identity(asked)
+    if role_of(identity) == Role.RESIDENT:
+        own = _self_of(asked)
+        if given not in (None, own):
+            raise _nobody(where)
+        return own
+    if given is None:
+        raise _refused(
+            where.partition(":")[0], Fault(where, "is missing", "Say for whom: a service point asks on behalf")
+        )
+    if fault := person_fault(given.strip()):
+        raise _refused(where.partition(":")[0], fault._replace(where=where))
+    return given.strip()
+
+
+def _nobody(where: str) -> Unanswered:
+    mend = "A resident asks: GET /person"
+    return Unanswered(404, "Unknown person", Fault(where, "is nobody who is known here", mend))
+
+
+# ---- small parts -----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _beside_others(home: Home) -> Iterator[None]:
+    """Beside other commands in this home; while an erasure is at work nobody is kept waiting."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(home.in_use(wait=False))
+        except BlockingIOError:
+            wrong = "is at an erasure, beside which nothing about a person is read or kept"
+            again = {"Retry-After": "5"}
+            raise Unanswered(503, "Must wait", Fault("home", wrong, "Ask again soon"), headers=again) from None
+        yield
+
+
+def _placed(fault: Fault, names: Mapping[str, str]) -> Fault:
+    """A fault of a command, by the name that the request has for the place."""
+    return fault._replace(where=names.get(fault.where, fault.where))
+
+
+def _refused(where: str, *faults: Fault) -> Unanswered:
+    return Unanswered(422, "The body cannot be used", *faults) if where == "body" else _unusable(*faults)
+
+
+def _unusable(*faults: Fault) -> Unanswered:
+    return Unanswered(400, "The request cannot be used", *faults)
+
+
+def _as_json(facts: Mapping[str, Any]) -> bytes:
+    return json.dumps(facts, ensure_ascii=False).encode()
