@@ -1,7 +1,8 @@
-"""One HTTP connection, within bounds: a head that does not come, and an answer that is not taken, end it.
+"""One HTTP connection, within bounds: a head that does not come or end, and an answer that is not taken, end it.
 
-Uvicorn bounds how long an idle connection is kept, not how long the head of a request may take, nor how long an answer
-may lie unread. Bodies are bounded behind the door (:mod:`serving.limits`).
+Requests are read by llhttp (httptools), in C. Uvicorn bounds how long an idle connection is kept; not how long the head
+of a request may take, how long it may be, nor how long an answer may lie unread. Bodies are bounded behind the door
+(:mod:`serving.limits`).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_SECONDS = 10.0
 """From the first byte after an answer, or from the connection, until the head of a request is whole."""
@@ -17,6 +18,8 @@ UNREAD_SECONDS = 30.0
 """An answer of which nothing more was taken for so long is given up."""
 MOST_CONNECTIONS = 1000
 """At a time, in one worker; the next is told to come again."""
+MOST_HEAD_BYTES, MOST_HEADERS = 65_536, 100
+"""Of one request: a long token fits, and then some."""
 
 _HEAD = (
     b"HTTP/1.1 %b\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\n"
@@ -30,11 +33,20 @@ def _refusal(status: bytes, title: bytes, more: bytes = b"") -> bytes:
 
 
 _TOO_SLOW = _refusal(b"408 Request Timeout", b"Too slow")
+_TOO_LONG = _refusal(b"431 Request Header Fields Too Large", b"Too long a head")
+_UNREADABLE = _refusal(b"400 Bad Request", b"The request cannot be used")
 _FULL = _refusal(b"503 Service Unavailable", b"Busy", b"retry-after: 2\r\n")
 
 
-class BoundedConnection(H11Protocol):
-    """Uvicorn's connection by h11, with the bounds of this module."""
+class _Trailers(list[tuple[bytes, bytes]]):
+    """Fields after a body, which nobody here reads: headers they are not, and they would add up without end."""
+
+    def append(self, _field: tuple[bytes, bytes]) -> None:
+        """Let it go."""
+
+
+class BoundedConnection(HttpToolsProtocol):
+    """Uvicorn's connection by httptools, with the bounds of this module."""
 
     head_seconds, unread_seconds = HEAD_SECONDS, UNREAD_SECONDS
     most_connections = MOST_CONNECTIONS
@@ -43,6 +55,7 @@ class BoundedConnection(H11Protocol):
         super().__init__(*given, **named)
         self._head_due: asyncio.TimerHandle | None = None
         self._unread_due: asyncio.TimerHandle | None = None
+        self._in_head, self._head_bytes = False, 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a head, if there is room for one more."""
@@ -56,12 +69,32 @@ class BoundedConnection(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Read on; the bound holds while nobody is at work on a request of this connection."""
         super().data_received(data)
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > MOST_HEAD_BYTES:
+                self._refuse(_TOO_LONG)
         if self.cycle is not None and not self.cycle.response_complete:
             if self._head_due is not None:
                 self._head_due.cancel()
                 self._head_due = None
         elif self._head_due is None:
             self._head_due = self.loop.call_later(self.head_seconds, self._head_late)
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        super().on_message_begin()
+        self._in_head, self._head_bytes = True, 0
+
+    def on_headers_complete(self) -> None:
+        """Begin to answer, unless there are too many headers."""
+        if len(self.headers) > MOST_HEADERS:
+            raise ValueError("too many headers")  # httptools then reads no further
+        super().on_headers_complete()
+        self._in_head, self.headers = False, _Trailers()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what cannot be read."""
+        self._refuse(_TOO_LONG if len(self.headers or ()) > MOST_HEADERS else _UNREADABLE)
 
     def pause_writing(self) -> None:
         """More is written than is taken: look whether it goes on."""
@@ -84,9 +117,12 @@ class BoundedConnection(H11Protocol):
 
     def _head_late(self) -> None:
         self._head_due = None
-        idle = self.cycle is None or self.cycle.response_complete
-        if idle and not self.transport.is_closing():
-            self.transport.write(_TOO_SLOW)
+        if self.cycle is None or self.cycle.response_complete:
+            self._refuse(_TOO_SLOW)
+
+    def _refuse(self, said: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(said)
             self.transport.close()
 
     def _watch_unread(self, left: int) -> None:

@@ -100,15 +100,17 @@ class Served:
         except Unanswered:
             await drain_body(scope, receive)
             raise
-        body, kind = b"", ""
+        body, kind, task = b"", "", asyncio.current_task()
         try:
             if endpoint.body is not None:
-                body, kind = await state.bodies.read(receive, headers, endpoint.body_kinds, endpoint.max_body_bytes)
+                kinds, most = endpoint.body_kinds, endpoint.max_body_bytes
+                body, kind = await state.bodies.read(receive, headers, kinds, most, task)
                 held = seen.bytes_in = len(body)
             path = scope["path_params"] if self._takes_path else {}
             asked = Asked(query, path, headers, body, kind, identity, purpose, seen.request_id, state)
-            answer = await self._in_time(asked)
-            await self._keep(answer.acts, seen, purpose)
+            answer = await self._in_time(asked, task)
+            if answer.acts:
+                await self._keep(answer.acts, seen, purpose)
             if answer.rests_on is not None:
                 await state.look_again(answer.rests_on)
             return answer
@@ -116,11 +118,11 @@ class Served:
             await self._keep(unanswered.acts, seen, purpose)
             raise
         finally:
-            state.deadlines.clear()
+            state.deadlines.clear(task)
             state.bodies.release(held)
 
-    async def _in_time(self, asked: Asked) -> Answer:
-        self._state.deadlines.set(time.monotonic() + self.endpoint.seconds, self._too_slow)
+    async def _in_time(self, asked: Asked, task: Any) -> Answer:
+        self._state.deadlines.set(time.monotonic() + self.endpoint.seconds, self._too_slow, task)
         try:
             answer: Answer = await self._handler(asked)
             return answer
@@ -288,6 +290,27 @@ class ForProfile:
             tell(self._state, seen, begun, at)
 
 
+class Routes(Starlette):
+    """Starlette's routes; a path that stands in the table as it is, is found without trying one after another.
+
+    Parameters
+    ----------
+    fixed : mapping
+        Path → its endpoints.
+    routes, lifespan
+        As Starlette takes them; ``fixed`` are among the routes.
+    """
+
+    def __init__(self, fixed: Mapping[str, ByMethod], **named: Any) -> None:
+        super().__init__(**named)
+        self._fixed = dict(fixed)
+
+    async def __call__(self, scope: Any, receive: Any, send: Send) -> None:
+        """Pass a request on."""
+        found = self._fixed.get(scope["path"]) if scope["type"] == "http" and not scope.get("root_path") else None
+        await (found or super().__call__)(scope, receive, send)
+
+
 def http_app(state: ServingState) -> Starlette:
     """The routes of the table, and for everything else a refusal."""
     paths: dict[str, dict[str, Served]] = {}
@@ -297,9 +320,11 @@ def http_app(state: ServingState) -> Starlette:
         paths.setdefault(endpoint.path, {})[endpoint.method] = Served(endpoint, state)
     named = ", ".join(f"{endpoint.method} {endpoint.path}" for endpoint in ENDPOINTS if not endpoint.scope)
     nowhere = Refusing(404, "Not Found", Fault("path", "is not one here", f"Ask for one of: {named}"), state)
-    routes: list[BaseRoute] = [Route(path, ByMethod(served, state)) for path, served in paths.items()]
+    by_path = {path: ByMethod(served, state) for path, served in paths.items()}
+    routes: list[BaseRoute] = [Route(path, endpoint) for path, endpoint in by_path.items()]
     routes.append(Mount(PROFILES, ForProfile(state, nowhere)))
-    return Starlette(routes=[*routes, Route("/{path:path}", nowhere)], lifespan=state.lifespan)
+    fixed = {path: endpoint for path, endpoint in by_path.items() if "{" not in path}
+    return Routes(fixed, routes=[*routes, Route("/{path:path}", nowhere)], lifespan=state.lifespan)
 
 
 class OnlyOurs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -126,6 +127,9 @@ class ServingState:
     @asynccontextmanager
     async def lifespan(self, _app: Any) -> AsyncIterator[None]:
         """Start and end with the service."""
+        # What is open by now stays for as long as the service: a search through it for garbage is a long pause for all.
+        gc.collect()
+        gc.freeze()
         self.log = RequestLog(dropped=self.metrics.dropped_lines.inc)
         watch = asyncio.create_task(self.deadlines.watch())
         champions = None
