@@ -7,6 +7,7 @@ READY := $(VENV)/.ready
 FULL := $(VENV)/.ready-full
 AEQUITAS := .venv-aequitas
 GDPR_TESTER := .venv-gdpr-tester
+DEPLOY_LINT := .venv-deploy-lint
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 help: ## list the targets
@@ -28,7 +29,7 @@ demo: $(READY) ## the main job on an invented city: features, models, gate, list
 test: $(READY) ## the tests (10 minutes at most on 2 cores)
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not full"
 
-$(FULL): $(READY) $(AEQUITAS)/.ready $(GDPR_TESTER)/.ready
+$(FULL): $(READY) $(AEQUITAS)/.ready $(GDPR_TESTER)/.ready $(DEPLOY_LINT)/.ready
 	sh tests/setup_full.sh
 	@touch $(FULL)
 
@@ -84,6 +85,14 @@ $(GDPR_TESTER)/.ready: tests/oracles/gdpr_tester.lock
 	$(GDPR_TESTER)/bin/pip install --quiet --require-hashes -r tests/oracles/gdpr_tester.lock
 	@touch $(GDPR_TESTER)/.ready
 
+$(DEPLOY_LINT)/.ready: tests/oracles/deploy_lint.lock
+	$(PYTHON) -m venv $(DEPLOY_LINT)
+	$(DEPLOY_LINT)/bin/pip install --quiet --require-hashes -r tests/oracles/deploy_lint.lock
+	@touch $(DEPLOY_LINT)/.ready
+
+bento: $(READY) ## build the Bento (docs/operate.md); it is kept where BENTOML_HOME says
+	BENTOML_DO_NOT_TRACK=True $(BIN)/bentoml build
+
 oracle-aequitas: $(READY) $(AEQUITAS)/.ready ## group measures beside Aequitas, in an environment of its own (needs COMPAS in ../shared/data)
 	$(BIN)/python tests/oracles/aequitas_oracle.py
 
@@ -101,6 +110,6 @@ lock: ## pin the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile pyproject.toml --constraint requirements.lock --generate-hashes --no-emit-index-url --no-header --no-annotate --python-version 3.11 --upgrade -o requirements-run.lock
 
 clean: ## remove the virtual environment, the state and the caches
-	rm -rf $(VENV) $(AEQUITAS) $(GDPR_TESTER) var .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(AEQUITAS) $(GDPR_TESTER) $(DEPLOY_LINT) var .hypothesis .mypy_cache .ruff_cache
 
-.PHONY: help setup demo test setup-full test-full lint bench bench-features bench-city-features bench-training bench-gate bench-scoring bench-serving bench-city bench-assignment oracle-aequitas trials lock clean
+.PHONY: help setup bento demo test setup-full test-full lint bench bench-features bench-city-features bench-training bench-gate bench-scoring bench-serving bench-city bench-assignment oracle-aequitas trials lock clean

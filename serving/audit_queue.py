@@ -46,6 +46,7 @@ class AuditQueue:
         self._home = home
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._refs: OrderedDict[str, str] = OrderedDict()
+        self._forgets = False
         self._thread: threading.Thread | None = None
         self._head_due = 0.0
         self._head_failure: Exception | None = None
@@ -59,6 +60,10 @@ class AuditQueue:
         done: asyncio.Future[None] = loop.create_future()
         self._queue.put(_Waiting(acts, who, loop, done))
         await done
+
+    def forget(self) -> None:
+        """Let go of the references that are kept: somebody was erased, and has none any more."""
+        self._forgets = True
 
     def close(self) -> None:
         """Write what waits, and no more."""
@@ -123,6 +128,9 @@ class AuditQueue:
 
     def _refs_of(self, persons: set[str]) -> dict[str, str]:
         """References of persons, kept for the next time; the erased have none."""
+        if self._forgets:
+            self._forgets = False
+            self._refs.clear()
         found = {person: self._refs[person] for person in persons if person in self._refs}
         if missing := sorted(persons - found.keys()):
             new = self._home.store.refer(missing)

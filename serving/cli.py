@@ -285,6 +285,14 @@ def _add_gate(commands: Any) -> None:
     approve = _command(commands, "approve", "make a model the one in use; only with a verified verdict", "approve")
     approve.add_argument("--verdict", type=Path, required=True)
 
+    shadow = _group(commands, "shadow", "a model that is watched beside the champion, and never served")
+    begin = _command(shadow, "set", "watch the model of a run; it needs no verdict", "shadow_set")
+    begin.add_argument("--run", dest="run_id", required=True, help="the run_id that train printed")
+    end = _command(shadow, "end", "watch it no more", "shadow_end")
+    end.add_argument("--need", dest="need_id", required=True, help="id of the need")
+    compared = _command(shadow, "show", "how it stood to the champion, day by day", "shadow_show")
+    compared.add_argument("--need", dest="need_id", help="only of this need")
+
     what = "render the report again from verdict and cells: pages in fi, sv and en, JSON and CSV"
     report = _command(commands, "report", what, "report")
     report.add_argument("verdict", type=Path, help="the verdict file; its cells lie beside it")
@@ -556,7 +564,7 @@ def _group(commands: Any, name: str, what: str) -> Any:
 def _add_service(score: argparse.ArgumentParser) -> None:
     service = score.add_argument_group("by a service", "people are scored by `ennakko serve` elsewhere, not here")
     service.add_argument("--server", metavar="URL", help="its address; http:// only for this machine")
-    what = "a CSV or Parquet file with the column person_id, or ids with commas between"
+    what = "a CSV or Parquet file with the column person_id, or ids with commas between (default: the whole cohort)"
     service.add_argument("--persons", metavar="FILE|IDS", help=what)
     service.add_argument("--purpose", help="what for, in a few words; the service's audit log keeps it")
     service.add_argument("--output", type=Path, metavar="FILE", help="a new Parquet file")

@@ -7,18 +7,20 @@ is read, and only this machine is spoken to without encryption. What comes back 
 from __future__ import annotations
 
 import json
+import re
 import ssl
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from ethics.refusals import BadInput, Fault, NotTrusted, Refusal
 from ethics.whole_file import whole_file
 from serving.batch_schemas import STATUSES
-from serving.exchange import ARROW
+from serving.exchange import ARROW, JSON
 from serving.progress import Step, silent
 
 if TYPE_CHECKING:
@@ -28,13 +30,16 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 20_000
 """People asked about at a time: about a megabyte each way."""
-_MOST_ANSWER_BYTES = 64_000_000
+_MOST_ANSWER_BYTES = 256_000_000
+_JOB_SECONDS, _MOST_JOB_SECONDS = 2.0, 3600.0
+_JOB_ID = re.compile("[0-9a-f]{32}")
 _MOST_TRIES, _MOST_WAITED_SECONDS = 6, 90.0
 _CONNECT_SECONDS, _ANSWER_SECONDS = 10.0, 330.0
 _LONGEST_TOLD = 300
 _MOST_FAULTS = 20
-_UNTRUSTED = ("No score may leave now", "Not ready")
+_UNTRUSTED = ("No score may leave now", "Not ready", "Not in force")
 _COLUMNS = ("person_id", "status", "score", "rank_band")
+_COHORT = ("person_id", "score", "rank", "rank_band")
 
 
 class ServiceFailed(Refusal):
@@ -52,15 +57,15 @@ class Question:
     need : str
         A need's id.
     as_of_date : date
-    person_ids : pl.Series of str (n,)
-        Each once.
+    person_ids : pl.Series of str (n,) or None
+        Each once; None for everybody whom the need covers.
     purpose : str
         What the scores are for; the service's audit log keeps it.
     """
 
     need: str
     as_of_date: date
-    person_ids: pl.Series
+    person_ids: pl.Series | None
     purpose: str
 
 
@@ -81,13 +86,17 @@ class Service:
 
 
 def score_from_service(service: Service, question: Question, output: Path, step: Step = silent) -> dict[str, Any]:
-    """Have people scored by a service, in batches of Arrow, and write one Parquet file, whole or not at all.
+    """Have people scored by a service and write one Parquet file, whole or not at all.
+
+    Some people are asked about in batches of Arrow; a whole cohort is a job of the service's, whose scores are fetched
+    once it is done.
 
     Parameters
     ----------
     output : Path
-        A new file. Its columns are those of the local ``score`` file but the rank (which is one's place in the whole
-        cohort), and ``status``: whoever has no score is a row that says why. Rows stand as they were asked about.
+        A new file. Of a cohort it is the file that the local ``score`` writes. Of some people it has no rank, which is
+        one's place in the whole cohort, but ``status``: whoever has no score is a row that says why. Its rows stand as
+        they were asked about.
 
     Returns
     -------
@@ -104,28 +113,49 @@ def score_from_service(service: Service, question: Question, output: Path, step:
         It failed, or answered something else than it should.
     """
     import httpx
-    from pyarrow import parquet
 
     if output.exists():
         raise BadInput(Fault("--output", f"{output} is there already", "Give a new file"))
     output.parent.mkdir(parents=True, exist_ok=True)
-    status = dict.fromkeys(STATUSES, 0)
-    rests_on: tuple[str, str] | None = None
-    n, done = len(question.person_ids), 0
-    timeout = httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS)
-    # The operating system's authorities (or those of SSL_CERT_FILE), as the city's own certificates need.
     client = httpx.Client(
         base_url=service.url,
+        # The operating system's authorities, or those of SSL_CERT_FILE, as a city's own certificates need.
         verify=ssl.create_default_context(),
         trust_env=False,
         follow_redirects=False,
-        timeout=timeout,
+        timeout=httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
         headers=_headers(service, question),
     )
-    with client, whole_file(output) as file, parquet.ParquetWriter(file, _schema(), compression="zstd") as writer:
-        for ids in question.person_ids.to_frame().iter_slices(BATCH_ROWS):
-            step(f"{question.need}: asking {service.url}", done, n)
-            table = _batch(client, question, ids["person_id"])
+    with client, whole_file(output) as file:
+        if question.person_ids is None:
+            found = _score_cohort(client, question, file, step)
+        else:
+            found = _score_people(client, question, question.person_ids, file, step)
+    shared = {"need": question.need, "as_of_date": str(question.as_of_date)}
+    return {"path": str(output), "n": sum(found.status.values()), "status": found.status, **shared} | {
+        "model_digest": found.rests_on[0],
+        "verdict_id": found.rests_on[1],
+    }
+
+
+class _Found(NamedTuple):
+    """How many have which status, and the model's digest and the verdict's id that all scores rest on."""
+
+    status: dict[str, int]
+    rests_on: tuple[str, str]
+
+
+def _score_people(client: httpx.Client, question: Question, ids: pl.Series, file: BinaryIO, step: Step) -> _Found:
+    """Some people's scores, batch by batch."""
+    from pyarrow import parquet
+
+    status = dict.fromkeys(STATUSES, 0)
+    rests_on: tuple[str, str] | None = None
+    done = 0
+    with parquet.ParquetWriter(file, _schema(_COLUMNS), compression="zstd") as writer:
+        for part in ids.to_frame("person_id").iter_slices(BATCH_ROWS):
+            step(f"{question.need}: asking {client.base_url}", done, len(ids))
+            table = _batch(client, question, part["person_id"])
             found = _rests_on(table)
             if rests_on is not None and found != rests_on:
                 wrong = "came to use another model or verdict while it was asked"
@@ -133,18 +163,47 @@ def score_from_service(service: Service, question: Question, output: Path, step:
             rests_on = found
             for counted in table["status"].value_counts().to_pylist():
                 status[counted["values"]] += counted["counts"]
-            writer.write_table(_rows(table, question, found))
-            done += len(ids)
-    assert rests_on is not None
-    return {
-        "path": str(output),
-        "n": n,
-        "status": status,
-        "need": question.need,
-        "as_of_date": str(question.as_of_date),
-        "model_digest": rests_on[0],
-        "verdict_id": rests_on[1],
-    }
+            writer.write_table(_rows(table, question, _COLUMNS))
+            done += len(part)
+    assert rests_on is not None  # somebody was asked about
+    return _Found(status, rests_on)
+
+
+def _score_cohort(client: httpx.Client, question: Question, file: BinaryIO, step: Step) -> _Found:
+    """Everybody's scores, by a job of the service's; raises Refusal."""
+    from pyarrow import parquet
+
+    wanted = {"need": question.need, "as_of_date": question.as_of_date.isoformat()}
+    headers = {"content-type": JSON, "accept": JSON}
+    until = time.monotonic() + _MOST_JOB_SECONDS
+    job = _read_job(ask(client, "POST", "/jobs", json=wanted, headers=headers), wanted)
+    path = f"/jobs/{job['job_id']}"
+    while job["state"] in ("waiting", "running"):
+        step(f"{question.need}: {_told(job['doing'])} at {client.base_url}", job["progress"], 1.0)
+        if time.monotonic() > until:
+            wrong = f"is not done after {_MOST_JOB_SECONDS:g} seconds"
+            raise BadInput(
+                Fault("server", wrong, "Give the same command later: the job goes on, and is taken up again")
+            )
+        time.sleep(_JOB_SECONDS)
+        job = _read_job(ask(client, "GET", path, headers=headers), wanted)
+    if job["state"] != "done":
+        raise refusal_of(409, json.dumps({"title": "Failed", "errors": job["faults"]}).encode())
+    table = _table_of(ask(client, "GET", f"{path}/scores"), _COHORT, wanted)
+    parquet.write_table(_rows(table, question, _COHORT), file, compression="zstd")
+    return _Found({"scored": table.num_rows}, _rests_on(table))
+
+
+def _read_job(content: bytes, wanted: Mapping[str, str]) -> dict[str, Any]:
+    """How far a job is, if it is the one asked for."""
+    try:
+        job: dict[str, Any] = json.loads(content)
+        own = bool(_JOB_ID.fullmatch(job["job_id"])) and wanted.items() <= job.items()
+        if own and isinstance(job["state"], str) and 0 <= job["progress"] <= 1 and isinstance(job["doing"], str):
+            return job
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass
+    raise _strange("is not about what was asked")
 
 
 def _headers(service: Service, question: Question) -> dict[str, str]:
@@ -164,7 +223,16 @@ def _batch(client: httpx.Client, question: Question, ids: pl.Series) -> pa.Table
     with pa.ipc.new_stream(body, asked.schema) as writer:
         writer.write_table(asked)
     query = {"need": question.need, "as_of_date": question.as_of_date.isoformat()}
-    content = ask(client, "POST", "/score_batch", params=query, content=body.getvalue())
+    table = _table_of(ask(client, "POST", "/score_batch", params=query, content=body.getvalue()), _COLUMNS, query)
+    if table["person_id"].to_pylist() != ids.to_list() or not set(table["status"].to_pylist()) <= set(STATUSES):
+        raise _strange("is not about the people that were asked about")
+    return table
+
+
+def _table_of(content: bytes, columns: Sequence[str], wanted: Mapping[str, str]) -> pa.Table:
+    """An Arrow answer as a table, if it is about what was asked; raises ServiceFailed."""
+    import pyarrow as pa
+
     try:
         with pa.ipc.open_stream(content) as reader:
             table = reader.read_all()
@@ -172,10 +240,8 @@ def _batch(client: httpx.Client, question: Question, ids: pl.Series) -> pa.Table
     except pa.ArrowException:
         raise _strange("is not an Arrow stream that can be read") from None
     said = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-    if table.column_names != list(_COLUMNS) or not query.items() <= said.items():
+    if table.column_names != list(columns) or not wanted.items() <= said.items():
         raise _strange("is not about what was asked")
-    if table["person_id"].to_pylist() != ids.to_list() or not set(table["status"].to_pylist()) <= set(STATUSES):
-        raise _strange("is not about the people that were asked about")
     return table
 
 
@@ -198,8 +264,8 @@ def ask(client: httpx.Client, method: str, path: str, **given: Any) -> bytes:
             raise BadInput(
                 Fault("--server", wrong, "Look whether it runs, and at its address and certificate")
             ) from None
-        if answer.status_code == httpx.codes.OK:
-            if answer.headers.get("content-type", "") != ARROW:
+        if answer.is_success:
+            if answer.headers.get("content-type", "") != answer.request.headers["accept"]:
                 raise _strange("is of another content type than was asked for")
             return content
         wait = _told_to_wait(answer)
@@ -261,19 +327,13 @@ def _strange(wrong: str) -> ServiceFailed:
 # ---- writing ---------------------------------------------------------------------------------------------------
 
 
-def _schema() -> pa.Schema:
+def _schema(columns: Sequence[str]) -> pa.Schema:
+    """The file's columns: what all rows share before and after those that came."""
     import pyarrow as pa
 
-    text = pa.string()
-    return pa.schema(
-        [
-            *(pa.field(name, text) for name in ("need_id", "person_id")),
-            pa.field("as_of_date", pa.date32()),
-            pa.field("status", text),
-            pa.field("score", pa.float64()),
-            *(pa.field(name, text) for name in ("rank_band", "model_digest", "verdict_id")),
-        ]
-    )
+    kinds = {"as_of_date": pa.date32(), "score": pa.float64(), "rank": pa.uint32()}
+    names = ("need_id", columns[0], "as_of_date", *columns[1:], "model_digest", "verdict_id")
+    return pa.schema([pa.field(name, kinds.get(name, pa.string())) for name in names])
 
 
 def _rests_on(table: pa.Table) -> tuple[str, str]:
@@ -284,15 +344,13 @@ def _rests_on(table: pa.Table) -> tuple[str, str]:
         raise _strange("does not say which model and verdict it rests on") from None
 
 
-def _rows(table: pa.Table, question: Question, rests_on: tuple[str, str]) -> pa.Table:
+def _rows(table: pa.Table, question: Question, columns: Sequence[str]) -> pa.Table:
     import pyarrow as pa
 
-    n = table.num_rows
-    shared = {
-        "need_id": question.need,
-        "as_of_date": question.as_of_date,
-        "model_digest": rests_on[0],
-        "verdict_id": rests_on[1],
-    }
-    columns = {name: pa.repeat(value, n) for name, value in shared.items()} | {name: table[name] for name in _COLUMNS}
-    return pa.table([columns[name] for name in _schema().names], schema=_schema())
+    model_digest, verdict_id = _rests_on(table)
+    shared = {"need_id": question.need, "as_of_date": question.as_of_date}
+    shared |= {"model_digest": model_digest, "verdict_id": verdict_id}
+    found = {name: pa.repeat(value, table.num_rows) for name, value in shared.items()}
+    found |= {name: table[name] for name in columns}
+    schema = _schema(columns)
+    return pa.table([found[name] for name in schema.names], schema=schema)

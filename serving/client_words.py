@@ -41,7 +41,7 @@ def score_by_service(options: argparse.Namespace) -> int:
     if wrong := wrong_issuer(options.server):
         mend = "Give the service's address, e.g. https://ennakko.example.fi; http:// only for this machine"
         faults.append(Fault("--server", f"is {wrong}", mend))
-    for name in ("persons", "purpose", "output"):
+    for name in ("purpose", "output"):
         if not getattr(options, name):
             faults.append(Fault(_HERE_ONLY[name], "is missing", "With --server it must be said"))
     purpose = (options.purpose or "").strip()
@@ -50,7 +50,7 @@ def score_by_service(options: argparse.Namespace) -> int:
         faults.append(Fault("--purpose", wrong, "Say it in a few words, in English letters: it travels in a header"))
     token = _token(options, faults)
     ids = _person_ids(options.persons, faults) if options.persons else None
-    if faults or ids is None:
+    if faults:
         raise BadInput(*faults)
     question = Question(options.need.stem, options.as_of, ids, purpose)
     with steps(options) as step:

@@ -17,6 +17,7 @@ from serving import (
     looking,
     outcome_words,
     resident_words,
+    shadow_words,
     simulation_words,
     token_words,
     vouching,
@@ -68,6 +69,7 @@ _ROOMS = (
     week_words,
     erasure_words,
     token_words,
+    shadow_words,
 )
 """Modules that hold the functions of commands."""
 

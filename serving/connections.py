@@ -1,8 +1,11 @@
 """One HTTP connection, within bounds: a head that does not come or end, and an answer that is not taken, end it.
 
-Requests are read by llhttp (httptools), in C. Uvicorn bounds how long an idle connection is kept; not how long the head
-of a request may take, how long it may be, nor how long an answer may lie unread. Bodies are bounded behind the door
-(:mod:`serving.limits`).
+Requests are read by llhttp (httptools), in C, strictly: lines end by CR LF, and none goes on in the next. A proxy before
+us that read the same bytes otherwise would see other requests in them (request smuggling). What can be told from a
+whole request is refused behind the door: :class:`serving.http_door.OnlyOurs`.
+
+Uvicorn bounds how long an idle connection is kept; not how long the head of a request may take, how long it may be, nor
+how long an answer may lie unread. Bodies are bounded behind the door (:mod:`serving.limits`).
 """
 
 from __future__ import annotations
@@ -86,15 +89,36 @@ class BoundedConnection(HttpToolsProtocol):
         self._in_head, self._head_bytes = True, 0
 
     def on_headers_complete(self) -> None:
-        """Begin to answer, unless there are too many headers."""
-        if len(self.headers) > MOST_HEADERS:
-            raise ValueError("too many headers")  # httptools then reads no further
+        """Begin to answer, unless there are too many headers, or a whole address where a path is due.
+
+        Raises
+        ------
+        ValueError
+            httptools then reads no further, and the request is refused.
+        """
+        if len(self.headers) > MOST_HEADERS or not self.url.startswith(b"/"):
+            raise ValueError("not a request for us")
         super().on_headers_complete()
         self._in_head, self.headers = False, _Trailers()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what cannot be read."""
-        self._refuse(_TOO_LONG if len(self.headers or ()) > MOST_HEADERS else _UNREADABLE)
+        """Refuse what cannot be read, if its turn to be answered has come; else it would pass for another's answer."""
+        cycle = self.cycle
+        if cycle is None or (cycle.response_complete and self._in_head):
+            due = True
+        else:  # garbage in a body, or right after a request that is not answered yet
+            due = not (cycle.response_started or self._in_head or self.pipeline)
+        if due:
+            self._refuse(_TOO_LONG if len(self.headers or ()) > MOST_HEADERS else _UNREADABLE)
+        else:
+            self.transport.close()
+
+    def _should_upgrade(self) -> bool:
+        """Never: whoever asks for another protocol is answered in this one, as RFC 9110 §7.8 allows."""
+        return False
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Nothing to say of it."""
 
     def pause_writing(self) -> None:
         """More is written than is taken: look whether it goes on."""

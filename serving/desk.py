@@ -80,7 +80,7 @@ class ScoreDesk:
         self.policy = policy
         self.look = look
         self.days = PreparedDays(city, objections, self.places)
-        self._n_erased = n_erased
+        self._n_erased, self._n_erased_seen = n_erased, n_erased()
         self._typicals: dict[tuple[str, str, date], Typical] = {}
         self._typicals_state: Hashable = None
         self._asked_gate: dict[str, tuple[Scorer, tuple[str, ...], float, float]] = {}
@@ -95,6 +95,20 @@ class ScoreDesk:
         """Before a new champion answers: the days that are ready by the old one, ready by the new."""
         if self.look is not None:
             self.days.make_like(old, new, self.look.state)
+
+    def forget_the_erased(self) -> bool:
+        """Let go of what was made ready before somebody was erased; whether there was any reason to.
+
+        To be called at short intervals. No answer waits for it: each asks who was erased.
+        """
+        n_erased = self._n_erased()
+        if n_erased == self._n_erased_seen:
+            return False
+        self._n_erased_seen = n_erased
+        self.days.forget()
+        with self._lock:
+            self._typicals.clear()
+        return True
 
     def close(self) -> None:
         """Prepare no more days, and give the kept connection back."""

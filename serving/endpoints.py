@@ -189,9 +189,10 @@ _VIEW: dict[str, Any] = {
     "query": (_LANGUAGE,),
     "answer": PersonResponse,
     "answer_kinds": (JSON, HTML),
-    "problems": {**_OF_PERSON, 406: ("No such kind of answer",)},
+    "problems": {**_OF_PERSON, 406: ("No such kind of answer",), 422: ("The purpose cannot be kept",)},
     "answer_example": VIEW_EXAMPLE,
 }
+_OF_OBJECTION = {**_OF_PERSON, 404: ("Unknown person", "Unknown need"), 422: ("Not said for whom",)}
 _HEAVY: dict[int, tuple[str, ...]] = {503: ("Busy", "Too slow")}
 
 _PROFILE_PROBLEMS: dict[int, tuple[str, ...]] = {
@@ -507,7 +508,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         purpose=True,
         query=(_ON_BEHALF,),
         answer=StandingResponse,
-        problems=_OF_PERSON,
+        problems={**_OF_PERSON, 422: ("Not said for whom",)},
         answer_example=STANDING_EXAMPLE,
     ),
     Endpoint(
@@ -523,7 +524,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         roles=(RESIDENT, SERVICE_POINT),
         body=ObjectionRequest,
         answer=ObjectionResponse,
-        problems={**_OF_PERSON, 415: ("Not JSON",)},
+        problems={**_OF_OBJECTION, 415: ("Not JSON",)},
         example={"need": "*", "channel": "phone"},
         answer_example=OBJECTION_EXAMPLE,
     ),
@@ -540,7 +541,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             _ON_BEHALF,
         ),
         answer=ObjectionResponse,
-        problems=_OF_PERSON,
+        problems=_OF_OBJECTION,
         answer_example={**OBJECTION_EXAMPLE, "objecting": False, "standing": []},
     ),
     Endpoint(

@@ -37,6 +37,14 @@ def no_score_now(refusal: Refusal) -> Unanswered:
     return Unanswered(503, "No score may leave now", *refusal.faults, headers={"Retry-After": "5"})
 
 
+def is_database_gone(error: BaseException) -> bool:
+    """Whether a mistake is that the database is gone, starting, or keeps others waiting: another time it may answer."""
+    from sqlalchemy.exc import InterfaceError, OperationalError
+    from sqlalchemy.exc import TimeoutError as NoConnection
+
+    return isinstance(error, OperationalError | InterfaceError | NoConnection | ConnectionError)
+
+
 class RestsOn(NamedTuple):
     """What an answer was made on the strength of; it is looked at again before the answer leaves."""
 

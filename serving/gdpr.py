@@ -26,6 +26,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from serving.exchange import is_database_gone
 from serving.identity import Identity, UnusableClaims, holds_scope
 from serving.issuer_keys import IssuerSilent
 from serving.pending_erasures import PendingErasures
@@ -264,7 +265,7 @@ class _Profiles:
         except NotNow:
             response = _errors(_Unmet(503, "erasure_must_wait"))
         except Exception as error:
-            response = _our_fault(error)
+            response = _errors(_Unmet(503, "try_again_later")) if is_database_gone(error) else _our_fault(error)
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:

@@ -22,7 +22,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from ethics.refusals import Fault, Refusal
 from serving.access import purpose_of, role_of
 from serving.endpoints import ENDPOINTS, PROFILE_PATH, PROFILES, Endpoint
-from serving.exchange import PROBLEM, Act, Answer, Asked, Unanswered
+from serving.exchange import PROBLEM, Act, Answer, Asked, Unanswered, is_database_gone
 from serving.limits import GoneAway, drain
 
 if TYPE_CHECKING:
@@ -335,19 +335,39 @@ class OnlyOurs:
     app : ASGI application
         BentoML's, which still gets its lifespan.
     ours : ASGI application
+    state : ServingState
     """
 
-    def __init__(self, app: Any, ours: Any) -> None:
+    def __init__(self, app: Any, ours: Any, state: ServingState) -> None:
         self.app, self.ours = app, ours
+        fault = Fault("request", "can be read in two ways", "Send HTTP/1.1, one path, and one length of the body")
+        self._twofold = Refusing(400, "The request cannot be used", fault, state, headers={"Connection": "close"})
 
     async def __call__(self, scope: Any, receive: Any, send: Send) -> None:
         """Pass a request to our application, everything that is not HTTP to nobody, and the lifespan to BentoML."""
         if scope["type"] == "http":
-            await self.ours(scope, receive, send)
+            await (self._twofold if _is_twofold(scope) else self.ours)(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         else:  # a web socket, which is closed before it opens
             await send({"type": "websocket.close", "code": 1000})
+
+
+def _is_twofold(scope: Any) -> bool:
+    """Whether a proxy before us may have read another request than we do, and let it pass for that.
+
+    Both ways of saying how long a body is (RFC 9112 §6.3), a body packed in transfer, a version that is none of ours, no host or two, or a path
+    that begins by being unquoted.
+    """
+    version, names = scope["http_version"], [name for name, _ in scope["headers"]]
+    if version not in ("1.1", "1.0") or not scope.get("raw_path", b"/").startswith(b"/"):
+        return True
+    if names.count(b"host") != 1 and (version == "1.1" or b"host" in names):
+        return True
+    if b"transfer-encoding" not in names:
+        return False
+    codings = [value.strip().lower() for name, value in scope["headers"] if name == b"transfer-encoding"]
+    return codings != [b"chunked"] or b"content-length" in names or version == "1.0"
 
 
 async def send_answer(send: Send, answer: Answer, request_id: str) -> None:
@@ -378,10 +398,7 @@ async def drain_body(scope: Any, receive: Any) -> None:
 
 def database_gone(error: BaseException) -> Unanswered | None:
     """What is answered where the database is gone, locked or starting; None for any other mistake."""
-    from sqlalchemy.exc import InterfaceError, OperationalError
-    from sqlalchemy.exc import TimeoutError as NoConnection
-
-    if not isinstance(error, OperationalError | InterfaceError | NoConnection):
+    if not is_database_gone(error):
         return None
     _log_failure(error)
     fault = Fault("database", "does not answer now", "Ask again a little later")

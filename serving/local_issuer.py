@@ -316,8 +316,13 @@ class LocalKeys:
 
     def stamp(self) -> Hashable | None:
         """What the file looks like; None when it is gone."""
-        try:
-            found = self._path.stat()
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
+        return stamp_of(self._path)
+
+
+def stamp_of(path: Path) -> Hashable | None:
+    """What a file looks like: another one after every change; None when it is gone."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 LANGUAGES = ("fi", "sv", "en")
 _STYLE = ("<style>", "</style>")
 _SHOWN = ("need", "channel", "by", "objecting", "changed", "erased", "seen_before")
-_OF_OPTIONS = {"--need": "need", "--channel": "channel", "person": "person_id"}
 
 
 async def person(asked: Asked) -> Answer:
@@ -96,8 +95,8 @@ def _looked_at(asked: Asked, person_id: str, language: str, kind: str) -> Answer
                 said_of_look={"subject": asked.state.pseudonym(identity), "request": asked.request_id},
             )
     except BadInput as refusal:
-        named = {"--purpose": "header: x-purpose", "person": "path: person_id"}
-        raise _unusable(*(_placed(fault, named) for fault in refusal.faults)) from None
+        named = (fault._replace(where="header: x-purpose") for fault in refusal.faults)
+        raise Unanswered(422, "The purpose cannot be kept", *named) from None
     del found["html"]
     return _as_page(found) if kind == HTML else Answer(_as_json(found), rows=1)
 
@@ -132,76 +131,61 @@ def _standing(asked: Asked) -> Answer:
     refs = {} if store is None else store.refs([person_id])
     about: dict[str, str | int] = {"person": refs[person_id]} if refs else {"known": 0}
     with _beside_others(home):
-        standing = [one._asdict() for one in home.objections.standing(person_id)]
+        is_erased = store is not None and bool(store.is_erased([person_id])[0])  # of whom nothing is told any more
+        standing = [] if is_erased else [one._asdict() for one in home.objections.standing(person_id)]
     return Answer(_as_json({"standing": _told(standing)}), acts=(Act("objections", about),), rows=1)
 
 
 def _objected(asked: Asked, given: str | None, need_id: str, channel: str | None, where: str) -> Answer:
     """Record or withdraw; the log learns who did it for somebody else, and of a resident only that it was one."""
-    from serving.guardian_lists import city_with_contacts
-
-    home, identity, withdraws = asked.state.home, known_identity(asked), where == "query"
+    home, identity = asked.state.home, known_identity(asked)
     person_id = _whose(asked, given, f"{where}: person_id")
     _refuse_unknown(home, need_id, channel, where)
-    by = Role(role_of(identity)).value
+    by = Role(role_of(identity))
     said = {"request": asked.request_id}
-    if by != Role.RESIDENT:
+    if by is not Role.RESIDENT:
         said["subject"] = asked.state.pseudonym(identity)
+    what: dict[str, Any] = {"need_id": need_id, "channel": channel, "by": by.value}
+    record = _object if where == "body" else _withdraw
     with _beside_others(home):
-        if withdraws and not _stands(home, person_id, need_id, channel):
-            found = _nothing_withdrawn(home, person_id, need_id, channel, by)
-        else:
-            try:
-                found = record_objection(
-                    home,
-                    person_id,
-                    need_id,
-                    channel=channel,
-                    withdraw=withdraws,
-                    by=by,
-                    city=None if withdraws else city_with_contacts(home),
-                    said_of_act=said,
-                )
-            except BadInput as refusal:
-                if not withdraws or _stands(home, person_id, need_id, channel):
-                    named = {option: f"{where}: {name}" for option, name in _OF_OPTIONS.items()}
-                    raise _refused(where, *(_placed(fault, named) for fault in refusal.faults)) from None
-                found = _nothing_withdrawn(home, person_id, need_id, channel, by)  # somebody else was quicker
-    told = {name: found[name] for name in _SHOWN} | {"standing": _told(found["standing"])}
+        found = record(home, person_id, what, said)
+    told = {name: found[name] for name in _SHOWN}
+    told["standing"] = [] if found["erased"] else _told(found["standing"])
     told |= {"recalled_files": sum(file["new"] for file in found["recalled"]), "place_proposals": len(found["places"])}
     return Answer(_as_json(told), rows=1)
 
 
-def _refuse_unknown(home: Home, need_id: str, channel: str | None, where: str) -> None:
-    faults = []
-    known = [EVERY_NEED, *known_needs(home)]
-    if need_id not in known:
-        faults.append(Fault(f"{where}: need", "is no need of this city", did_you_mean(need_id, known)))
-    if channel is not None and channel not in CHANNELS:
-        faults.append(Fault(f"{where}: channel", "is no channel", f"Give one of: {', '.join(CHANNELS)}"))
-    if faults:
-        raise _refused(where, *faults)
+def _object(home: Home, person_id: str, what: Mapping[str, Any], said: Mapping[str, str]) -> dict[str, Any]:
+    from serving.guardian_lists import city_with_contacts
+
+    return record_objection(home, person_id, **what, city=city_with_contacts(home), said_of_act=said)
 
 
-def _stands(home: Home, person_id: str, need_id: str, channel: str | None) -> bool:
-    return any((one.need_id, one.channel) == (need_id, channel) for one in home.objections.standing(person_id))
-
-
-def _nothing_withdrawn(home: Home, person_id: str, need_id: str, channel: str | None, by: str) -> dict[str, Any]:
-    """That nothing of this kind stands: what whoever withdraws wanted, twice asked for or not."""
-    store = store_if_begun(home)
+def _withdraw(home: Home, person_id: str, what: Mapping[str, Any], said: Mapping[str, str]) -> dict[str, Any]:
+    """The withdrawal; where nothing of the kind stands, that it does not, which is what was wanted."""
+    try:
+        return record_objection(home, person_id, **what, withdraw=True, said_of_act=said)
+    except BadInput:
+        standing, store = home.objections.standing(person_id), store_if_begun(home)
+        if any((one.need_id, one.channel) == (what["need_id"], what["channel"]) for one in standing):
+            raise
     return {
-        "need": need_id,
-        "channel": channel,
-        "by": by,
-        "objecting": False,
-        "changed": False,
+        **{"need": what["need_id"], "channel": what["channel"], "by": what["by"], "objecting": False, "changed": False},
         "erased": store is not None and bool(store.is_erased([person_id])[0]),
-        "standing": [one._asdict() for one in home.objections.standing(person_id)],
+        "standing": [one._asdict() for one in standing],
         "recalled": [],
         "places": [],
         "seen_before": None if store is None else bool(store.refs([person_id])),
     }
+
+
+def _refuse_unknown(home: Home, need_id: str, channel: str | None, where: str) -> None:
+    known = [EVERY_NEED, *known_needs(home)]
+    if need_id not in known:
+        fault = Fault(f"{where}: need", "is no need of this city", did_you_mean(need_id, known))
+        raise Unanswered(404, "Unknown need", fault)
+    if channel is not None and channel not in CHANNELS:
+        raise _unusable(Fault(f"{where}: channel", "is no channel", f"Give one of: {', '.join(CHANNELS)}"))
 
 
 def _told(standing: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -236,11 +220,10 @@ def _whose(asked: Asked, given: str | None, where: str) -> str:
             raise _nobody(where)
         return own
     if given is None:
-        raise _refused(
-            where.partition(":")[0], Fault(where, "is missing", "Say for whom: a service point asks on behalf")
-        )
-    if fault := person_fault(given.strip()):
-        raise _refused(where.partition(":")[0], fault._replace(where=where))
+        fault = Fault(where, "is missing", "Say for whom: a service point asks on somebody's behalf")
+        raise Unanswered(422, "Not said for whom", fault)
+    if fault_of_id := person_fault(given.strip()):
+        raise Unanswered(404, "Unknown person", fault_of_id._replace(where=where))
     return given.strip()
 
 
@@ -263,15 +246,6 @@ def _beside_others(home: Home) -> Iterator[None]:
             again = {"Retry-After": "5"}
             raise Unanswered(503, "Must wait", Fault("home", wrong, "Ask again soon"), headers=again) from None
         yield
-
-
-def _placed(fault: Fault, names: Mapping[str, str]) -> Fault:
-    """A fault of a command, by the name that the request has for the place."""
-    return fault._replace(where=names.get(fault.where, fault.where))
-
-
-def _refused(where: str, *faults: Fault) -> Unanswered:
-    return Unanswered(422, "The body cannot be used", *faults) if where == "body" else _unusable(*faults)
 
 
 def _unusable(*faults: Fault) -> Unanswered:

@@ -5,6 +5,7 @@ They are made by the same call as those of the weekly list, and hold for one mod
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections import OrderedDict
@@ -12,6 +13,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,6 +46,7 @@ class Day:
     ----------
     scorer : Scorer
         By which they were made.
+    as_of_date : date
     score : float64 (n_persons,)
         NaN for a rule, and for the absent.
     band : uint8 (n_persons,)
@@ -67,6 +70,7 @@ class Day:
     """
 
     scorer: Scorer
+    as_of_date: date
     score: NDArray[np.float64]
     band: NDArray[np.uint8]
     row: NDArray[np.int32]
@@ -95,6 +99,7 @@ class PreparedDays:
         self._city, self._objections, self._places = city, objections, places
         self._days: OrderedDict[_Key, Day] = OrderedDict()
         self._waiting: set[_Key] = set()
+        self._era, self._lock = 0, Lock()
         self._maker = ThreadPoolExecutor(1, thread_name_prefix="prepared day")
 
     def of(self, scorer: Scorer, as_of_date: date, state: Callable[[], str]) -> Day | None:
@@ -103,8 +108,14 @@ class PreparedDays:
         day = self._days.get(key)
         if day is None or (day.state is not None and day.state != state()):
             return None
-        self._days.move_to_end(key)
+        with contextlib.suppress(KeyError):  # it was forgotten this very moment
+            self._days.move_to_end(key)
         return day
+
+    def ready(self, scorer: Scorer) -> list[Day]:
+        """The days that are ready by a scorer."""
+        of = _key(scorer, date.min)[:3]
+        return [day for key, day in list(self._days.items()) if key[:3] == of]
 
     def ask_for(self, scorer: Scorer, as_of_date: date, state: Callable[[], str]) -> None:
         """Have a day made, unless it is being made or too many wait."""
@@ -123,23 +134,32 @@ class PreparedDays:
 
         What is ready by the old one alone is then let go: nobody will ask for it again.
         """
-        kept = [key for key in reversed(list(self._days)) if key[:3] == _key(old, date.min)[:3]]
-        for as_of_date in [key[3] for key in kept][:_MOST_MADE_LIKE]:
+        kept = [day.as_of_date for day in reversed(self.ready(old))]
+        for as_of_date in kept[:_MOST_MADE_LIKE]:
             present = state() if _depends_on_others(new) else None
             self._maker.submit(self._make, _key(new, as_of_date), new, as_of_date, present).result()
-        for key in kept:
-            self._days.pop(key, None)
+        for as_of_date in kept:
+            self._days.pop(_key(old, as_of_date), None)
+
+    def forget(self) -> None:
+        """Let go of every day that is ready, and of those being made: somebody whose row they hold was erased."""
+        with self._lock:
+            self._era += 1
+            self._days.clear()
 
     def close(self) -> None:
         """Make no more."""
         self._maker.shutdown(wait=False, cancel_futures=True)
 
     def _make(self, key: _Key, scorer: Scorer, as_of_date: date, state: str | None) -> None:
+        era = self._era
         try:
             day = self._made(scorer, as_of_date, state)
-            self._days[key] = day
-            while len(self._days) > _MOST_DAYS:
-                self._days.popitem(last=False)
+            with self._lock:
+                if era == self._era:  # otherwise it was begun before somebody was erased
+                    self._days[key] = day
+                while len(self._days) > _MOST_DAYS:
+                    self._days.popitem(last=False)
         except Refusal:
             pass  # whoever asks about a person of that day is told why
         except Exception as error:
@@ -163,6 +183,7 @@ class PreparedDays:
         )
         return Day(
             scorer=scorer,
+            as_of_date=as_of_date,
             score=score,
             band=band,
             row=row,

@@ -125,7 +125,7 @@ def _configuration(settings: Settings, app: Any, *, factory: bool = False) -> uv
 def _listening(settings: Settings) -> socket.socket:
     """A socket that is bound; whoever serves listens on it."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    # With the protocol named, asyncio sets TCP_NODELAY on what is accepted: else answers wait 40 ms for each other.
+    # Only where the protocol is named does asyncio send at once (TCP_NODELAY): a small answer would wait 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

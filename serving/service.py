@@ -74,7 +74,7 @@ class NeedScores:
 
 # BentoML's decorator has made it a Service, which its types do not say.
 _SERVICE: Any = NeedScores
-_SERVICE.add_asgi_middleware(OnlyOurs, ours=_HTTP)
+_SERVICE.add_asgi_middleware(OnlyOurs, ours=_HTTP, state=STATE)
 
 
 def open_service(settings: Settings, access: Access | None = None, limits: Limits | None = None) -> None:
@@ -93,6 +93,7 @@ def open_service(settings: Settings, access: Access | None = None, limits: Limit
         As :func:`open_desk`, and :func:`serving.tokens.open_issuers`.
     """
     from serving.home import Home
+    from serving.issuer_watch import IssuerWatch
     from serving.tokens import open_issuers
 
     home = Home(settings, impatient=True)
@@ -100,6 +101,7 @@ def open_service(settings: Settings, access: Access | None = None, limits: Limit
     desk = open_desk(settings, home)
     gdpr = open_gdpr(home, issuers) if settings.profile_issuer is not None else None
     STATE.open(desk, settings, home, access or access_of(settings, issuers), limits or Limits(), gdpr)
+    STATE.issuer_watch = IssuerWatch(home, issuers) if access is None else None
 
 
 def open_gdpr(home: Home, issuers: Issuers) -> Starlette:
@@ -175,7 +177,7 @@ def verify_service(settings: Settings) -> None:
 def asgi_app() -> Any:
     """The application that a server runs, in the process in which :func:`open_service` was called."""
     # BentoML's own layers, of which one leaves a timer behind for ten minutes after every request, see no request.
-    return OnlyOurs(_SERVICE.to_asgi(is_main=True), ours=_HTTP)
+    return OnlyOurs(_SERVICE.to_asgi(is_main=True), ours=_HTTP, state=STATE)
 
 
 def _champion(home: Home, need_id: str) -> Champion:

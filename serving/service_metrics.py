@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +50,10 @@ class ServiceMetrics:
         )
         # Where several workers count, prometheus_client keeps their counts in files of this folder.
         self._folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")
-        Gauge("ennakko_workers", "Processes that answer.", multiprocess_mode="livesum", registry=self.registry).set(1)
+        said = "Processes that answer."
+        self.workers = Gauge("ennakko_workers", said, multiprocess_mode="livesum", registry=self.registry)
+        said, labels = "A shadow beside the champion, when last compared.", ("need", "figure")
+        self._shadow = Gauge("ennakko_shadow", said, labels, multiprocess_mode="mostrecent", registry=self.registry)
         self._of_desk: _OfDesk | None = None
         self._names = {(endpoint.path, endpoint.method) for endpoint in endpoints}
         self._kept: dict[tuple[str, str, int], tuple[Any, Any]] = {}
@@ -80,6 +83,12 @@ class ServiceMetrics:
             if kept_rows is None:
                 kept_rows = self._rows_of[path] = self._rows.labels(path)
             kept_rows.inc(rows)
+
+    def show_shadow(self, need_id: str, figures: Mapping[str, Any]) -> None:
+        """How a need's shadow stands to its champion (:class:`serving.shadows.Comparison`)."""
+        for name in ("n", "k", "rank_correlation", "overlap", "mean_difference"):
+            value = figures.get(name)
+            self._shadow.labels(need_id, name).set(float("nan") if value is None else float(value))
 
     def text(self) -> bytes:
         """Everything, as Prometheus reads it; of all workers together."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from serving.limits import Bodies, Deadlines, Limits, Rates, Room
 from serving.openapi import document
 from serving.request_log import RequestLog
 from serving.service_metrics import ServiceMetrics
+from serving.shadows import Shadows
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -28,9 +30,12 @@ if TYPE_CHECKING:
     from serving.audit_queue import AuditQueue
     from serving.desk import ScoreDesk
     from serving.home import Home
+    from serving.issuer_watch import IssuerWatch
     from serving.profile_links import ProfileLinks
     from serving.settings import Settings
 
+_LOG = logging.getLogger("ennakko.service")
+_ROUND_SECONDS = 1.0
 _THREADS = 4
 _MARK_DIGITS = 32
 _BATCHES_AT_ONCE, _BATCHES_WAITING = 2, 6
@@ -54,6 +59,7 @@ class ServingState:
         self.settings: Any = None
         self.home: Any = None
         self.gdpr: Any = None
+        self.issuer_watch: IssuerWatch | None = None
         self._subject_key = b""
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="answer")
 
@@ -74,8 +80,7 @@ class ServingState:
 
         self.desk, self.settings, self.home, self.access = desk, settings, home, access
         self.gdpr = gdpr
-        rows = [endpoint for endpoint in ENDPOINTS if gdpr is not None or not endpoint.scope]
-        self.openapi = document(rows, without_tokens=access.without_tokens)
+        self.openapi = self._described()
         self.bodies, self.rates = Bodies(limits, self.deadlines), Rates(limits)
         self.metrics.watch(desk)
         self._subject_key = settings.secret("audit-subjects")  # the same caller is the same in every line
@@ -124,6 +129,26 @@ class ServingState:
             except Refusal as refusal:
                 raise no_score_now(refusal) from None
 
+    async def _go_round(self) -> None:
+        """Every second: let go of the erased, and notice an issuer that was made."""
+        while True:
+            await asyncio.sleep(_ROUND_SECONDS)
+            try:
+                await asyncio.to_thread(self._look_round)
+            except Exception as error:  # a database that does not answer now, for one: looked at again in a second
+                _LOG.error("%s while looking round", type(error).__name__)
+
+    def _look_round(self) -> None:
+        if self.issuer_watch is not None and (access := self.issuer_watch.look()) is not None:
+            self.access = access
+            self.openapi = self._described()
+        if self.desk is not None and self.desk.forget_the_erased() and self.audit is not None:
+            self.audit.forget()
+
+    def _described(self) -> bytes:
+        rows = [endpoint for endpoint in ENDPOINTS if self.gdpr is not None or not endpoint.scope]
+        return document(rows, without_tokens=self.access.without_tokens)
+
     @asynccontextmanager
     async def lifespan(self, _app: Any) -> AsyncIterator[None]:
         """Start and end with the service."""
@@ -131,16 +156,20 @@ class ServingState:
         gc.collect()
         gc.freeze()
         self.log = RequestLog(dropped=self.metrics.dropped_lines.inc)
-        watch = asyncio.create_task(self.deadlines.watch())
-        champions = None
+        tasks = [asyncio.create_task(work) for work in (self.deadlines.watch(), self._go_round())]
+        beside: list[ChampionWatch | Shadows] = []
         if self.desk is not None:
-            champions = ChampionWatch(self.desk.guarded, self.desk.make_ready, self._tell)
+            beside.append(ChampionWatch(self.desk.guarded, self.desk.make_ready, self._tell))
+            beside.append(Shadows(self.home, self.desk, self._tell, self.metrics.show_shadow))
+        self.metrics.workers.set(1)
         try:
             yield
         finally:
-            watch.cancel()
-            if champions is not None:
-                champions.close()
+            self.metrics.workers.set(0)
+            for task in tasks:
+                task.cancel()
+            for each in beside:
+                each.close()
             if self.audit is not None:
                 self.audit.close()
             if self.desk is not None:

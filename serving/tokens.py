@@ -61,6 +61,8 @@ class TrustedIssuer:
         What it calls its claims.
     is_profile : bool
         The issuer behind Helsinki Profile: its tokens make nobody more than a resident.
+    is_local : bool
+        The home's own, of which there is one.
     """
 
     issuer: str
@@ -68,6 +70,7 @@ class TrustedIssuer:
     keys: KeySource = field(repr=False)
     names: ClaimNames = field(default_factory=ClaimNames)
     is_profile: bool = False
+    is_local: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,10 @@ class Issuers:
         self._clock = clock
         self._lock = Lock()
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
+
+    def trust(self, own: TrustedIssuer) -> None:
+        """Trust the home's own issuer from now on, in place of an earlier one."""
+        self.trusted = (*(entry for entry in self.trusted if not entry.is_local), own)
 
     def known(self, token: str) -> Identity | None:
         """Whose token this is, if it was verified before and all that it rested on still stands; never waits.
@@ -220,8 +227,6 @@ def open_issuers(home: Home) -> Issuers:
     NotTrusted
         The home's own is damaged, or a demonstration while others than this machine could knock.
     """
-    from serving.local_issuer import LOCAL_AUDIENCE, LOCAL_NAMES, LocalKeys, issuer_path
-
     settings, trusted = home.settings, []
     names = ClaimNames(
         **{name: getattr(settings, f"claim_{name}") for name in ("role", "needs", "units", "person", "scopes", "loa")}
@@ -234,11 +239,25 @@ def open_issuers(home: Home) -> Issuers:
         if issuer is not None and audience is not None:
             source = sources.setdefault(issuer, ProviderKeys(issuer))
             trusted.append(TrustedIssuer(issuer, audience, source, names, is_profile))
+    own = trusted_local(home)
+    return Issuers(trusted if own is None else [*trusted, own])
+
+
+def trusted_local(home: Home) -> TrustedIssuer | None:
+    """The home's own issuer; None where it has none.
+
+    Raises
+    ------
+    NotTrusted
+        It is damaged, or a demonstration while others than this machine could knock.
+    """
+    from serving.local_issuer import LOCAL_AUDIENCE, LOCAL_NAMES, LocalKeys, issuer_path
+
     path = issuer_path(home)
-    if path.exists():
-        keys = LocalKeys(path, demonstration=settings.on_loopback)
-        trusted.append(TrustedIssuer(keys.issuer().issuer, LOCAL_AUDIENCE, keys, LOCAL_NAMES))
-    return Issuers(trusted)
+    if not path.exists():
+        return None
+    keys = LocalKeys(path, demonstration=home.settings.on_loopback)
+    return TrustedIssuer(keys.issuer().issuer, LOCAL_AUDIENCE, keys, LOCAL_NAMES, is_local=True)
 
 
 def bearer_of(headers: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ command -v chromium >/dev/null || missing="$missing chromium"
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 command -v npm >/dev/null || missing="$missing nodejs npm"
 command -v soffice >/dev/null || missing="$missing libreoffice-calc-nogui"
+command -v strace >/dev/null || missing="$missing strace"
 if [ -n "$missing" ]; then
   apt-get update -qq
   # shellcheck disable=SC2086

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -20,6 +21,7 @@ from served import free_port
 
 from ethics.digests import PACKAGES, code_digest
 from serving.cli import main
+from serving.local_issuer import issue_token, make_issuer
 
 pytestmark = pytest.mark.full
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,6 +65,7 @@ def world(tmp_path_factory):
     world = World(tmp_path_factory.mktemp("world"))
     world.approve()
     (world.folder / "youth.toml").write_text(MODEL_NEED)
+    make_issuer(world.home, datetime.now(UTC))
     return world
 
 
@@ -127,7 +130,9 @@ def test_it_answers_the_same_scores_to_the_bit(bento, python, world, tmp_path):
         else:
             pytest.fail(out.read_text())
         body = {"need": "youth", "as_of_date": str(AS_OF), "reasons": False}
-        with httpx.Client(base_url=url, timeout=60) as client:
+        token = issue_token(world.home, "system", needs=["youth"], minutes=30, now=datetime.now(UTC))["token"]
+        headers = {"authorization": f"Bearer {token}", "x-purpose": "to compare"}
+        with httpx.Client(base_url=url, timeout=60, headers=headers) as client:
             for row in local.sample(50, seed=0).to_dicts():
                 answer = client.post("/score", json={**body, "person_id": row["person_id"]}).json()
                 assert answer["score"] == row["score"] and answer["rank_band"] == row["rank_band"]

@@ -75,6 +75,15 @@ def test_the_scores_of_a_whole_cohort_are_the_local_ones_to_the_bit(
     assert capsys.readouterr().out == f"{len(local):,} scores in {output} (1 unknown person)\n"
 
 
+def test_without_persons_the_file_is_the_local_one_to_the_bit(server, local, token_file, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(client, "_JOB_SECONDS", 0.2)
+    output = tmp_path / "scores.parquet"
+    assert asked(server.url, output, token_file, persons=None) == 0
+    found = pl.read_parquet(output)
+    assert found.columns == local.columns and found.equals(local, null_equal=True)
+    assert capsys.readouterr().out == f"{len(local):,} scores in {output}\n"
+
+
 def test_ids_may_stand_on_the_command_line_and_integers_in_a_file(server, local, token_file, tmp_path):
     assert asked(server.url, tmp_path / "a.parquet", token_file) == 0
     found = pl.read_parquet(tmp_path / "a.parquet")
@@ -152,7 +161,7 @@ def answering(*answers):
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
             seen.append(dict(self.headers))
-            self.rfile.read(int(self.headers["content-length"]))
+            self.rfile.read(int(self.headers.get("content-length", 0)))
             status, headers, body = left.pop(0)
             self.send_response(status)
             for name, value in {"content-length": len(body), **headers}.items():
@@ -160,12 +169,49 @@ def answering(*answers):
             self.end_headers()
             self.wfile.write(body)
 
+        do_GET = do_POST
+
         def log_message(self, *_):
             pass
 
     stub = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=stub.serve_forever, daemon=True).start()
     return stub, f"http://127.0.0.1:{stub.server_port}", seen
+
+
+def job(state, **changes):
+    told = {
+        "job_id": "a" * 32,
+        "need": "youth",
+        "as_of_date": str(AS_OF),
+        "state": state,
+        "doing": state,
+        "progress": 0.5,
+    }
+    return 202, {"content-type": "application/json"}, json.dumps({**told, "faults": [], **changes}).encode()
+
+
+def test_a_job_that_fails_or_is_another_s_gives_no_file(token_file, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(client, "_JOB_SECONDS", 0.0)
+    faults = [{"where": "city", "wrong": "cannot be read", "mend": "Look at it"}]
+    for answers, code in (
+        ([job("waiting"), job("running"), job("failed", faults=faults)], 2),
+        ([job("done"), problem("Not in force", 409)], 30),
+        ([job("waiting", need="other")], 1),
+        ([job("waiting", job_id="../../etc")], 1),
+        ([job("done"), batch()], 1),
+    ):
+        stub, url, seen = answering(*answers)
+        assert asked(url, tmp_path / "a.parquet", token_file, persons=None) == code
+        assert len(seen) == len(answers)
+        stub.shutdown()
+    assert "city: cannot be read. Look at it" in capsys.readouterr().err
+    monkeypatch.setattr(client, "_MOST_JOB_SECONDS", -1.0)
+    stub, url, _ = answering(job("waiting"))
+    assert asked(url, tmp_path / "a.parquet", token_file, persons=None) == 2
+    assert "the job goes on" in capsys.readouterr().err
+    stub.shutdown()
+    assert not list(tmp_path.iterdir())
 
 
 def problem(title, status, **headers):
