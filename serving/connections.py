@@ -1,8 +1,8 @@
 """One HTTP connection, within bounds: a head that does not come or end, and an answer that is not taken, end it.
 
-Requests are read by llhttp (httptools), in C, strictly: lines end by CR LF, and none goes on in the next. A proxy before
-us that read the same bytes otherwise would see other requests in them (request smuggling). What can be told from a
-whole request is refused behind the door: :class:`serving.http_door.OnlyOurs`.
+Requests are read by llhttp (httptools), in C, strictly: lines end by CR LF, and none goes on in the next. A proxy that
+read the same bytes otherwise would see other requests in them (request smuggling). What can be told from a whole
+request is refused behind the door: :class:`serving.http_door.OnlyOurs`.
 
 Uvicorn bounds how long an idle connection is kept; not how long the head of a request may take, how long it may be, nor
 how long an answer may lie unread. Bodies are bounded behind the door (:mod:`serving.limits`).
@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 HEAD_SECONDS = 10.0
 """From the first byte after an answer, or from the connection, until the head of a request is whole."""
@@ -24,6 +25,7 @@ MOST_CONNECTIONS = 1000
 MOST_HEAD_BYTES, MOST_HEADERS = 65_536, 100
 """Of one request: a long token fits, and then some."""
 
+_MOST_JOINED_BYTES = 65_536
 _HEAD = (
     b"HTTP/1.1 %b\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\n"
     b"cache-control: no-store\r\nx-content-type-options: nosniff\r\nconnection: close\r\n%b\r\n%b"
@@ -46,6 +48,44 @@ class _Trailers(list[tuple[bytes, bytes]]):
 
     def append(self, _field: tuple[bytes, bytes]) -> None:
         """Let it go."""
+
+
+class _Joined:
+    """What one answer is written to: its head goes out with its body, since to send twice, and to wake up whoever waits
+    twice, is a third of what a small answer costs.
+
+    Parameters
+    ----------
+    to : asyncio.Transport
+    """
+
+    __slots__ = ("_head", "_to", "is_closing")
+
+    def __init__(self, to: asyncio.Transport) -> None:
+        self._to = to
+        self._head: bytes | None = None
+        self.is_closing = to.is_closing
+
+    def write(self, data: bytes) -> None:
+        """Hold the first piece, which is the head, until the next comes."""
+        held = self._head
+        if held is None and not data.startswith(b"HTTP/1.1 100 "):
+            self._head = data
+            return
+        if held:
+            self._head = b""
+            if len(data) <= _MOST_JOINED_BYTES:
+                data = held + data
+            else:
+                self._to.write(held)
+        self._to.write(data)
+
+    def close(self) -> None:
+        """Send what is held, and no more."""
+        if self._head:
+            self._to.write(self._head)
+            self._head = b""
+        self._to.close()
 
 
 class BoundedConnection(HttpToolsProtocol):
@@ -100,6 +140,11 @@ class BoundedConnection(HttpToolsProtocol):
             raise ValueError("not a request for us")
         super().on_headers_complete()
         self._in_head, self.headers = False, _Trailers()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if cycle.scope["method"] != "HEAD":  # whose answer has a head alone
+            cycle.transport = _Joined(self.transport)  # type: ignore[assignment]
+        super()._start_asgi_task(cycle, app)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what cannot be read, if its turn to be answered has come; else it would pass for another's answer."""

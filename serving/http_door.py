@@ -356,8 +356,8 @@ class OnlyOurs:
 def _is_twofold(scope: Any) -> bool:
     """Whether a proxy before us may have read another request than we do, and let it pass for that.
 
-    Both ways of saying how long a body is (RFC 9112 §6.3), a body packed in transfer, a version that is none of ours, no host or two, or a path
-    that begins by being unquoted.
+    Both ways of saying how long a body is (RFC 9112 §6.3), a body packed in transfer, a version that is none of ours,
+    no host or two, or a path that begins by being unquoted.
     """
     version, names = scope["http_version"], [name for name, _ in scope["headers"]]
     if version not in ("1.1", "1.0") or not scope.get("raw_path", b"/").startswith(b"/"):
