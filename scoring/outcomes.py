@@ -107,6 +107,7 @@ def keep_outcomes(
     language: str = "en",
     unit: str | None = None,
     only_outcomes: bool = False,
+    before: Sequence[Fault] = (),
 ) -> Imported:
     """Check every row, and keep them all in one transaction, or nothing.
 
@@ -125,6 +126,8 @@ def keep_outcomes(
         Whose people they may be about: of all others nothing is told but that they are not on the list.
     only_outcomes : bool
         Whether nothing was tried anew: what came of it is kept, and no attempt.
+    before : sequence of Fault
+        What was found wrong with the rows already; told with the rest, and then nothing is kept.
 
     Raises
     ------
@@ -134,7 +137,7 @@ def keep_outcomes(
     """
     erased = store.is_erased([row.cells.get("person_id", "") for row in rows]).tolist()
     on_list = _people_of_lists(store, {row.cells.get("list_id", "") for row in rows} - {""}, unit)
-    faults: list[Fault] = []
+    faults: list[Fault] = [*before]
     records: list[dict[str, str | None]] = []
     for row, is_gone in zip(rows, erased, strict=True):
         record, wrong = _checked(row, on_list, today, ImportWords(language), is_gone=is_gone)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from io import BytesIO
@@ -174,6 +174,7 @@ class Scorer:
         person_ids: Sequence[str] | None = None,
         *,
         scratch: Path | None = None,
+        told: Callable[[float], None] | None = None,
     ) -> Scores:
         """Score everybody the need covers on a day, or those of ``person_ids`` whom it covers; objectors are masked.
 
@@ -183,7 +184,8 @@ class Scorer:
 
         With ``scratch``, a folder whose disk may hold data of persons, a large cohort (:data:`MOST_CELLS_HELD`) is
         scored block by block: memory holds its scores, and its matrix lies in a file there without a name. The scores
-        are the same to the bit, and so are all digests.
+        are the same to the bit, and so are all digests. ``told`` then hears after each block which share of the people
+        is scored (0 to 1); what it raises ends the scoring.
         """
         whole_order = self.model.kind == "rule"  # whose places compare all rows
         part, cohort = self._part_and_cohort(city, as_of_date, person_ids)
@@ -192,7 +194,7 @@ class Scorer:
             matrix: Matrix | MatrixOnFile = held
             raw, probability = self.raw_and_score(held.X)
         else:
-            matrix, raw, probability = self._streamed(part, cohort, objections, scratch)
+            matrix, raw, probability = self._streamed(part, cohort, objections, scratch, told)
         frame = self._ranked(matrix.keys["person_id"], raw, probability, as_of_date)
         if person_ids is not None:
             asked = pl.col("person_id").is_in(list(person_ids))
@@ -250,7 +252,12 @@ class Scorer:
         return build_matrix(city, self.need.features, cohort, objections=objections, need_id=self.need.id)
 
     def _streamed(
-        self, city: City, cohort: pl.DataFrame, objections: ObjectionRegister, scratch: Path
+        self,
+        city: City,
+        cohort: pl.DataFrame,
+        objections: ObjectionRegister,
+        scratch: Path,
+        told: Callable[[float], None] | None,
     ) -> tuple[MatrixOnFile, np.ndarray, np.ndarray]:
         """The matrix on file, raw scores and scores: blocks are computed ahead while one is scored and put away."""
         matrix, raws = MatrixOnFile(scratch, self.model.columns), list[np.ndarray]()
@@ -261,6 +268,8 @@ class Scorer:
             raws.append(raw_scores(self.model, block.X, 1))
             matrix.add(block)
             matrix.n_objectors = block.n_objectors
+            if told is not None:
+                told(sum(part.size for part in raws) / cohort.height)
         raw = np.concatenate(raws)
         probability = self.model.probability(raw)
         self._refuse_what_is_no_score(raw, probability)

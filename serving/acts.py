@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ethics.refusals import Fault
 from serving.access import role_of
-from serving.exchange import Asked, Unanswered
+from serving.exchange import PURPOSE_REFUSED, Asked, Unanswered
 
 if TYPE_CHECKING:
     from serving.access import Identity
@@ -42,4 +42,4 @@ def refuse_naming(asked: Asked) -> None:
     if fault is None and naming(asked.state.home.store, [asked.purpose])[0]:
         fault = Fault(where, "names a person", _MEND)
     if fault is not None:
-        raise Unanswered(400, "The request cannot be used", fault)
+        raise Unanswered(422, PURPOSE_REFUSED, fault)

@@ -75,7 +75,8 @@ _ROOMS = (
 
 
 _NOT_WITH_OTHERS = ("erase", "serve")
-"""Erasing waits until the other commands have ended. A service writes no file, and would be waited for in vain."""
+"""Erasing waits until the other commands have ended. A service would be waited for in vain: it holds the lock only
+while it writes the file of a job."""
 
 
 # ---- use -------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ how long an answer may lie unread. Bodies are bounded behind the door (:mod:`ser
 from __future__ import annotations
 
 import asyncio
+import resource
 from typing import Any
 
 from uvicorn._types import ASGI3Application
@@ -20,8 +21,9 @@ HEAD_SECONDS = 10.0
 """From the first byte after an answer, or from the connection, until the head of a request is whole."""
 UNREAD_SECONDS = 30.0
 """An answer of which nothing more was taken for so long is given up."""
-MOST_CONNECTIONS = 1000
-"""At a time, in one worker; the next is told to come again."""
+_FILES_KEPT = 200
+MOST_CONNECTIONS = max(64, min(1000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _FILES_KEPT))
+"""At a time, in one worker, within the files a process may open; the next is told to come again."""
 MOST_HEAD_BYTES, MOST_HEADERS = 65_536, 100
 """Of one request: a long token fits, and then some."""
 

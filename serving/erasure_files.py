@@ -33,8 +33,8 @@ _ID_COLUMNS = ("person_id", "person")
 _WITHOUT_PERSONS = frozenset(
     {
         *("attestations", "audit_head.json", "capacity_value", "demo", "effects.toml", "erasures", "feature_cache"),
-        *("keys", "mitigations", "mlartifacts", "policy", "rehearsals", "searches", "secrets", "simulations", "stop"),
-        *("tombstones.txt", "trials", "verdicts", "week"),
+        *("keys", "mitigations", "mlartifacts", "policy", "rehearsals", "searches", "secrets", "serving"),
+        *("simulations", "stop", "tombstones.txt", "trials", "verdicts", "week"),
     }
 )
 """Counts and figures, keys and keyed hashes; the cache has a way of its own; ``demo`` holds invented cities."""

@@ -14,9 +14,15 @@ if TYPE_CHECKING:
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
+CSV = "text/csv"
+PURPOSE_REFUSED = "The purpose cannot be kept"
+WITHOUT_BODY = (204, 304)
+"""Statuses of an answer that is nothing but its headers."""
 ARROW = "application/vnd.apache.arrow.stream"
 PARQUET = "application/vnd.apache.parquet"
 HTML = "text/html"
+REQUEST_ID = "ennakko.request_id"
+"""In the scope of a request that the door passes on to another application of ours: its id."""
 
 
 class Unanswered(Exception):

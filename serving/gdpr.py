@@ -26,7 +26,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from serving.exchange import is_database_gone
+from serving.exchange import REQUEST_ID, is_database_gone
 from serving.identity import Identity, UnusableClaims, holds_scope
 from serving.issuer_keys import IssuerSilent
 from serving.pending_erasures import PendingErasures
@@ -142,8 +142,12 @@ class GdprDesk:
             admits=admits,
         )
 
-    def answer(self, method: str, profile: UUID, identity: Identity, *, dry_run: bool) -> Mapping[str, Any] | None:
+    def answer(
+        self, method: str, profile: UUID, identity: Identity, *, dry_run: bool, request_id: str = ""
+    ) -> Mapping[str, Any] | None:
         """What is held about the resident, or its erasure; None for nothing held, or nothing any more.
+
+        The audit log keeps ``request_id`` with who asked.
 
         Raises
         ------
@@ -162,13 +166,17 @@ class GdprDesk:
         if person_id is None:
             return None
         facts: dict[str, Any] = {"purpose": _PURPOSES[method]} | ({"dry_run": int(dry_run)} if method != "GET" else {})
+        asked = {"request": request_id} if request_id else {}
+        facts |= asked
         # Who looked is on disk before anything is looked up: a crash leaves a line too many, never one too few.
         self.record(_ACTS[method], identity, person_id, **facts)
         if method == "GET":
             return self.view(person_id)
         kept = self.erase(person_id, True) if dry_run else self._erased(mark, person_id)
         if kept:
-            self.record("gdpr delete refused", identity, person_id, reasons=", ".join(each.code for each in kept))
+            self.record(
+                "gdpr delete refused", identity, person_id, reasons=", ".join(each.code for each in kept), **asked
+            )
             raise _Unmet(403, *kept)
         return None
 
@@ -276,7 +284,8 @@ class _Profiles:
         if not self._desk.admits(identity):
             raise _Unmet(429, "too_often")
         dry_run = await _dry_run(request)
-        found = await run_in_threadpool(self._desk.answer, request.method, profile, identity, dry_run=dry_run)
+        said = {"dry_run": dry_run, "request_id": request.scope.get(REQUEST_ID, "")}
+        found = await run_in_threadpool(self._desk.answer, request.method, profile, identity, **said)
         if found is None:
             return Response(status_code=204)
         return _json(200, as_node(ROOT_KEY, found))

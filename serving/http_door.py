@@ -22,7 +22,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from ethics.refusals import Fault, Refusal
 from serving.access import purpose_of, role_of
 from serving.endpoints import ENDPOINTS, PROFILE_PATH, PROFILES, Endpoint
-from serving.exchange import PROBLEM, Act, Answer, Asked, Unanswered, is_database_gone
+from serving.exchange import PROBLEM, REQUEST_ID, WITHOUT_BODY, Act, Answer, Asked, Unanswered, is_database_gone
 from serving.limits import GoneAway, drain
 
 if TYPE_CHECKING:
@@ -278,7 +278,7 @@ class ForProfile:
             await send(message)
 
         try:
-            seen.request_id = _request_id(_headers(scope["headers"]))
+            scope[REQUEST_ID] = seen.request_id = _request_id(_headers(scope["headers"]))
             await app(scope, in_time, with_headers)
         except Unanswered as unanswered:
             await drain_body(scope, receive)
@@ -373,11 +373,11 @@ def _is_twofold(scope: Any) -> bool:
 async def send_answer(send: Send, answer: Answer, request_id: str) -> None:
     """Send an answer with the headers that all of them have."""
     headers = [
-        (b"content-type", answer.kind.encode("ascii")),
-        (b"content-length", b"%d" % len(answer.body)),
         (b"x-request-id", request_id.encode("ascii")),
         *(SECURE_HEADERS if not answer.headers else _not_said(answer.headers)),
     ]
+    if answer.status not in WITHOUT_BODY:
+        headers += [(b"content-type", answer.kind.encode("ascii")), (b"content-length", b"%d" % len(answer.body))]
     for name, value in answer.headers.items():
         headers.append((name.lower().encode("ascii"), value.encode("ascii")))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})

@@ -131,15 +131,16 @@ def _kept_work(asked: Asked, schema: type[AttemptsRequest | OutcomesRequest]) ->
             ReadRow(words.row(number), {"list_id": list_id, **row.model_dump(exclude_none=True)})
             for number, row in enumerate(wanted.rows, start=1)
         ]
-        faults = [fault for row in rows for fault in _typed_faults(row)]
-        try:
-            today = datetime.now(_HOME_ZONE).date()
-            more: dict[str, Any] = {"language": wanted.language, "unit": unit, "only_outcomes": only_outcomes}
-            found: Imported = keep_outcomes(home.store, rows, actor_of(asked), today, keep=not faults, **more)
-        except BadInput as refusal:
-            raise BadInput(*faults, *refusal.faults) from None
-        if faults:
-            raise BadInput(*faults)
+        found: Imported = keep_outcomes(
+            home.store,
+            rows,
+            actor_of(asked),
+            datetime.now(_HOME_ZONE).date(),
+            language=wanted.language,
+            unit=unit,
+            only_outcomes=only_outcomes,
+            before=[fault for row in rows for fault in _typed_faults(row)],
+        )
     except BadInput as refusal:
         raise Unanswered(422, "The body cannot be used", *refusal.faults) from None
     told = {

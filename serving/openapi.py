@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from serving.endpoints import Endpoint
-from serving.exchange import ARROW, HTML, JSON, PARQUET, PROBLEM
+from serving.exchange import ARROW, HTML, JSON, PARQUET, PROBLEM, WITHOUT_BODY
 from serving.gdpr_schemas import GdprErrors
 from serving.schemas import Problem
 
@@ -97,7 +97,7 @@ def _operation(endpoint: Endpoint, names: Mapping[Any, dict[str, str]], without_
     content = _content(endpoint.answer_kinds, schema, endpoint.answer_example)
     responses: dict[str, Any] = {}
     for status in endpoint.successes:
-        told = {"content": content} if status != HTTPStatus.NO_CONTENT else {}
+        told = {"content": content} if status not in WITHOUT_BODY else {}
         responses[str(status)] = {"description": endpoint.title, "headers": _REQUEST_ID, **told}
     for status, titles in endpoint.all_problems.items():
         if endpoint.scope:

@@ -127,13 +127,10 @@ def page_policy(page: str) -> str:
 def _standing(asked: Asked) -> Answer:
     person_id = _whose(asked, asked.query.get("person_id"), "query: person_id")
     home = asked.state.home
-    store = store_if_begun(home)
-    refs = {} if store is None else store.refs([person_id])
-    about: dict[str, str | int] = {"person": refs[person_id]} if refs else {"known": 0}
     with _beside_others(home):
-        is_erased = store is not None and bool(store.is_erased([person_id])[0])  # of whom nothing is told any more
-        standing = [] if is_erased else [one._asdict() for one in home.objections.standing(person_id)]
-    return Answer(_as_json({"standing": _told(standing)}), acts=(Act("objections", about),), rows=1)
+        standing = [] if _is_erased(home, person_id) else home.objections.standing(person_id)
+    acts = (Act("objections", _reference(home, person_id)),)
+    return Answer(_as_json({"standing": _told([one._asdict() for one in standing])}), acts=acts, rows=1)
 
 
 def _objected(asked: Asked, given: str | None, need_id: str, channel: str | None, where: str) -> Answer:
@@ -152,7 +149,25 @@ def _objected(asked: Asked, given: str | None, need_id: str, channel: str | None
     told = {name: found[name] for name in _SHOWN}
     told["standing"] = [] if found["erased"] else _told(found["standing"])
     told |= {"recalled_files": sum(file["new"] for file in found["recalled"]), "place_proposals": len(found["places"])}
-    return Answer(_as_json(told), rows=1)
+    acts: tuple[Act, ...] = ()
+    if (
+        record is _withdraw and not found["changed"] and by is not Role.RESIDENT
+    ):  # nothing was done, and yet somebody was looked at
+        acts = (Act("withdraw", {"need": need_id, "changed": 0, **_reference(home, person_id)}),)
+    return Answer(_as_json(told), acts=acts, rows=1)
+
+
+def _is_erased(home: Home, person_id: str) -> bool:
+    """Whether nothing is told of a person any more."""
+    store = store_if_begun(home)
+    return store is not None and bool(store.is_erased([person_id])[0])
+
+
+def _reference(home: Home, person_id: str) -> dict[str, str | int]:
+    """A person as the audit log names them, or that they are nobody the store knows."""
+    store = store_if_begun(home)
+    refs = {} if store is None else store.refs([person_id])
+    return {"person": refs[person_id]} if refs else {"known": 0}
 
 
 def _object(home: Home, person_id: str, what: Mapping[str, Any], said: Mapping[str, str]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from serving.settings import Settings
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
+    from features.city import City
     from serving.approval import Champion
     from serving.home import Home
     from serving.tokens import Issuers
@@ -99,18 +100,22 @@ def open_service(settings: Settings, access: Access | None = None, limits: Limit
     home = Home(settings, impatient=True)
     issuers = open_issuers(home)
     desk = open_desk(settings, home)
-    gdpr = open_gdpr(home, issuers) if settings.profile_issuer is not None else None
+    gdpr = open_gdpr(home, issuers, desk.city) if settings.profile_issuer is not None else None
     STATE.open(desk, settings, home, access or access_of(settings, issuers), limits or Limits(), gdpr)
     STATE.issuer_watch = IssuerWatch(home, issuers) if access is None else None
 
 
-def open_gdpr(home: Home, issuers: Issuers) -> Starlette:
-    """The GDPR interface of Helsinki Profile; erasures that were cut short are finished first."""
+def open_gdpr(home: Home, issuers: Issuers, city: City | None = None) -> Starlette:
+    """The GDPR interface of Helsinki Profile; erasures that were cut short are finished first.
+
+    ``city`` is the served one, which is then not read a second time to tell a resident what it holds.
+    """
     from serving.gdpr import GdprDesk, gdpr_app
     from serving.gdpr_erasure import eraser_of
     from serving.gdpr_view import viewer_of
 
-    desk = GdprDesk.of(home, issuers=issuers, view=viewer_of(home), erase=eraser_of(home), admits=STATE.admits)
+    view = viewer_of(home, city=city)
+    desk = GdprDesk.of(home, issuers=issuers, view=view, erase=eraser_of(home), admits=STATE.admits)
     desk.finish()
     return gdpr_app(desk)
 

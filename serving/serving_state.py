@@ -58,6 +58,7 @@ class ServingState:
         self.desk: Any = None
         self.settings: Any = None
         self.home: Any = None
+        self.jobs: Any = None
         self.gdpr: Any = None
         self.issuer_watch: IssuerWatch | None = None
         self._subject_key = b""
@@ -77,6 +78,7 @@ class ServingState:
         ``gdpr`` is the interface of Helsinki Profile, where the settings name its issuer.
         """
         from serving.audit_queue import AuditQueue
+        from serving.jobs import Jobs
 
         self.desk, self.settings, self.home, self.access = desk, settings, home, access
         self.gdpr = gdpr
@@ -85,6 +87,7 @@ class ServingState:
         self.metrics.watch(desk)
         self._subject_key = settings.secret("audit-subjects")  # the same caller is the same in every line
         self.audit = AuditQueue(home)
+        self.jobs = Jobs(home, desk)
 
     @cached_property
     def links(self) -> ProfileLinks:
@@ -158,6 +161,8 @@ class ServingState:
         self.log = RequestLog(dropped=self.metrics.dropped_lines.inc)
         tasks = [asyncio.create_task(work) for work in (self.deadlines.watch(), self._go_round())]
         beside: list[ChampionWatch | Shadows] = []
+        if self.jobs is not None:
+            self.jobs.start()
         if self.desk is not None:
             beside.append(ChampionWatch(self.desk.guarded, self.desk.make_ready, self._tell))
             beside.append(Shadows(self.home, self.desk, self._tell, self.metrics.show_shadow))
@@ -168,6 +173,8 @@ class ServingState:
             self.metrics.workers.set(0)
             for task in tasks:
                 task.cancel()
+            if self.jobs is not None:
+                self.jobs.close()
             for each in beside:
                 each.close()
             if self.audit is not None:

@@ -193,10 +193,15 @@ class Settings(BaseModel):
             faults = faults_of(error, "settings", cls)
             raise BadInput(*(f._replace(where=_where(f.where)) for f in faults)) from None
 
-    def to_environment(self) -> dict[str, str]:
-        """``ENNAKKO_*`` from which :meth:`from_environment` makes these settings again, in another process."""
+    def to_environment(self, environment: Mapping[str, str] | None = None) -> dict[str, str]:
+        """``ENNAKKO_*`` from which, with ``environment``, :meth:`from_environment` makes these settings again.
+
+        For another process that gets the present one's environment: a secret that a file is named for stays there.
+        """
+        environment = os.environ if environment is None else environment
         values = ((_variable(key), getattr(self, key)) for key in type(self).model_fields)
-        return {name: ",".join(v) if isinstance(v, tuple) else str(v) for name, v in values if v is not None}
+        given = ((name, v) for name, v in values if v is not None and not environment.get(f"{name}_FILE"))
+        return {name: ",".join(v) if isinstance(v, tuple) else str(v) for name, v in given}
 
     @property
     def on_loopback(self) -> bool:

@@ -92,6 +92,24 @@ def test_threads_that_race_for_a_number_fork_no_chain(engine):
 # The head kept outside the database
 
 
+def test_rows_come_page_by_page(log):
+    assert [row["number"] for row in log.rows_beyond(0, 3)] == [1, 2, 3]
+    assert log.rows_beyond(3, 3) == log.rows()[3:]
+    assert log.rows_beyond(4, 3) == []
+    assert log.writer == log.rows()[0]["writer"]
+
+
+def test_rows_that_hold_a_text_are_found_by_the_database(log, engine):
+    AuditLog(engine, "another").append("score", "unit", persons="aa bb")
+    log.append("score", "unit", persons="aa bb")
+    log.append("person", "resident", person="bb")
+    log.append("note", "unit", said="100% of a_b")
+    assert [row["number"] for row in log.rows_holding({"bb", "no such text"})] == [5, 6]
+    assert [row["number"] for row in log.rows_holding(["%"])] == [7]  # a text, not a pattern
+    assert [row["number"] for row in log.rows_holding(["a_b"])] == [7]
+    assert log.rows_holding([]) == []
+
+
 @pytest.fixture
 def kept(engine, tmp_path):
     log = AuditLog(engine, head_path=tmp_path / "kept" / "audit_head.json")

@@ -1,5 +1,6 @@
 """Champions while they serve: trust that is lost and comes back, and another champion that takes over."""
 
+import asyncio
 import json
 import os
 import threading
@@ -13,8 +14,15 @@ from served import soon, start, stop, wait_until_it_answers
 
 from ethics.refusals import NotTrusted
 from models.registry import CHAMPION, approved_pointer
+from serving import batches
+from serving.access import Access
 from serving.approval import open_champion
 from serving.champions import Guarded
+from serving.http_door import http_app
+from serving.limits import Limits
+from serving.service import open_desk
+from serving.serving_state import ServingState
+from serving.settings import Settings
 
 NO = (503, "No score may leave now")
 OTHER_NEED = MODEL_NEED.replace("n_estimators = 40", "n_estimators = 25")
@@ -268,3 +276,43 @@ def test_under_load_each_answer_is_one_model_s_and_says_whose(world, server):
     assert not wrong, wrong[:3]
     assert seen == set(of)
     assert '"event": "champion taken over"' in server.said()
+
+
+# ---- before an answer leaves -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/score", "/score_batch"])
+def test_what_was_made_before_trust_was_lost_and_has_not_left_stays(world, monkeypatch, path):
+    """The stop switch is set between the score and its leaving, of one person and of many."""
+    world.approve_first()
+    settings = Settings(home=world.home.root, city=world.city.folder, needs=("youth",))
+    state = ServingState()
+    desk = open_desk(settings, world.home)
+    state.open(desk, settings, world.home, Access(without_tokens=True), Limits())
+    made = []
+
+    def then_stopped(make):
+        def wrapped(*given):
+            made.append(make(*given))
+            world.stop_switch.set("just now")
+            return made[-1]
+
+        return wrapped
+
+    monkeypatch.setattr(batches, "score_many", then_stopped(batches.score_many))
+    monkeypatch.setattr(desk, "answer_in_thread", then_stopped(desk.answer_in_thread))
+    body = {"need": "youth", "as_of_date": str(AS_OF), "reasons": False, "person_id": "000005"}
+    body = body if path == "/score" else {"need": "youth", "as_of_date": str(AS_OF), "person_ids": PEOPLE}
+
+    async def asked():
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(http_app(state)), base_url="http://here") as client:
+            return await client.post(path, json=body)
+
+    try:
+        answer = asyncio.run(asked())
+    finally:
+        world.stop_switch.clear()
+        desk.close()
+    assert made, "there was an answer"
+    assert codes_of(answer) == (503, {"V14"})
+    assert answer.headers["retry-after"] == "5"

@@ -139,16 +139,20 @@ def test_what_excel_sends_is_what_the_table_of_endpoints_asks_for():
     assert columns == list(endpoint.answer_example["rows"][0])
 
 
-def open_data_paths():
-    found = re.findall(r"open-data/[\w.-]+", TEXT)
-    return {f"/{path}" for path in found}
+def test_the_area_table_is_fetched_as_the_page_says(run, world, tmp_path):
+    from scoring.area_table import District, area_rows, as_csv
+
+    week = world.home.root / "week" / "2024-06-03"
+    week.mkdir(parents=True)
+    table = as_csv(area_rows("youth", [District("a", 300, 30, 41.2), District("b", 200, 40, 12.0)], least=5))
+    (week / "area.csv").write_text(table, encoding="utf-8", newline="")
+    code, _, err = run(["sh", "-e", "-c"], shell(OPEN_DATA))
+    assert code == 0, err
+    assert (tmp_path / "areas.csv").read_bytes() == table.encode()
 
 
-def test_open_data_is_asked_for_where_the_table_has_it():
-    (path,) = open_data_paths()
-    rows = [endpoint for (method, at), endpoint in PATHS.items() if at.startswith(OPEN_DATA) and method == "GET"]
-    if not rows:
-        pytest.skip("the area table is not answered over HTTP yet")
-    (endpoint,) = rows
+def test_open_data_is_asked_for_as_the_table_of_endpoints_has_it():
+    (path,) = {f"/{found}" for found in re.findall(r"open-data/[\w.-]+", TEXT)}
+    (endpoint,) = [row for (method, at), row in PATHS.items() if at.startswith(OPEN_DATA) and method == "GET"]
     assert re.fullmatch(endpoint.path.replace("{need}", r"[\w-]+"), path)
     assert endpoint.roles == () and not endpoint.purpose  # to everybody, without a token

@@ -1,8 +1,11 @@
 """A resident's page in a real browser, in three languages: axe-core, an HTML validator, narrow windows, and paper."""
 
+import contextlib
 import json
 import re
 import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
 
 import pytest
@@ -12,6 +15,7 @@ from test_person_view import ASKS, world  # noqa: F401 a fixture
 
 from scoring.person_page import render_page
 from serving.objection_work import record_objection
+from serving.person_desk import page_policy
 from serving.person_work import look_at_person
 
 pytestmark = pytest.mark.full
@@ -75,3 +79,50 @@ def test_a_page_prints_on_a4(pages, tmp_path, name):
     boxes = {tuple(map(float, box.split())) for box in re.findall(rb"/MediaBox \[([^\]]+)\]", content)}
     assert {(round(x), round(y)) for _, _, x, y in boxes} <= {(595, 842), (596, 842), (595, 841)}
     assert 2 <= len(re.findall(rb"/Type /Page\b", content)) <= 12
+
+
+@contextlib.contextmanager
+def answering(page, policy):
+    """The page over HTTP, under a content security policy as the service sends it."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):  # the standard library's name for it
+            content = page.encode() if self.path == "/" else b""
+            self.send_response(200 if self.path == "/" else 404)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.send_header("Content-Security-Policy", policy)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_under_the_policy_of_its_answer_the_browser_applies_its_style_and_no_other(pages, tmp_path):
+    """What is seen is compared: a script of ours could not look, since the policy lets none run."""
+    page = pages["en"]
+    policy = page_policy(page)
+    changed = page.replace("<style>", "<style>body { display: none }", 1)
+    seen = {}
+    for name, (shown, under) in {
+        "free": (page, "frame-ancestors 'none'"),
+        "answer": (page, policy),
+        "changed": (changed, policy),
+        "none": (page, "default-src 'none'"),
+    }.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        with answering(shown, under) as address:
+            chromium(f"--screenshot={folder / 'seen.png'}", "--window-size=600,800", address, folder=folder)
+        seen[name] = (folder / "seen.png").read_bytes()
+    assert seen["answer"] == seen["free"] != seen["none"]
+    assert seen["changed"] == seen["none"]

@@ -69,6 +69,15 @@ def test_an_objection_masks_until_it_is_withdrawn(engine):
     assert ObjectionRegister(engine, KEY).objecting(["anna", "bo"], "youth").tolist() == [True, False]
 
 
+def test_rows_of_the_audit_log_are_paged_and_found_by_what_they_hold(engine):
+    log = AuditLog(engine)
+    for number in range(5):
+        log.append("score", "unit", persons=f"p{number} q", share="100%")
+    assert [row["number"] for row in log.rows_beyond(2, 2)] == [3, 4]
+    assert [row["number"] for row in log.rows_holding({"p1", "p4"})] == [2, 5]
+    assert len(log.rows_holding(["0%"])) == 5 and log.rows_holding(["1%0"]) == []
+
+
 def test_channels_and_history_are_kept_and_many_at_once_lose_nothing(server, engine):
     register = ObjectionRegister(engine, KEY)
     register.object("anna", "youth", channel="phone", by="service_point")

@@ -448,6 +448,7 @@ def url_of(endpoint, world):
     if endpoint.path == "/objections" and endpoint.method != "POST":
         query |= {"person_id": "000005"} | ({"channel": "visit"} if endpoint.method == "DELETE" else {})
     names = {"verdict_id": world.verdict.verdict_id, "person_id": "000005", "list_id": "none", "job_id": "none"}
+    names["need"] = "youth"
     return f"{endpoint.path.format(**names)}?{urlencode(query)}".rstrip("?")
 
 

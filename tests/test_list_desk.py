@@ -221,7 +221,7 @@ def test_a_purpose_that_names_a_person_is_refused_and_kept_nowhere(world, ask):
         for method, rest in (("GET", ""), ("POST", "/attempts")):
             sent = {"rows": [{"person_id": person, "at": "2024-06-05", "outcome": "reached"}]}
             answer = ask(method, of(world, rest=rest), sent if rest else None, purpose=purpose)
-            assert title_of(answer) == (400, "The request cannot be used")
+            assert title_of(answer) == (422, "The purpose cannot be kept")
             assert person not in answer.text and "010190" not in answer.text
     assert world.home.store.views().height == begun
     assert person not in str(world.home.audit_log.rows())
@@ -280,11 +280,14 @@ def test_nothing_is_kept_of_rows_that_cannot_be_used_and_every_fault_is_told_by_
         {"person_id": foreign, "at": "2024-06-06", "outcome": "reached"},
         {"person_id": own, "at": "2023-01-01", "outcome": "reched"},
         {"person_id": own, "at": "soon", "outcome": "reached", "worker": "010190-123A"},
+        {"person_id": own, "at": "2024-06-06", "outcome": "reached", "worker": "A12\u0000"},
     ]
     answer = ask("POST", of(world, rest="/attempts"), {"rows": rows, "language": language})
     assert title_of(answer) == (422, "The body cannot be used")
     where = [fault["where"] for fault in answer.json()["errors"]]
-    assert sorted(where) == sorted([f"{row} 2", f"{row} 3", f"{row} 3", f"{row} 4", f"{row} 4: worker"])
+    assert sorted(where) == sorted(
+        [f"{row} 2", f"{row} 3", f"{row} 3", f"{row} 4", f"{row} 4: worker", f"{row} 5: worker"]
+    )
     assert own not in answer.text and foreign not in answer.text and "010190" not in answer.text
     assert world.home.store.attempts().height == began
 

@@ -49,9 +49,16 @@ def test_several_workers_are_refused_with_sqlite(world):
         Settings.from_environment({"ENNAKKO_WORKERS": "0"})
 
 
-def test_settings_reach_a_worker_whole(world):
-    settings = settings_of(world, workers=3, gdpr_loa=("high",), metrics_token="x" * 20, needs=("a", "b"))
-    assert Settings.from_environment(settings.to_environment()) == settings
+def test_settings_reach_a_worker_whole(world, tmp_path):
+    given = {"gdpr_loa": ("high",), "metrics_token": "x" * 20, "needs": ("a", "b"), "without_tokens": True}
+    settings = settings_of(world, workers=3, **given)
+    assert Settings.from_environment(settings.to_environment({})) == settings
+    (tmp_path / "url").write_text("postgresql+psycopg://city@db/ennakko")
+    around = {"ENNAKKO_DATABASE_URL_FILE": str(tmp_path / "url")}
+    settings = Settings.from_environment(around, home=tmp_path)
+    told = settings.to_environment(around)
+    assert "ENNAKKO_DATABASE_URL" not in told, "a secret in a file stays there"
+    assert Settings.from_environment(around | told) == settings
 
 
 def test_a_port_that_is_taken_is_said_in_words(world, server):

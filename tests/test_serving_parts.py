@@ -18,7 +18,7 @@ from serving.audit_queue import AuditQueue
 from serving.endpoints import ENDPOINTS
 from serving.exchange import ARROW, JSON, Act, Unanswered
 from serving.home import Home
-from serving.kept_look import KeptLook
+from serving.kept_look import PostgresLook, look_of
 from serving.limits import Bodies, Deadlines, GoneAway, Limits, Rates, Room, content_kind
 from serving.negotiation import chosen_kind
 from serving.request_log import RequestLog
@@ -36,7 +36,7 @@ def home(tmp_path):
 
 
 def test_the_kept_look_sees_every_objection_at_once(home):
-    look = KeptLook.of(home)
+    look = look_of(home)
     states = [look.state()]
     assert not look.masked("a", "youth")
     home.objections.object("a", "youth")
@@ -53,7 +53,7 @@ def test_the_kept_look_sees_every_objection_at_once(home):
 
 
 def test_the_kept_look_sees_who_was_erased_and_a_store_that_began_meanwhile(home):
-    look = KeptLook.of(home)
+    look = look_of(home)
     assert not look.masked("a", "youth")
     home.store.refer(["a", "b"])
     home.store.erase("a")
@@ -64,7 +64,7 @@ def test_the_kept_look_sees_who_was_erased_and_a_store_that_began_meanwhile(home
 
 
 def test_the_kept_look_sees_who_refuses_every_channel_as_the_register_does(home):
-    look = KeptLook.of(home)
+    look = look_of(home)
     for channel in CHANNELS[1:]:
         home.objections.object("a", "youth", channel=channel)
     assert not look.masked("a", "youth")
@@ -80,7 +80,7 @@ def test_the_kept_look_sees_who_refuses_every_channel_as_the_register_does(home)
 
 def test_the_kept_look_opens_a_database_that_was_put_in_place_of_the_other(home):
     path = home.root / "ennakko.db"
-    look = KeptLook.of(home)
+    look = look_of(home)
     assert not look.masked("a", "youth")
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -99,7 +99,7 @@ def test_the_kept_look_opens_a_database_that_was_put_in_place_of_the_other(home)
 
 
 def test_a_database_that_is_gone_is_no_answer(home):
-    look = KeptLook.of(home)
+    look = look_of(home)
     assert not look.masked("a", "youth")
     for path in home.root.glob("ennakko.db*"):
         path.unlink()
@@ -108,9 +108,11 @@ def test_a_database_that_is_gone_is_no_answer(home):
         look.masked("a", "youth")
 
 
-def test_a_database_elsewhere_has_no_kept_look(tmp_path):
+def test_a_database_elsewhere_is_asked_in_a_thread(tmp_path):
     url = "postgresql+psycopg://reader@localhost/city"
-    assert KeptLook.of(Home(Settings(home=tmp_path / "home", database_url=url))) is None
+    look = look_of(Home(Settings(home=tmp_path / "home", database_url=url)))
+    assert isinstance(look, PostgresLook)
+    assert look.waits
 
 
 # ---- audit lines -----------------------------------------------------------------------------------------------

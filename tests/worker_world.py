@@ -77,6 +77,7 @@ def until(look, within_s=60.0):
 
 def n_ready(server):
     """How many workers count themselves; 0 while nobody answers."""
+    assert server.process.poll() is None, server.said()
     try:
         text = httpx.get(f"{server.url}/metrics", timeout=5).text
     except httpx.TransportError:

@@ -1,0 +1,1 @@
+"""The schema of the table of jobs, one step a file; see :mod:`serving.migrations`."""
