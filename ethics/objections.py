@@ -275,18 +275,24 @@ class ObjectionRegister:
         Returns
         -------
         sql : str
-            An expression with six question marks that is true where the person objects to this need or to every need,
-            or has taken every channel away, as :meth:`objecting` tells; the erased apart.
+            An expression with eight question marks that is true where the person objects to this need or to every need,
+            or has taken every channel away, as :meth:`objecting` tells; the erased apart. Of most people nothing is
+            written at all, which two looks by key tell.
         parameters : callable
             ``(person_id, need_id)`` → what stands for the question marks.
         """
         who = "person_hmac = ? AND need_id IN (?, ?)"
         channels = ", ".join(f"'{channel}'" for channel in CHANNELS)
         refused = f"SELECT COUNT(DISTINCT channel) FROM {_CHANNELS.name} WHERE {who} AND channel IN ({channels})"
-        sql = f"(EXISTS (SELECT 1 FROM {_OBJECTIONS.name} WHERE {who}) OR ({refused}) = {len(CHANNELS)})"
+        objects = f"(EXISTS (SELECT 1 FROM {_OBJECTIONS.name} WHERE {who}) OR ({refused}) = {len(CHANNELS)})"
+        known = " OR ".join(
+            f"EXISTS (SELECT 1 FROM {table.name} WHERE person_hmac = ?)" for table in (_OBJECTIONS, _CHANNELS)
+        )
+        sql = f"CASE WHEN {known} THEN {objects} ELSE FALSE END"
 
         def parameters(person_id: str, need_id: str) -> tuple[str, ...]:
-            return (self._hmac(person_id), EVERY_NEED, need_id) * 2
+            mark = self._hmac(person_id)
+            return mark, mark, *(mark, EVERY_NEED, need_id) * 2
 
         return sql, parameters
 

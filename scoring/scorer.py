@@ -128,6 +128,11 @@ class Scorer:
     secret : bytes
         The need's secret in the home, for the neutral order among equals.
 
+    Attributes
+    ----------
+    named : tuple of str
+        Id of the need, digest of the model, id of the verdict: two scorers of the same name score alike.
+
     Raises
     ------
     TypeError
@@ -154,6 +159,7 @@ class Scorer:
             faults.append(Fault("columns", wrong, "Train and judge again"))
         if faults:
             raise NotTrusted(*faults)
+        self.named = self.need.id, str(model.digest), str(verified.verdict.verdict_id)
 
     @property
     def digests(self) -> dict[str, str]:

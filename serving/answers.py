@@ -37,8 +37,10 @@ async def score(asked: Asked) -> Answer:
         if unanswered.problem.title != "Unknown person":
             unanswered.acts = _act_of(wanted, unanswered.problem.title)
         raise
-    acts = () if asked.identity is None else _act_of(wanted, "scored")
-    return Answer(content, acts=acts, rows=1, rests_on=RestsOn(wanted.need, verdict_id))
+    if asked.identity is not None:
+        return Answer(content, acts=_act_of(wanted, "scored"), rows=1, rests_on=RestsOn(wanted.need, verdict_id))
+    # Made a moment ago in this very step of the event loop, it leaves in the same: nothing came between.
+    return Answer(content, rows=1, rests_on=None if found else RestsOn(wanted.need, verdict_id))
 
 
 def _act_of(wanted: ScoreRequest, outcome: str) -> tuple[Act, ...]:

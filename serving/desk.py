@@ -285,10 +285,10 @@ class ScoreDesk:
 
     def _ask_gate_at_times(self, scorer: Scorer, columns: tuple[str, ...], max_error: float) -> None:
         """What the gate says of a scorer, columns and error holds for half a second, and for smaller errors."""
-        now, kept = time.monotonic(), self._asked_gate.get(scorer.need.id)
+        now, kept = time.monotonic(), self._asked_gate.get(scorer.named[0])
         if kept is None or now >= kept[3] or (scorer, columns) != kept[:2] or max_error > kept[2]:
             self._gate(scorer, columns, max_error, 0)
-            self._asked_gate[scorer.need.id] = scorer, columns, max_error, now + _GATE_SECONDS
+            self._asked_gate[scorer.named[0]] = scorer, columns, max_error, now + _GATE_SECONDS
 
     def _refuse_objector(self, person_id: str, scorer: Scorer) -> None:
         if self._objects(person_id, scorer.need.id):

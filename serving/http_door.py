@@ -100,15 +100,17 @@ class Served:
         except Unanswered:
             await drain_body(scope, receive)
             raise
-        body, kind = b"", ""
+        body, kind, task = b"", "", asyncio.current_task()
         try:
             if endpoint.body is not None:
-                body, kind = await state.bodies.read(receive, headers, endpoint.body_kinds, endpoint.max_body_bytes)
+                kinds, most = endpoint.body_kinds, endpoint.max_body_bytes
+                body, kind = await state.bodies.read(receive, headers, kinds, most, task)
                 held = seen.bytes_in = len(body)
             path = scope["path_params"] if self._takes_path else {}
             asked = Asked(query, path, headers, body, kind, identity, purpose, seen.request_id, state)
-            answer = await self._in_time(asked)
-            await self._keep(answer.acts, seen, purpose)
+            answer = await self._in_time(asked, task)
+            if answer.acts:
+                await self._keep(answer.acts, seen, purpose)
             if answer.rests_on is not None:
                 await state.look_again(answer.rests_on)
             return answer
@@ -116,11 +118,11 @@ class Served:
             await self._keep(unanswered.acts, seen, purpose)
             raise
         finally:
-            state.deadlines.clear()
+            state.deadlines.clear(task)
             state.bodies.release(held)
 
-    async def _in_time(self, asked: Asked) -> Answer:
-        self._state.deadlines.set(time.monotonic() + self.endpoint.seconds, self._too_slow)
+    async def _in_time(self, asked: Asked, task: Any) -> Answer:
+        self._state.deadlines.set(time.monotonic() + self.endpoint.seconds, self._too_slow, task)
         try:
             answer: Answer = await self._handler(asked)
             return answer
@@ -288,6 +290,27 @@ class ForProfile:
             tell(self._state, seen, begun, at)
 
 
+class Routes(Starlette):
+    """Starlette's routes; a path that stands in the table as it is, is found without trying one after another.
+
+    Parameters
+    ----------
+    fixed : mapping
+        Path → its endpoints.
+    routes, lifespan
+        As Starlette takes them; ``fixed`` are among the routes.
+    """
+
+    def __init__(self, fixed: Mapping[str, ByMethod], **named: Any) -> None:
+        super().__init__(**named)
+        self._fixed = dict(fixed)
+
+    async def __call__(self, scope: Any, receive: Any, send: Send) -> None:
+        """Pass a request on."""
+        found = self._fixed.get(scope["path"]) if scope["type"] == "http" and not scope.get("root_path") else None
+        await (found or super().__call__)(scope, receive, send)
+
+
 def http_app(state: ServingState) -> Starlette:
     """The routes of the table, and for everything else a refusal."""
     paths: dict[str, dict[str, Served]] = {}
@@ -297,9 +320,11 @@ def http_app(state: ServingState) -> Starlette:
         paths.setdefault(endpoint.path, {})[endpoint.method] = Served(endpoint, state)
     named = ", ".join(f"{endpoint.method} {endpoint.path}" for endpoint in ENDPOINTS if not endpoint.scope)
     nowhere = Refusing(404, "Not Found", Fault("path", "is not one here", f"Ask for one of: {named}"), state)
-    routes: list[BaseRoute] = [Route(path, ByMethod(served, state)) for path, served in paths.items()]
+    by_path = {path: ByMethod(served, state) for path, served in paths.items()}
+    routes: list[BaseRoute] = [Route(path, endpoint) for path, endpoint in by_path.items()]
     routes.append(Mount(PROFILES, ForProfile(state, nowhere)))
-    return Starlette(routes=[*routes, Route("/{path:path}", nowhere)], lifespan=state.lifespan)
+    fixed = {path: endpoint for path, endpoint in by_path.items() if "{" not in path}
+    return Routes(fixed, routes=[*routes, Route("/{path:path}", nowhere)], lifespan=state.lifespan)
 
 
 class OnlyOurs:
@@ -331,13 +356,18 @@ class OnlyOurs:
 def _is_twofold(scope: Any) -> bool:
     """Whether a proxy before us may have read another request than we do, and let it pass for that.
 
-    Both ways of saying how long a body is (RFC 9112 §6.3), a version that is none of ours, or a path that begins by
-    being unquoted.
+    Both ways of saying how long a body is (RFC 9112 §6.3), a body packed in transfer, a version that is none of ours,
+    no host or two, or a path that begins by being unquoted.
     """
-    if scope["http_version"] not in ("1.1", "1.0") or not scope.get("raw_path", b"/").startswith(b"/"):
+    version, names = scope["http_version"], [name for name, _ in scope["headers"]]
+    if version not in ("1.1", "1.0") or not scope.get("raw_path", b"/").startswith(b"/"):
         return True
-    names = [name for name, _ in scope["headers"]]
-    return b"transfer-encoding" in names and (b"content-length" in names or scope["http_version"] == "1.0")
+    if names.count(b"host") != 1 and (version == "1.1" or b"host" in names):
+        return True
+    if b"transfer-encoding" not in names:
+        return False
+    codings = [value.strip().lower() for name, value in scope["headers"] if name == b"transfer-encoding"]
+    return codings != [b"chunked"] or b"content-length" in names or version == "1.0"
 
 
 async def send_answer(send: Send, answer: Answer, request_id: str) -> None:

@@ -61,13 +61,16 @@ class Deadlines:
         self._due: dict[Any, tuple[float, Callable[[], Unanswered]]] = {}
         self._late: dict[Any, Unanswered] = {}
 
-    def set(self, moment: float, said: Callable[[], Unanswered]) -> None:
-        """By when (``time.monotonic``) the present task is to be done, and what is answered if it is not."""
-        self._due[asyncio.current_task()] = moment, said
+    def set(self, moment: float, said: Callable[[], Unanswered], task: Any = None) -> None:
+        """By when (``time.monotonic``) the present task is to be done, and what is answered if it is not.
 
-    def clear(self) -> None:
+        Whoever has asked which task that is may say it, and it is not asked again.
+        """
+        self._due[task or asyncio.current_task()] = moment, said
+
+    def clear(self, task: Any = None) -> None:
         """The present task is done."""
-        self._due.pop(asyncio.current_task(), None)
+        self._due.pop(task or asyncio.current_task(), None)
 
     def missed(self) -> Unanswered | None:
         """What is to be answered if the present task was cancelled for being late; None if it was for another cause."""
@@ -104,9 +107,11 @@ class Bodies:
         self.held = 0
 
     async def read(
-        self, receive: Receive, headers: Mapping[str, str], kinds: tuple[str, ...], most: int
+        self, receive: Receive, headers: Mapping[str, str], kinds: tuple[str, ...], most: int, task: Any = None
     ) -> tuple[bytes, str]:
         """A body and its content type, of which the caller gives back the bytes by :meth:`release`.
+
+        ``task`` is the present one, where the caller knows it.
 
         Raises
         ------
@@ -125,7 +130,7 @@ class Bodies:
         until = time.monotonic() + self.limits.body_seconds
         more = True
         while more:
-            message = await self._next(receive, until, len(content))
+            message = await self._next(receive, until, len(content), task)
             chunk, more = message.get("body", b""), message.get("more_body", False)
             content += chunk
             self.held += len(chunk)
@@ -138,10 +143,10 @@ class Bodies:
                 raise long_body(most) if too_long else _too_many_bytes()
         return bytes(content), kind
 
-    async def _next(self, receive: Receive, until: float, n_read: int) -> Any:
+    async def _next(self, receive: Receive, until: float, n_read: int, task: Any) -> Any:
         """The next piece; what was read before is given back when there is none."""
         try:
-            self._deadlines.set(min(time.monotonic() + self.limits.chunk_seconds, until), too_slow)
+            self._deadlines.set(min(time.monotonic() + self.limits.chunk_seconds, until), too_slow, task)
             message = await receive()
         except BaseException:
             self.release(n_read)

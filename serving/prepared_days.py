@@ -199,7 +199,7 @@ class PreparedDays:
 
 
 def _key(scorer: Scorer, as_of_date: date) -> _Key:
-    return scorer.need.id, scorer.model.digest, scorer.verified.verdict.verdict_id, as_of_date
+    return *scorer.named, as_of_date
 
 
 def _depends_on_others(scorer: Scorer) -> bool:

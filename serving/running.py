@@ -112,6 +112,7 @@ def _configuration(settings: Settings, app: Any, *, factory: bool = False) -> uv
         port=settings.port,
         workers=settings.workers,
         http=BoundedConnection,
+        ws="none",
         access_log=False,
         log_config=None,
         server_header=False,

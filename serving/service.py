@@ -181,7 +181,8 @@ def verify_service(settings: Settings) -> None:
 
 def asgi_app() -> Any:
     """The application that a server runs, in the process in which :func:`open_service` was called."""
-    return _SERVICE.to_asgi(is_main=True)
+    # BentoML's own layers, of which one leaves a timer behind for ten minutes after every request, see no request.
+    return OnlyOurs(_SERVICE.to_asgi(is_main=True), ours=_HTTP, state=STATE)
 
 
 def _champion(home: Home, need_id: str) -> Champion:

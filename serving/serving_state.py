@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
@@ -154,6 +155,9 @@ class ServingState:
     @asynccontextmanager
     async def lifespan(self, _app: Any) -> AsyncIterator[None]:
         """Start and end with the service."""
+        # What is open by now stays for as long as the service: a search through it for garbage is a long pause for all.
+        gc.collect()
+        gc.freeze()
         self.log = RequestLog(dropped=self.metrics.dropped_lines.inc)
         tasks = [asyncio.create_task(work) for work in (self.deadlines.watch(), self._go_round())]
         beside: list[ChampionWatch | Shadows] = []

@@ -15,6 +15,7 @@ import httpx
 ROOT = Path(__file__).resolve().parent.parent
 STARTED_WITHIN_S = 120
 SERVE = """
+import dataclasses
 import json
 import os
 import sys
@@ -23,8 +24,15 @@ from serving.access import Access
 from serving.exchange import Unanswered
 from serving.identity import Identity, Role
 from serving.limits import Limits
-from serving.running import serve
 from serving.settings import Settings
+
+if os.environ.get("TEST_EMPTY"):  # for a benchmark: an endpoint that reads a body like that of /score and does nothing
+    from serving import endpoints
+    of_score = next(endpoint for endpoint in endpoints.ENDPOINTS if endpoint.path == "/score")
+    empty = {"path": "/empty", "handler": "answers.livez", "roles": (), "purpose": False}
+    endpoints.ENDPOINTS = (*endpoints.ENDPOINTS, dataclasses.replace(of_score, **empty))
+
+from serving.running import serve
 
 who = json.loads(os.environ.get("TEST_TOKENS", "null"))
 
