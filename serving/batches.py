@@ -269,7 +269,6 @@ def as_arrow(scored: ManyScored) -> bytes:
     """An answer as one Arrow IPC stream; what all rows share is in the schema's metadata."""
     import pyarrow as pa
 
-    table = _as_frame(scored).to_arrow(compat_level=pl.CompatLevel.oldest())
     shared = {"need": scored.need, "as_of_date": scored.as_of_date.isoformat()}
     shared |= {"model_digest": scored.model_digest, "verdict_id": scored.verdict_id}
     texts = pa.schema(
@@ -279,9 +278,15 @@ def as_arrow(scored: ManyScored) -> bytes:
         ],
         metadata=shared,
     )
+    columns = [
+        scored.person_ids.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string()),
+        pa.array(STATUSES).take(pa.array(scored.status)),
+        pa.array(scored.score, from_pandas=True),  # NaN becomes null
+        pa.array(_BANDS.to_list(), pa.string()).take(pa.array(scored.band)),
+    ]
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, texts) as writer:
-        writer.write_table(table.cast(texts))
+        writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=texts))
     content: bytes = sink.getvalue().to_pybytes()
     return content
 

@@ -1,12 +1,16 @@
 """The HTTP service on loopback, as JSON lines: ``make bench-serving``.
 
-Real servers, each in a process of its own, and the load from another, on the other core: BentoML's own empty endpoint
-as ``bentoml serve`` ships it; our lean empty endpoint (``GET /livez``, through the same door as every other); one
-person without reasons, bare (no token, no purpose, no audit line) and of a day whose scores are ready; batches of a
-thousand as JSON and as Arrow; a hundred thousand rows over HTTP beside the same call in this process; and one person
-with token, purpose and audit line on disk, at half of the rate at which it saturates. Contestants in turns, medians of
-``--runs`` runs. Beside the rates, the CPU seconds that the server's process spent for an answer are told, since a
-machine that others use too changes rates more than it changes these. Answers are compared before they are timed.
+Real servers, each in a process of its own on one core, and the load from another process on the other. An empty endpoint
+of BentoML as ``bentoml serve`` ships it, and the lean one: the same with our service's settings (OpenTelemetry excluded,
+access log and BentoML's metrics off). One person without reasons, bare (no token, no purpose, no audit line) and of a
+day whose scores are ready; beside it also the emptiest endpoint there can be behind our own door, which reads the same
+body and answers nothing, and is logged and counted as every request is. Batches of a thousand as JSON and as Arrow; a
+hundred thousand rows over HTTP beside the same call in this process; and one person with token, purpose and audit line
+on disk, at half of the rate at which it saturates. Contestants in turns, medians of ``--runs`` runs. Beside the rates,
+the CPU seconds that the server's processes spent for an answer are told, since a machine that others use too changes
+rates more than it changes these. Answers are compared before they are timed.
+
+``--batching`` runs one comparison instead: adaptive batching (docs/adr/0036).
 """
 
 from __future__ import annotations
@@ -43,15 +47,17 @@ EMPTY = """
 import bentoml
 
 
-@bentoml.service
+@bentoml.service{settings}
 class Empty:
     @bentoml.api
     def empty(self) -> str:
         return ""
 """
+LEAN = '(metrics={"enabled": False}, logging={"access": {"enabled": False}}, tracing={"excluded_urls": ".*"})'
 TOKENS = {"bench": {"role": "system", "needs": ["*"]}}
 FAST = {"TEST_LIMITS": json.dumps({"rate": 1e9, "burst": 1e9}), "POLARS_MAX_THREADS": "1"}
 CONNECTIONS = 8
+PROCESSORS = sorted(os.sched_getaffinity(0))
 
 
 def write_city(folder: Path, n: int) -> Path:
@@ -107,7 +113,7 @@ def load(port: int, requests: list[str], seconds: float, connections: int = CONN
 
 
 def _on_last_processor() -> None:
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    os.sched_setaffinity(0, {PROCESSORS[-1]})
 
 
 def cpu_of(pid: int) -> float:
@@ -166,20 +172,23 @@ def stream(**columns: Any) -> bytes:
 
 def bench_one(world: World, ids: list[str], runs: int, seconds: float) -> None:
     """The default empty endpoint, the lean one, and one person bare."""
-    ours = start(world, **FAST)
-    rival = start_bentoml(world.folder)
+    ours = start(world, TEST_EMPTY="1", **FAST)
+    rivals = start_bentoml(world.folder, "shipped", ""), start_bentoml(world.folder, "lean", LEAN)
     try:
-        wait_until_it_answers(ours)
-        wait_until_it_answers(rival)
+        for each in (ours, *rivals):
+            wait_until_it_answers(each)
         bodies = [score_body(person) for person in ids[:: max(1, len(ids) // 500)]]
         make_ready(ours, ids)
         plain = {"content_type": "application/json"}
         told = [json.dumps({**json.loads(body), "reasons": True}).encode() for body in bodies]
-        default = Contestant("BentoML empty, as shipped", rival, [request("POST", "/empty", b"{}", **plain)])
-        lean = Contestant("lean empty", ours, [request("GET", "/livez")])
+        default, lean = (
+            Contestant(f"BentoML empty, {name}", rival, [request("POST", "/empty", b"{}", **plain)])
+            for name, rival in zip(("as shipped", "lean"), rivals)
+        )
+        door = Contestant("empty behind our door", ours, [request("POST", "/empty", body, **plain) for body in bodies])
         bare = Contestant("one row bare", ours, [request("POST", "/score", body, **plain) for body in bodies])
         reasons = Contestant("one row with reasons", ours, [request("POST", "/score", body, **plain) for body in told])
-        contestants = (default, lean, bare, reasons)
+        contestants = (default, lean, door, bare, reasons)
         for one in contestants:
             one.run(0.5)
             one.runs.clear()
@@ -189,27 +198,30 @@ def bench_one(world: World, ids: list[str], runs: int, seconds: float) -> None:
         tell("serving: lean empty endpoint", "1 request", lean, default, "≥ 2")
         tell("serving: one row as JSON, bare", "1 row", bare, lean, "≥ 0.65", equal=same_as_scored(world, ours, ids))
         tell("serving: one row as JSON, with reasons", "1 row", reasons, lean, "")
+        tell("serving: an empty endpoint behind our door", "1 request", door, default, "")
+        tell("serving: one row as JSON, bare", "1 row", bare, door, "")
         bench_thousand(world, ours, ids, runs, seconds)
         bench_many(world, ours, ids, runs)
     finally:
         stop(ours)
-        rival.process.terminate()
-        rival.process.wait()
+        for rival in rivals:
+            rival.process.terminate()
+            rival.process.wait()
 
 
-def start_bentoml(folder: Path) -> Any:
+def start_bentoml(folder: Path, name: str, settings: str, code: str = EMPTY) -> Any:
     """BentoML's own server of an empty endpoint, as its users start it."""
     from types import SimpleNamespace
 
-    (folder / "empty_service.py").write_text(EMPTY)
+    (folder / f"{name}_service.py").write_text(code.replace("{settings}", settings))
     port = free_port()
-    command = [sys.executable, "-m", "bentoml", "serve", "empty_service:Empty", "--port", str(port)]
-    environment = {**os.environ, "BENTOML_DO_NOT_TRACK": "True", "BENTOML_HOME": str(folder / "bentoml")}
-    with (folder / "bentoml.out").open("wb") as out:
+    command = [sys.executable, "-m", "bentoml", "serve", f"{name}_service:Empty", "--port", str(port)]
+    environment = {**os.environ, "BENTOML_DO_NOT_TRACK": "True", "BENTOML_HOME": str(folder / f"bentoml-{name}")}
+    with (folder / f"{name}.out").open("wb") as out:
         process = subprocess.Popen(
             [*command, "--host", "127.0.0.1"], cwd=folder, env=environment, stdout=out, stderr=subprocess.STDOUT
         )
-    said = (folder / "bentoml.out").read_text
+    said = (folder / f"{name}.out").read_text
     return SimpleNamespace(process=process, port=port, url=f"http://127.0.0.1:{port}", said=said)
 
 
@@ -239,7 +251,7 @@ def same_as_scored(world: World, server: Any, ids: list[str]) -> bool:
 
 
 def bench_thousand(world: World, server: Any, ids: list[str], runs: int, seconds: float) -> None:
-    """A thousand rows as JSON and as Arrow: by id, and as tables of persons and events."""
+    """A thousand rows as JSON and as Arrow: persons with their events, and ids alone, which are hardly worth reading."""
     query = f"/score_batch?need=youth&as_of_date={AS_OF}"
     some = ids[:1000]
     persons = world.city.persons.filter(pl.col("person_id").is_in(some)).select("person_id", "birth_date")
@@ -249,9 +261,9 @@ def bench_thousand(world: World, server: Any, ids: list[str], runs: int, seconds
     things = [{**row, "event_date": str(row["event_date"])} for row in events.to_dicts()]
     columns = {name: pa.array(events[name].to_list()) for name in events.columns}
     tables = stream(**{name: pa.array(persons[name].to_list()) for name in persons.columns}) + stream(**columns)
-    for what, body, arrow in (
-        ("ids", {**base, "person_ids": some}, stream(person_id=some)),
-        (f"persons, {events.height} events", {**base, "persons": people, "events": things}, tables),
+    for what, body, arrow, target in (
+        (f"persons, {events.height} events", {**base, "persons": people, "events": things}, tables, "≤ 0.6"),
+        ("ids", {**base, "person_ids": some}, stream(person_id=some), ""),
     ):
         json_body = json.dumps(body).encode()
         told = [
@@ -273,7 +285,7 @@ def bench_thousand(world: World, server: Any, ids: list[str], runs: int, seconds
             "JSON",
             ours,
             theirs,
-            "≤ 0.6",
+            target,
             ratio=ours / theirs,
             equal=equal,
         )
@@ -337,6 +349,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--rows", type=int, default=100_000)
     given = parser.parse_args()
+    os.sched_setaffinity(0, {PROCESSORS[0]})  # and of every server that is started from here
     with tempfile.TemporaryDirectory() as folder:
         city = open_city(write_city(Path(folder) / "city", given.rows))
         world = World(Path(folder), shared_city=city)
