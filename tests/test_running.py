@@ -66,6 +66,19 @@ def test_a_port_that_is_taken_is_said_in_words(world, server):
         serve(settings_of(world, port=server.port), world.city.folder, ["youth"])
 
 
+def test_what_the_workers_of_a_running_service_counted_stays_when_another_cannot_listen(tmp_path, monkeypatch):
+    monkeypatch.setattr("serving.service.verify_service", lambda _settings: None)
+    with socket.create_server(("127.0.0.1", 0)) as running:
+        port = running.getsockname()[1]
+        counted = tmp_path / "serving" / f"metrics-{port}" / "counter_1.db"
+        counted.parent.mkdir(parents=True)
+        counted.write_bytes(b"counted")
+        settings = Settings(home=tmp_path, workers=2, port=port, database_url="postgresql+psycopg://city@db/ennakko")
+        with pytest.raises(BadInput, match="cannot listen on"):
+            serve(settings, tmp_path, ["youth"])
+    assert counted.read_bytes() == b"counted"
+
+
 def test_each_worker_has_its_part_of_what_holds_for_all():
     part = Limits().shared_by(4)
     assert (part.rate, part.burst) == (25.0, 50.0)
