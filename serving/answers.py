@@ -97,6 +97,10 @@ async def livez(_asked: Asked) -> Answer:
 async def readyz(asked: Asked) -> Answer:
     """Every need is trusted, the database answers, and the audit log can be written."""
     faults = await asked.state.in_thread(_not_ready, asked.state.desk, asked.state.audit)
+    watch = asked.state.issuer_watch
+    if watch is not None and watch.are_silent():
+        wrong = "cannot be asked for its keys, so nobody can be recognised"
+        faults.append(Fault("token issuer", wrong, "Look whether it runs, and at the way there"))
     if faults:
         raise Unanswered(503, "Not ready", *faults)
     return Answer(b"\n", _PLAIN)

@@ -113,6 +113,7 @@ class ProviderKeys:
         self._keys: tuple[PublicKey, ...] = ()
         self._fetched_at = self._tried_at = float("-inf")
         self._generation = 0
+        self._failed = False
 
     def key_for(self, kid: str | None, algorithm: str) -> PublicKey:
         """The provider's key of this id; asks the provider when the keys are old or the id is new.
@@ -143,6 +144,20 @@ class ProviderKeys:
         """The number of the last fetch while its keys are fresh."""
         return self._generation if self._age() <= FRESH_SECONDS else None
 
+    def is_silent(self) -> bool:
+        """Whether the provider could not be asked for so long that its tokens count no more.
+
+        Never waits: where it is time to ask again, that begins in a thread of its own, so that a service which is sent
+        nobody while it is not ready notices that the provider is back.
+        """
+        if self._age() > FRESH_SECONDS and self._is_due() and not self._lock.locked():
+            threading.Thread(target=self._refresh, name="issuer keys", daemon=True).start()
+        return self._failed and self._age() > LAST_SECONDS
+
+    def _is_due(self) -> bool:
+        wait = RETRY_SECONDS if self._fetched_at > float("-inf") else _FIRST_RETRY_SECONDS
+        return self._clock() - self._tried_at >= wait
+
     def _age(self) -> float:
         return self._clock() - self._fetched_at
 
@@ -156,14 +171,15 @@ class ProviderKeys:
         if not self._lock.acquire(timeout=2 * FETCH_SECONDS + 1 if first else 1):
             return
         try:
-            wait = RETRY_SECONDS if self._fetched_at > float("-inf") else _FIRST_RETRY_SECONDS
-            if self._clock() - self._tried_at < wait:
+            if not self._is_due():
                 return
             self._tried_at = self._clock()
             self._keys = tuple(replace(key, stamp=self._generation + 1) for key in self._fetched())
             self._fetched_at = self._clock()
             self._generation += 1
+            self._failed = False
         except Unfetched as error:
+            self._failed = True
             _LOG.warning("the keys of a token issuer could not be had: %s", error)
         finally:
             self._lock.release()

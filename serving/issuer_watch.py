@@ -55,3 +55,7 @@ class IssuerWatch:
         if found is not None:
             self._issuers.trust(found)
         return Access(by_tokens(self._issuers)) if self._issuers.trusted else Access()
+
+    def are_silent(self) -> bool:
+        """Whether nobody can be recognised now; see :meth:`serving.tokens.Issuers.are_silent`."""
+        return self._issuers.are_silent()

@@ -117,6 +117,11 @@ class Issuers:
         """Trust the home's own issuer from now on, in place of an earlier one."""
         self.trusted = (*(entry for entry in self.trusted if not entry.is_local), own)
 
+    def are_silent(self) -> bool:
+        """Whether no token can be recognised now, because no issuer could be asked for too long; never waits."""
+        silent = [isinstance(entry.keys, ProviderKeys) and entry.keys.is_silent() for entry in self.trusted]
+        return bool(silent) and all(silent)
+
     def known(self, token: str) -> Identity | None:
         """Whose token this is, if it was verified before and all that it rested on still stands; never waits.
 

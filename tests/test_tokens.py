@@ -851,3 +851,34 @@ def test_whatever_a_header_says_another_key_signs_nothing(standing, header):
 def test_whatever_comes_instead_of_a_token_is_refused(standing, token):
     assert said_of(standing[1], token) is None
     assert standing[1].known(token) is None
+
+
+def test_issuers_that_all_are_silent_are_told_without_waiting_and_asked_again(provider):
+    clock, answers = [0.0], [False]
+
+    def fetch(url):
+        if not answers[0]:
+            raise OSError("no way there")
+        return fetch_document(url)
+
+    def asked():
+        keys.is_silent()
+        while keys._lock.locked() or any(thread.name == "issuer keys" for thread in threading.enumerate()):
+            time.sleep(0.001)
+        return issuers.are_silent()
+
+    keys = ProviderKeys(provider.issuer, clock=lambda: clock[0], fetch=fetch)
+    issuers = Issuers([TrustedIssuer(provider.issuer, AUDIENCE, keys)])
+    assert not Issuers([]).are_silent(), "nobody is trusted, which is said elsewhere"
+    assert asked()
+    answers[0] = True
+    assert asked(), "it was asked just now"
+    clock[0] += RETRY_SECONDS
+    assert not asked(), "nobody came with a token, and it is asked all the same"
+    answers[0] = False
+    clock[0] += FRESH_SECONDS + 1
+    assert not asked(), "its keys still count"
+    clock[0] += LAST_SECONDS
+    assert asked()
+    other = TrustedIssuer(provider.issuer, "another", ProviderKeys(provider.issuer))
+    assert not Issuers([*issuers.trusted, other]).are_silent(), "others can be recognised"
