@@ -8,11 +8,11 @@ from pathlib import Path
 import psutil
 
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})[^\r\n]*\r\n")
-IDLE_S = 0.6
-"""After so long without a byte nothing more comes; what a server works on for longer is not asked for here."""
+FIRST_S, IDLE_S = 30.0, 0.6
+"""So long a first byte is waited for, and so long after the last one the next."""
 
 
-def talk(port, *pieces, idle_s=IDLE_S, most_s=10.0):
+def talk(port, *pieces, most_s=40.0):
     """Everything that is answered to some bytes, until the server closes or stays silent."""
     with socket.create_connection(("127.0.0.1", port), timeout=most_s) as line:
         try:
@@ -21,10 +21,11 @@ def talk(port, *pieces, idle_s=IDLE_S, most_s=10.0):
         except OSError:
             pass  # refused while it was still being sent
         answer, until = b"", time.monotonic() + most_s
-        line.settimeout(idle_s)
+        line.settimeout(FIRST_S)
         try:
             while (piece := line.recv(65536)) and time.monotonic() < until:
                 answer += piece
+                line.settimeout(IDLE_S)
         except OSError:
             pass
     return answer

@@ -106,8 +106,7 @@ def ask_all(server, requests):
     """The status of every request, from several threads with a connection each; -1 where it was ended."""
     kept = threading.local()
 
-    def ask(request):
-        method, path, headers, body = request
+    def once(method, path, headers, body):
         line = getattr(kept, "line", None)
         if line is None:
             kept.line = line = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
@@ -119,6 +118,10 @@ def ask_all(server, requests):
         except (http.client.HTTPException, OSError):
             line.close()
             return -1
+
+    def ask(request):  # once more on a new connection: an idle one is ended, and then nothing was asked
+        status = once(*request)
+        return status if status != -1 else once(*request)
 
     return list(server.pool.map(ask, requests))
 
@@ -396,7 +399,7 @@ def test_a_body_that_turns_out_to_be_none_ends_the_connection_once_it_is_answere
         line.sendall(head("GET", "/livez", CHUNKED))
         answer = line.recv(65536)
         line.sendall(late)
-        line.settimeout(0.5)
+        line.settimeout(1.0)
         with contextlib.suppress(OSError):
             answer += line.recv(65536)
     assert statuses(answer) == [200]

@@ -453,6 +453,7 @@ def test_a_score_over_http_is_the_batch_score_to_the_last_bit(journey):
         journey.home,
         "--policy",
         journey.policy,
+        "--without-tokens",
     ]
     code = "import sys; from serving.cli import main; sys.exit(main())"
     process = subprocess.Popen(
