@@ -1,8 +1,8 @@
 """Adaptive batching beside none: one service of BentoML, one model, two endpoints that differ in ``batchable`` alone.
 
 The model is a large one (500 trees of 63 leaves on 300 columns), for which scoring rows together saves the most; its
-rows come in the body, one for each request. Both endpoints are asked by as many connections at a time, in turns, and by a
-steady rate at half of what the one without batching can take.
+rows come in the body, one for each request. Both endpoints are asked by as many connections at a time, in turns, and by
+a steady rate at half of what the one without batching can take.
 """
 
 from __future__ import annotations
