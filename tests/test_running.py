@@ -66,6 +66,12 @@ def test_a_port_that_is_taken_is_said_in_words(world, server):
         serve(settings_of(world, port=server.port), world.city.folder, ["youth"])
 
 
+def test_whoever_starts_it_is_told_what_is_going_on(server):
+    said = server.said()
+    assert said.startswith("· verifying youth, reading the city\n")
+    assert f"· answering on {server.url}; Ctrl-C ends it\n" in said
+
+
 def test_each_worker_has_its_part_of_what_holds_for_all():
     part = Limits().shared_by(4)
     assert (part.rate, part.burst) == (25.0, 50.0)
