@@ -44,6 +44,9 @@ class Identity(Protocol):
     def mark(self, secret: bytes) -> str:
         """The subject as logs hold it: a keyed hash."""
 
+    def mark_of_rights(self, secret: bytes) -> str:
+        """A keyed hash of the subject and of all that the token lets it do."""
+
 
 Authenticate = Callable[[Mapping[str, str]], Identity | Awaitable[Identity]]
 """Headers (names in small letters) → who asks; raises where nobody can be told."""

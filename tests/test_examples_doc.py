@@ -49,7 +49,9 @@ def server(world):
 @pytest.fixture
 def run(world, server, tmp_path):
     """Run an example with this world's names in the place of the page's."""
-    token = issue_token(world.home, "system", needs=["youth"], minutes=60, now=datetime.now(UTC))["token"]
+    token = issue_token(world.home, "system", subject="page", needs=["youth"], minutes=60, now=datetime.now(UTC))[
+        "token"
+    ]
     (tmp_path / "token").write_text(token + "\n")
     pl.DataFrame({"person_id": ["000123", "000124"]}).write_csv(tmp_path / "people.csv")
     command = tmp_path / "ennakko"

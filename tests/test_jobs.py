@@ -240,7 +240,7 @@ def server(world):
 def token(world):
     now = datetime.now(UTC)
 
-    def made(role="system", needs=("youth", "youth_rule"), units=(), subject=None):
+    def made(role="system", needs=("youth", "youth_rule"), units=(), subject="a test"):
         return issue_token(world.home, role, needs=needs, units=units, subject=subject, minutes=30, now=now)["token"]
 
     return made

@@ -311,7 +311,9 @@ def ask(world, server, provider):
         "self": {"person_id": resident},
     }
     home = {
-        asker: issue_token(world.home, ROLE_OF[asker], minutes=30, now=now, **own.get(asker, {}))["token"]
+        asker: issue_token(
+            world.home, ROLE_OF[asker], subject=f"caseworker {asker}", minutes=30, now=now, **own.get(asker, {})
+        )["token"]
         for asker in ASKERS[2:-1]
     }
     client = httpx.Client(base_url=server.url, timeout=60)
