@@ -24,6 +24,10 @@ class Identity(Protocol):
         """One of :data:`serving.endpoints.ROLES`: text, or an enumeration whose value is that text."""
 
     @property
+    def units(self) -> Collection[str]:
+        """A unit's own."""
+
+    @property
     def person_id(self) -> str | None:
         """A resident's pseudonym, where the token says it."""
 
