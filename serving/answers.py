@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hmac
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ethics.refusals import BadInput, Fault, did_you_mean
 from serving import service_metrics
-from serving.exchange import ARROW, JSON, Act, Answer, Asked, RestsOn, Unanswered
+from serving.exchange import ARROW, JSON, Act, Answer, Asked, RestsOn, Unanswered, unknown_person
 from serving.negotiation import chosen_kind
+from serving.own_people import by_id_alone, is_of_unit, people_of_unit
 from serving.schemas import parse_request
 
 if TYPE_CHECKING:
@@ -29,10 +31,14 @@ async def score(asked: Asked) -> Answer:
     except BadInput as refusal:
         raise _unusable(refusal) from None
     refuse_foreign_need(asked, wanted.need, "body: need")
+    of_unit = is_of_unit(asked)
     try:
         desk = asked.state.desk
-        found = None if desk.waits else desk.answer_now(wanted)
-        content, verdict_id = found or await asked.state.in_thread(desk.answer_in_thread, wanted)
+        found = None if of_unit or desk.waits else desk.answer_now(wanted)
+        if of_unit:
+            content, verdict_id = await asked.state.in_thread(_score_to_unit, asked, wanted)
+        else:
+            content, verdict_id = found or await asked.state.in_thread(desk.answer_in_thread, wanted)
     except Unanswered as unanswered:
         if unanswered.problem.title != "Unknown person":
             unanswered.acts = _act_of(wanted, unanswered.problem.title)
@@ -41,6 +47,18 @@ async def score(asked: Asked) -> Answer:
         return Answer(content, acts=_act_of(wanted, "scored"), rows=1, rests_on=RestsOn(wanted.need, verdict_id))
     # Made a moment ago in this very step of the event loop, it leaves in the same: nothing came between.
     return Answer(content, rows=1, rests_on=None if found else RestsOn(wanted.need, verdict_id))
+
+
+def _score_to_unit(asked: Asked, wanted: ScoreRequest) -> tuple[bytes, str]:
+    """The answer to a unit; about whoever is not on its lists, that of somebody whom nobody knows."""
+    desk: ScoreDesk = asked.state.desk
+    if wanted.person is not None:
+        raise by_id_alone("body: person")
+    desk.trusted(wanted.need, "body: need")
+    desk.refuse_date(wanted.as_of_date)
+    if not people_of_unit(asked, wanted.need, [wanted.whose]):
+        raise unknown_person()
+    return desk.answer_in_thread(wanted)
 
 
 def _act_of(wanted: ScoreRequest, outcome: str) -> tuple[Act, ...]:
@@ -71,6 +89,10 @@ def _batch(asked: Asked, kind: str) -> tuple[ManyScored, bytes]:
             raise Unanswered(413, "Too many rows", *refusal.faults) from None
         raise _unusable(refusal) from None
     refuse_foreign_need(asked, many.need, "need")
+    if is_of_unit(asked):
+        if many.person_ids is None:
+            raise by_id_alone("body: persons")
+        many = replace(many, only=people_of_unit(asked, many.need, many.person_ids.unique().to_list()))
     found = batches.score_many(asked.state.desk, many)
     return found, (batches.as_arrow if kind == ARROW else batches.as_json)(found)
 

@@ -43,6 +43,12 @@ def no_score_now(refusal: Refusal) -> Unanswered:
     return Unanswered(503, "No score may leave now", *refusal.faults, headers={"Retry-After": "5"})
 
 
+def unknown_person() -> Unanswered:
+    """What is answered about whoever is not here: nobody, or nobody of the asker's, which must be one answer."""
+    mend = "Check it; a system may also send person and events"
+    return Unanswered(404, "Unknown person", Fault("body: person_id", "is nobody who is known here", mend))
+
+
 def is_database_gone(error: BaseException) -> bool:
     """Whether a mistake is that the database is gone, starting, or keeps others waiting: another time it may answer."""
     from sqlalchemy.exc import InterfaceError, OperationalError

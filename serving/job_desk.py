@@ -71,7 +71,7 @@ def _asked(asked: Asked) -> tuple[Job, bool]:
     desk.refuse_date(wanted.as_of_date)
     try:
         found: tuple[Job, bool] = jobs.table.ask(
-            wanted.need, wanted.as_of_date, asked.state.pseudonym(caller_of(asked)), jobs.holds
+            wanted.need, wanted.as_of_date, asked.state.asker_of_job(caller_of(asked)), jobs.holds
         )
     except TooManyJobs as full:
         if full.of_one:
@@ -86,7 +86,7 @@ def _own(asked: Asked) -> Job:
     """The job that the path names, if it is the caller's; raises Unanswered (404)."""
     job_id, caller = asked.path["job_id"], caller_of(asked)
     found: Job | None = asked.state.jobs.table.find(job_id if _JOB_ID.fullmatch(job_id) else "-")
-    whose = asked.state.pseudonym(caller)
+    whose = asked.state.asker_of_job(caller)
     if found is None or found.asked_by != whose or not caller.may_use_need(found.need_id):
         raise Unanswered(404, "Unknown job", _UNKNOWN)
     return found

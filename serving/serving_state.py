@@ -100,6 +100,10 @@ class ServingState:
         """Who asks, as logs hold it."""
         return identity.mark(self._subject_key)[:_MARK_DIGITS]
 
+    def asker_of_job(self, identity: Identity) -> str:
+        """Whose a job is: the same caller with the same rights."""
+        return identity.mark_of_rights(self._subject_key)
+
     def admits(self, identity: Identity) -> bool:
         """Take one request of somebody's share out, if there is one."""
         try:
