@@ -16,6 +16,7 @@ from serving.own_people import by_id_alone, is_of_unit, people_of_unit
 from serving.schemas import parse_request
 
 if TYPE_CHECKING:
+    from serving.audit_queue import AuditQueue
     from serving.batches import Many, ManyScored
     from serving.desk import ScoreDesk
     from serving.schemas import ScoreRequest
@@ -116,14 +117,14 @@ async def livez(_asked: Asked) -> Answer:
 
 
 async def readyz(asked: Asked) -> Answer:
-    """Every need is trusted and the database answers."""
-    faults = await asked.state.in_thread(_not_ready, asked.state.desk)
+    """Every need is trusted, the database answers, and the audit log can be written."""
+    faults = await asked.state.in_thread(_not_ready, asked.state.desk, asked.state.audit)
     if faults:
         raise Unanswered(503, "Not ready", *faults)
     return Answer(b"\n", _PLAIN)
 
 
-def _not_ready(desk: ScoreDesk) -> list[Fault]:
+def _not_ready(desk: ScoreDesk, audit: AuditQueue) -> list[Fault]:
     from sqlalchemy.exc import SQLAlchemyError
 
     now = datetime.now(UTC)
@@ -134,6 +135,9 @@ def _not_ready(desk: ScoreDesk) -> list[Fault]:
     ]
     try:
         desk.objections.count()
+        if audit.faults():  # anyone may ask, so no path is told
+            mend = "Look at audit_head.json, its folder and disk, and the database"
+            faults.append(Fault("audit log", "cannot be written, so nothing that it must hold is answered", mend))
     except (SQLAlchemyError, BadInput, OSError):
         faults.append(Fault("database", "does not answer", "Start it, or look at its disk"))
     return faults

@@ -97,13 +97,14 @@ def _serve_together(settings: Settings) -> int:
     from serving.service import verify_service
 
     verify_service(settings)
+    listener = _listening(settings)  # first: where another service listens, the folder is that one's
     metrics = settings.home / "serving" / f"metrics-{settings.port}"
     shutil.rmtree(metrics, ignore_errors=True)  # what workers counted that are gone
     metrics.mkdir(parents=True, mode=0o700)
     os.environ |= {**settings.to_environment(), _METRICS: str(metrics)}
     os.environ["BENTOML_HOME"] = str(settings.home / "bentoml")
     configuration = _configuration(settings, "serving.running:worker_app", factory=True)
-    workers = Workers(configuration, [_listening(settings)], metrics)
+    workers = Workers(configuration, [listener], metrics)
     _tell(f"starting {settings.workers} workers on {_address(settings)}; Ctrl-C ends them")
     workers.run()
     if workers.came_to_nothing:

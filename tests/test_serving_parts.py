@@ -14,6 +14,7 @@ import pytest
 from ethics.objections import CHANNELS
 from ethics.refusals import BadInput, Fault, NotTrusted
 from serving.access import Access, access_of, purpose_of
+from serving.answers import _not_ready
 from serving.audit_queue import AuditQueue
 from serving.endpoints import ENDPOINTS
 from serving.exchange import ARROW, JSON, Act, Unanswered
@@ -188,6 +189,32 @@ def test_nothing_more_is_answered_while_the_head_of_the_chain_cannot_be_kept(hom
     asyncio.run(keep())
     assert len(log.rows()) == 2
     assert log.verify() == []
+
+
+def test_readiness_tells_that_an_act_cannot_be_kept_and_that_it_can_again(home, monkeypatch):
+    desk = SimpleNamespace(guarded={}, objections=home.objections)
+    lock = home.root / "audit_head.json.lock"
+
+    async def keep():
+        queue = AuditQueue(home)
+        assert _not_ready(desk, queue) == []
+        lock.unlink(missing_ok=True)
+        lock.mkdir()
+        told = [[fault.where for fault in _not_ready(desk, queue)]]
+        lock.rmdir()
+        with monkeypatch.context() as broken:
+            broken.setattr(home.audit_log, "append_all", lambda *_a, **_k: (_ for _ in ()).throw(OSError("no room")))
+            with pytest.raises(OSError, match="no room"):
+                await queue.keep([Act("score", {})], WHO)
+        told.append([fault.where for fault in _not_ready(desk, queue)])
+        await queue.keep([Act("score", {})], WHO)
+        told.append(_not_ready(desk, queue))
+        queue._failed_at = time.monotonic() - 31  # nobody has asked since
+        told.append(_not_ready(desk, queue))
+        queue.close()
+        return told
+
+    assert asyncio.run(keep()) == [["audit log"], ["audit log"], [], []]
 
 
 # ---- limits ----------------------------------------------------------------------------------------------------
