@@ -21,14 +21,15 @@ if TYPE_CHECKING:
     from serving.desk import ScoreDesk
     from serving.schemas import ScoreRequest
 
-_INLINE_BATCH_BYTES = 2_000
+_INLINE_BYTES = 16_000
 _PLAIN = "text/plain; charset=utf-8"
 
 
 async def score(asked: Asked) -> Answer:
     """One person. Where the day is ready, at once; otherwise in a thread."""
     try:
-        wanted = parse_request(asked.body)
+        short = len(asked.body) <= _INLINE_BYTES  # a longer one would hold up everybody else while it is read
+        wanted = parse_request(asked.body) if short else await asked.state.in_thread(parse_request, asked.body)
     except BadInput as refusal:
         raise _unusable(refusal) from None
     refuse_foreign_need(asked, wanted.need, "body: need")

@@ -18,6 +18,7 @@ PLAIN, PROMETHEUS = "text/plain", "text/plain; version=0.0.4"
 PROFILES = "/gdpr-api/v1/profiles"
 PROFILE_PATH = f"{PROFILES}/{{profile}}"
 MEGABYTE = 1_000_000
+SMALL_BODY_BYTES = 8_000
 DIGEST = "5c1b" * 16
 
 

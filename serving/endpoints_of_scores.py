@@ -15,6 +15,7 @@ from serving.endpoint_shape import (
     NO_TRUST,
     RESTS_ON,
     ROLES,
+    SMALL_BODY_BYTES,
     SYSTEM,
     TEXT,
     UNIT,
@@ -166,6 +167,7 @@ SCORES: tuple[Endpoint, ...] = (
         roles=(SYSTEM,),
         purpose=True,
         body=JobRequest,
+        max_body_bytes=SMALL_BODY_BYTES,
         answer=JobResponse,
         successes=(202,),
         problems={

@@ -13,11 +13,12 @@ import pytest
 
 from ethics.objections import CHANNELS
 from ethics.refusals import BadInput, Fault, NotTrusted
+from serving import answers
 from serving.access import Access, access_of, purpose_of
 from serving.answers import _not_ready
 from serving.audit_queue import AuditQueue
 from serving.endpoints import ENDPOINTS
-from serving.exchange import ARROW, JSON, Act, Unanswered
+from serving.exchange import ARROW, JSON, Act, Asked, Unanswered
 from serving.home import Home
 from serving.kept_look import PostgresLook, look_of
 from serving.limits import Bodies, Deadlines, GoneAway, Limits, Rates, Room, content_kind
@@ -444,3 +445,18 @@ def test_accept_chooses_the_kind(accept, body, kind):
             chosen_kind(accept, (body, JSON, ARROW))
     else:
         assert chosen_kind(accept, (body, JSON, ARROW)) == kind
+
+
+@pytest.mark.parametrize(("n_bytes", "elsewhere"), [(200, []), (20_000, [20_000])])
+def test_a_long_body_is_read_beside_the_event_loop(n_bytes, elsewhere):
+    read = []
+
+    async def in_thread(work, body):
+        read.append(len(body))
+        return work(body)
+
+    body = b'{"need": "' + b"x" * (n_bytes - 12) + b'"}'
+    asked = Asked({}, {}, {}, body, JSON, None, "", "", SimpleNamespace(in_thread=in_thread))
+    with pytest.raises(Unanswered) as refused:
+        asyncio.run(answers.score(asked))
+    assert (refused.value.problem.status, read) == (422, elsewhere)
