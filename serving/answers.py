@@ -71,8 +71,7 @@ def _act_of(wanted: ScoreRequest, outcome: str) -> tuple[Act, ...]:
 async def score_batch(asked: Asked) -> Answer:
     """Many people, in a thread of their own; so many batches at a time, and the next is told to come again."""
     kind = chosen_kind(asked.headers.get("accept", ""), (asked.kind, JSON, ARROW))
-    async with asked.state.room:
-        found, content = await asked.state.in_thread(_batch, asked, kind)
+    found, content = await asked.state.room.do(_batch, asked, kind)
     facts = {"need": found.need, "as_of_date": found.as_of_date.isoformat(), "n": len(found.person_ids)}
     acts: tuple[Act, ...] = ()
     if asked.identity is not None:
@@ -119,7 +118,7 @@ async def livez(_asked: Asked) -> Answer:
 
 async def readyz(asked: Asked) -> Answer:
     """Every need is trusted, the database answers, and the audit log can be written."""
-    faults = await asked.state.in_thread(_not_ready, asked.state.desk, asked.state.audit)
+    faults = await asked.state.probe(_not_ready, asked.state.desk, asked.state.audit)
     if faults:
         raise Unanswered(503, "Not ready", *faults)
     return Answer(b"\n", _PLAIN)
@@ -151,7 +150,7 @@ async def metrics(asked: Asked) -> Answer:
         token, given = settings.metrics_token, asked.headers.get("authorization", "")
         if not token or not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
             raise Unanswered(404, "Not Found", Fault("path", "is not one here", "See GET /openapi.json"))
-    return Answer(await asked.state.in_thread(asked.state.metrics.text), service_metrics.KIND)
+    return Answer(await asked.state.probe(asked.state.metrics.text), service_metrics.KIND)
 
 
 async def openapi(asked: Asked) -> Answer:

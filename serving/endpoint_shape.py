@@ -118,4 +118,5 @@ NO_NAMES = {422: (PURPOSE_REFUSED,)}
 NEED = Parameter(name="need", says="Id of a need that this server answers for.", example="youth_exclusion")
 TEXT = {"type": "string", "minLength": 1, "maxLength": 200}
 RESTS_ON = {"model_digest": DIGEST, "verdict_id": "v-217ee618b351ce3a5935"}
+HEAVY: Mapping[int, tuple[str, ...]] = {503: ("Busy", "Too slow")}
 NO_TRUST = {503: ("No score may leave now",)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from serving.endpoint_shape import NEED, NO_NAMES, SYSTEM, TEXT, UNIT, Endpoint, Parameter
+from serving.endpoint_shape import HEAVY, NEED, NO_NAMES, SYSTEM, TEXT, UNIT, Endpoint, Parameter
 from serving.exchange import CSV
 from serving.list_schemas import (
     MAX_WORK_ROWS,
@@ -37,7 +37,7 @@ LISTS: tuple[Endpoint, ...] = (
         roles=(UNIT, SYSTEM),
         query=(NEED, _UNIT_ASKED),
         answer=ListsResponse,
-        problems={404: ("Unknown need", "Unknown list")},
+        problems={404: ("Unknown need", "Unknown list"), **HEAVY},
         answer_example={"need": "youth_exclusion", "unit": "kallio", "lists": [_LIST]},
     ),
     Endpoint(
@@ -51,7 +51,7 @@ LISTS: tuple[Endpoint, ...] = (
         purpose=True,
         query=(_UNIT_ASKED,),
         answer=UnitListResponse,
-        problems={404: ("Unknown list",), **NO_NAMES},
+        problems={404: ("Unknown list",), **NO_NAMES, **HEAVY},
         answer_example={
             **{name: _LIST[name] for name in ("list_id", "as_of_date", "period", "published_at")},
             "need": "youth_exclusion",

@@ -11,6 +11,7 @@ from serving.schemas import Problem
 
 if TYPE_CHECKING:
     from serving.access import Identity
+    from serving.limits import Room
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
@@ -96,9 +97,9 @@ class Asked:
     request_id: str
     state: Any
 
-    async def in_thread(self, work: Callable[..., Answer], *given: Any) -> Answer:
-        """The answer of work that would hold up the event loop; it is given this request first."""
-        found: Answer = await self.state.in_thread(work, self, *given)
+    async def in_room(self, room: Room, work: Callable[..., Answer], *given: Any) -> Answer:
+        """The answer of work that has to find a place in a room; it is given this request first."""
+        found: Answer = await room.do(work, self, *given)
         return found
 
 

@@ -44,8 +44,7 @@ async def job(asked: Asked) -> Answer:
 async def job_scores(asked: Asked) -> Answer:
     """All scores of a job that is done, in a thread of its own; so many at a time, as batches."""
     kind = chosen_kind(asked.headers.get("accept", ""), (JSON, ARROW))
-    async with asked.state.room:
-        found, people, content = await asked.state.in_thread(_scores, asked, kind)
+    found, people, content = await asked.state.room.do(_scores, asked, kind)
     act = Act("score job read", {**_facts(found), "n": len(people)}, people)
     rests_on = RestsOn(found.need_id, str(found.verdict_id))
     return Answer(content, kind, acts=(act,), rows=len(people), rests_on=rests_on)
