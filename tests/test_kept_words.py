@@ -1,8 +1,15 @@
 """Words of an asker's choosing that are kept for years: none of them may name anybody."""
 
-import pytest
+from datetime import date
 
+import pytest
+from outcome_cases import home_with_list, outcome_file
+from store_cases import FIRST
+
+from ethics.refusals import BadInput
+from scoring.outcomes import ReadRow, keep_outcomes
 from serving.http_door import _request_id
+from serving.outcome_work import add_outcome, import_outcomes
 
 
 @pytest.mark.parametrize("own", ["0f" * 8, "A" * 32, "5c1b" * 16, "7d444840-9dc0-41d1-b245-5ffdce74fad2"])
@@ -14,3 +21,58 @@ def test_an_id_of_a_request_that_can_name_nobody_is_kept(own):
 def test_any_other_word_is_no_id_of_a_request(own):
     made = _request_id({"x-request-id": own})
     assert made != own and len(made) == 16 and int(made, 16) >= 0
+
+
+# ---- what units say of their work -----------------------------------------------------------------------------------
+
+TODAY = date(2024, 7, 1)
+
+
+@pytest.fixture
+def home(tmp_path):
+    return home_with_list(tmp_path / "home", people=8)[0]
+
+
+def told(home, *people, unit=None, **more):
+    cells = {"list_id": FIRST, "at": "2024-06-04", "outcome": "reached", **more}
+    rows = [ReadRow(f"row {number}", {**cells, "person_id": person}) for number, person in enumerate(people, 1)]
+    return keep_outcomes(home.store, rows, "unit", TODAY, unit=unit)
+
+
+@pytest.mark.parametrize("said", ["p003", "sister of p003", "p003/p001"])
+@pytest.mark.parametrize("name", ["worker", "channel"])
+def test_a_worker_or_channel_that_names_somebody_is_refused_and_the_erased_are_named_nowhere(home, name, said):
+    with pytest.raises(BadInput, match=f"row 1: has a {name} that names a person") as refusal:
+        told(home, "p000", **{name: said})
+    assert "p003" not in str(refusal.value)
+    cells = {"list_id": FIRST, "person_id": "p000", "at": "2024-06-04", "outcome": "reached", name: said}
+    with pytest.raises(BadInput, match="names a person"):
+        add_outcome(home, cells, by="head", today=TODAY)
+    home.store.erase("p003")
+    with pytest.raises(BadInput, match="names a person"):  # the erased are still somebody
+        told(home, "p000", **{name: said})
+    assert home.store.attempts().is_empty()
+    assert told(home, "p000", **{name: "A12"}).attempts == 1
+
+
+def test_a_file_with_an_identity_code_as_the_worker_is_refused(home, tmp_path):
+    path = outcome_file(tmp_path / "west.csv", [(FIRST, "p000", "2024-06-04", "phone", "131052-308T", "reached")])
+    with pytest.raises(BadInput, match="row 2: worker") as refusal:
+        import_outcomes(home, path, list_id=None, dry_run=False, by="head", today=TODAY)
+    assert "131052" not in str(refusal.value) and home.store.attempts().is_empty()
+
+
+def test_nobody_learns_of_an_erasure_by_naming_people_of_another_list(home):
+    def refused(person):
+        with pytest.raises(BadInput) as refusal:
+            told(home, person, unit="east")
+        return str(refusal.value)
+
+    before = refused("p000")  # of the west
+    home.store.erase("p000")
+    assert refused("p000") == before == refused("p999")
+    assert told(home, "p000", "p002", unit="west").by_outcome == {"reached": 1}
+    home.store.erase("p001")  # of the east, which has one erased row now and no second
+    assert told(home, "p001", unit="east").erased == 1
+    with pytest.raises(BadInput, match="not on this list"):
+        told(home, "p000", "p001", unit="east")
