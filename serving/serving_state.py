@@ -86,7 +86,7 @@ class ServingState:
         self.bodies, self.rates = Bodies(limits, self.deadlines), Rates(limits)
         self.metrics.watch(desk)
         self._subject_key = settings.secret("audit-subjects")  # the same caller is the same in every line
-        self.audit = AuditQueue(home)
+        self.audit = AuditQueue(home, lambda person: person in desk.places)
         self.jobs = Jobs(home, desk)
 
     @cached_property

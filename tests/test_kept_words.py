@@ -1,15 +1,24 @@
 """Words of an asker's choosing that are kept for years: none of them may name anybody."""
 
+import asyncio
+import json
 from datetime import date
 
+import pyarrow as pa
 import pytest
 from outcome_cases import home_with_list, outcome_file
 from store_cases import FIRST
 
 from ethics.refusals import BadInput
 from scoring.outcomes import ReadRow, keep_outcomes
+from serving.audit_queue import AuditQueue
+from serving.batch_schemas import parse_batch
+from serving.batches import read_batch
+from serving.exchange import ARROW, Act
 from serving.http_door import _request_id
+from serving.list_schemas import OutcomesRequest, parse_work
 from serving.outcome_work import add_outcome, import_outcomes
+from serving.schemas import parse_request
 
 
 @pytest.mark.parametrize("own", ["0f" * 8, "A" * 32, "5c1b" * 16, "7d444840-9dc0-41d1-b245-5ffdce74fad2"])
@@ -21,6 +30,59 @@ def test_an_id_of_a_request_that_can_name_nobody_is_kept(own):
 def test_any_other_word_is_no_id_of_a_request(own):
     made = _request_id({"x-request-id": own})
     assert made != own and len(made) == 16 and int(made, 16) >= 0
+
+
+# ---- ids of persons -------------------------------------------------------------------------------------------------
+
+NO_IDS = ["131052-308T", "x010190a123b", "a\x00b", "a\u202eb", "a\xa0b"]
+
+
+@pytest.mark.parametrize("person", NO_IDS)
+def test_what_is_no_pseudonym_is_refused_in_every_body_and_not_shown(person):
+    one = {"need": "youth", "as_of_date": "2024-06-03"}
+    born, arrow = {"person_id": person, "birth_date": "2004-01-01"}, {**one}
+    bodies = [
+        (parse_request, {**one, "person_id": person}),
+        (parse_request, {**one, "person": born, "events": []}),
+        (parse_batch, {**one, "person_ids": ["000123", person]}),
+        (parse_batch, {**one, "persons": [born], "events": []}),
+        (
+            lambda body: parse_work(body, OutcomesRequest),
+            {"rows": [{**born, "at": "2024-06-05", "outcome": "reached"}]},
+        ),
+    ]
+    tables = [[{"person_id": person}, {"person_id": "000123"}]], [[born], [{"person_id": person, "code": "x"}]]
+    for read, body in bodies:
+        with pytest.raises(BadInput, match="pseudonym") as refusal:
+            read(json.dumps(body).encode())
+        assert person not in str(refusal.value)
+    for frames in tables:
+        streams = b"".join(as_stream(pa.Table.from_pylist(rows)) for rows in frames)
+        with pytest.raises(BadInput, match="is no pseudonym in 1 rows") as refusal:
+            read_batch(streams, ARROW, arrow)
+        assert person not in str(refusal.value)
+
+
+def as_stream(table):
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+def test_asking_about_people_makes_nobody(home):
+    home.store.refer(["seen-before"])
+    people = home.store.summary()["people"]
+    queue = AuditQueue(home, lambda person: person == "in-city")
+    who = {"role": "system", "subject": "s", "request": "r"}
+    asked = ("in-city", "seen-before", *(f"made-up-{number}" for number in range(30)))
+    asyncio.run(queue.keep([Act("score batch", {"n": 32}, asked)], who))
+    queue.close()
+    assert home.store.summary()["people"] == people + 1
+    facts = json.loads(home.audit_log.rows()[-1]["facts"])
+    refs = home.store.refs(asked)
+    assert facts["persons"].split() == [refs["in-city"], refs["seen-before"]]
+    assert (facts["n"], facts["not_in_city"]) == (32, 30)
 
 
 # ---- what units say of their work -----------------------------------------------------------------------------------
