@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from serving.endpoint_shape import NEED, NO_NAMES, SYSTEM, TEXT, UNIT, Endpoint, Parameter
+from serving.endpoint_shape import NEED, SYSTEM, TEXT, UNIT, Endpoint, Parameter
 from serving.exchange import CSV
 from serving.list_schemas import AttemptsRequest, ListsResponse, OutcomesRequest, UnitListResponse, WorkResponse
 
@@ -43,7 +43,7 @@ LISTS: tuple[Endpoint, ...] = (
         purpose=True,
         query=(_UNIT_ASKED,),
         answer=UnitListResponse,
-        problems={404: ("Unknown list",), **NO_NAMES},
+        problems={404: ("Unknown list",)},
         answer_example={
             **{name: _LIST[name] for name in ("list_id", "as_of_date", "period", "published_at")},
             "need": "youth_exclusion",
@@ -84,7 +84,7 @@ LISTS: tuple[Endpoint, ...] = (
         query=(_UNIT_ASKED,),
         body=AttemptsRequest,
         answer=WorkResponse,
-        problems={404: ("Unknown list",), 415: ("Not JSON",), **NO_NAMES},
+        problems={404: ("Unknown list",), 415: ("Not JSON",)},
         example={"rows": [{**_CAME, "channel": "phone", "worker": "A12"}], "language": "fi"},
         answer_example={"list_id": _LIST["list_id"], "rows": 1, "attempts": 1, **_KEPT},
     ),
@@ -99,7 +99,7 @@ LISTS: tuple[Endpoint, ...] = (
         query=(_UNIT_ASKED,),
         body=OutcomesRequest,
         answer=WorkResponse,
-        problems={404: ("Unknown list",), 415: ("Not JSON",), **NO_NAMES},
+        problems={404: ("Unknown list",), 415: ("Not JSON",)},
         example={"rows": [_CAME], "language": "fi"},
         answer_example={"list_id": _LIST["list_id"], "rows": 1, "attempts": 0, **_KEPT},
     ),

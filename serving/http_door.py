@@ -134,6 +134,8 @@ class Served:
     async def _in_time(self, asked: Asked, task: Any) -> Answer:
         self._state.deadlines.set(time.monotonic() + self.endpoint.seconds, self._too_slow, task)
         try:
+            if asked.purpose and asked.purpose not in self._state.purposes:
+                await self._state.in_thread(self._state.purposes.accept, asked.purpose)
             answer: Answer = await self._handler(asked)
             return answer
         except (Unanswered, asyncio.CancelledError):

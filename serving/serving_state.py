@@ -60,6 +60,7 @@ class ServingState:
         self.home: Any = None
         self.jobs: Any = None
         self.gdpr: Any = None
+        self.purposes: Any = None
         self.issuer_watch: IssuerWatch | None = None
         self._subject_key = b""
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="answer")
@@ -79,6 +80,7 @@ class ServingState:
         """
         from serving.audit_queue import AuditQueue
         from serving.jobs import Jobs
+        from serving.kept_purposes import KeptPurposes
 
         self.desk, self.settings, self.home, self.access = desk, settings, home, access
         self.gdpr = gdpr
@@ -88,6 +90,7 @@ class ServingState:
         self._subject_key = settings.secret("audit-subjects")  # the same caller is the same in every line
         self.audit = AuditQueue(home, lambda person: person in desk.places)
         self.jobs = Jobs(home, desk)
+        self.purposes = KeptPurposes(home)
 
     @cached_property
     def links(self) -> ProfileLinks:
@@ -133,7 +136,7 @@ class ServingState:
                 raise no_score_now(refusal) from None
 
     async def _go_round(self) -> None:
-        """Every second: let go of the erased, and notice an issuer that was made."""
+        """Every second: let go of the erased, of purposes that name anybody by now, and notice an issuer's making."""
         while True:
             await asyncio.sleep(_ROUND_SECONDS)
             try:
@@ -147,6 +150,8 @@ class ServingState:
             self.openapi = self._described()
         if self.desk is not None and self.desk.forget_the_erased() and self.audit is not None:
             self.audit.forget()
+        if self.purposes is not None:
+            self.purposes.look_again()
 
     def _described(self) -> bytes:
         rows = [endpoint for endpoint in ENDPOINTS if self.gdpr is not None or not endpoint.scope]

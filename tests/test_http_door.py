@@ -510,6 +510,19 @@ def test_a_purpose_is_required_where_somebody_is_read(world, locked):
                 assert problem_of(ask_as(locked, endpoint, world, headers=headers)) == (400, "No purpose")
 
 
+def test_no_purpose_that_names_anybody_is_kept_wherever_one_is_asked_for(world, locked):
+    begun = len(world.home.audit_log.rows())
+    world.home.store.refer(["000011"])
+    for endpoint in OWN:
+        if endpoint.purpose:
+            for purpose in ("sister of 000011", "call 131052-308T"):
+                headers = {**headers_of(endpoint.roles[0], purpose=False), "x-purpose": purpose}
+                answer = ask_as(locked, endpoint, world, headers=headers)
+                assert problem_of(answer) == (422, "The purpose cannot be kept"), endpoint.path
+                assert "000011" not in answer.text and "131052" not in answer.text
+    assert len(world.home.audit_log.rows()) == begun
+
+
 def test_every_answer_about_a_person_is_in_the_audit_log_before_it_leaves(world, locked):
     log = world.home.audit_log
     begun = len(log.rows())

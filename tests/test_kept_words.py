@@ -14,8 +14,9 @@ from scoring.outcomes import ReadRow, keep_outcomes
 from serving.audit_queue import AuditQueue
 from serving.batch_schemas import parse_batch
 from serving.batches import read_batch
-from serving.exchange import ARROW, Act
+from serving.exchange import ARROW, Act, Unanswered
 from serving.http_door import _request_id
+from serving.kept_purposes import KeptPurposes
 from serving.list_schemas import OutcomesRequest, parse_work
 from serving.outcome_work import add_outcome, import_outcomes
 from serving.schemas import parse_request
@@ -30,6 +31,33 @@ def test_an_id_of_a_request_that_can_name_nobody_is_kept(own):
 def test_any_other_word_is_no_id_of_a_request(own):
     made = _request_id({"x-request-id": own})
     assert made != own and len(made) == 16 and int(made, 16) >= 0
+
+
+# ---- purposes -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("purpose", ["sister of p003", "call 131052-308T"])
+def test_a_purpose_that_names_somebody_is_not_accepted_also_when_they_are_erased(home, purpose):
+    purposes = KeptPurposes(home)
+    for _ in range(2):
+        with pytest.raises(Unanswered) as refused:
+            purposes.accept(purpose)
+        assert (refused.value.problem.status, refused.value.problem.title) == (422, "The purpose cannot be kept")
+        assert "p003" not in str(refused.value.problem) and "131052" not in str(refused.value.problem)
+        assert purpose not in purposes
+        home.store.erase("p003")
+
+
+def test_an_accepted_purpose_is_asked_about_again_when_people_become_known(home):
+    purposes = KeptPurposes(home)
+    for number in range(300):
+        purposes.accept(f"list {number}")
+    purposes.accept("asked with newcomer")
+    purposes.look_again()
+    assert "asked with newcomer" in purposes and len(purposes) == 256  # as many as are kept in memory
+    home.store.refer(["newcomer"])
+    purposes.look_again()
+    assert "asked with newcomer" not in purposes and len(purposes) == 255
 
 
 # ---- ids of persons -------------------------------------------------------------------------------------------------
