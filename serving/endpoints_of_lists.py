@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from serving.endpoint_shape import HEAVY, NEED, NO_NAMES, SYSTEM, TEXT, UNIT, Endpoint, Parameter
+from serving.endpoint_shape import HEAVY, NEED, SYSTEM, TEXT, UNIT, Endpoint, Parameter
 from serving.exchange import CSV
 from serving.list_schemas import (
     MAX_WORK_ROWS,
@@ -51,7 +51,7 @@ LISTS: tuple[Endpoint, ...] = (
         purpose=True,
         query=(_UNIT_ASKED,),
         answer=UnitListResponse,
-        problems={404: ("Unknown list",), **NO_NAMES, **HEAVY},
+        problems={404: ("Unknown list",), **HEAVY},
         answer_example={
             **{name: _LIST[name] for name in ("list_id", "as_of_date", "period", "published_at")},
             "need": "youth_exclusion",
@@ -93,7 +93,7 @@ LISTS: tuple[Endpoint, ...] = (
         body=AttemptsRequest,
         max_body_bytes=_WORK_BYTES,
         answer=WorkResponse,
-        problems={404: ("Unknown list",), 415: ("Not JSON",), **NO_NAMES},
+        problems={404: ("Unknown list",), 415: ("Not JSON",)},
         example={"rows": [{**_CAME, "channel": "phone", "worker": "A12"}], "language": "fi"},
         answer_example={"list_id": _LIST["list_id"], "rows": 1, "attempts": 1, **_KEPT},
     ),
@@ -109,7 +109,7 @@ LISTS: tuple[Endpoint, ...] = (
         body=OutcomesRequest,
         max_body_bytes=_WORK_BYTES,
         answer=WorkResponse,
-        problems={404: ("Unknown list",), 415: ("Not JSON",), **NO_NAMES},
+        problems={404: ("Unknown list",), 415: ("Not JSON",)},
         example={"rows": [_CAME], "language": "fi"},
         answer_example={"list_id": _LIST["list_id"], "rows": 1, "attempts": 0, **_KEPT},
     ),

@@ -38,7 +38,7 @@ _VIEW: dict[str, Any] = {
     "query": (_LANGUAGE,),
     "answer": PersonResponse,
     "answer_kinds": (JSON, HTML),
-    "problems": {**_OF_PERSON, 406: ("No such kind of answer",), 422: ("The purpose cannot be kept",)},
+    "problems": {**_OF_PERSON, 406: ("No such kind of answer",)},
     "answer_example": VIEW_EXAMPLE,
 }
 _OF_OBJECTION = {**_OF_PERSON, 404: ("Unknown person", "Unknown need"), 422: ("Not said for whom",)}

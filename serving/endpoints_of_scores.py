@@ -11,7 +11,6 @@ from serving.endpoint_shape import (
     DIGEST,
     MEGABYTE,
     NEED,
-    NO_NAMES,
     NO_TRUST,
     RESTS_ON,
     ROLES,
@@ -22,7 +21,7 @@ from serving.endpoint_shape import (
     Endpoint,
     Parameter,
 )
-from serving.exchange import ARROW, JSON, PURPOSE_REFUSED
+from serving.exchange import ARROW, JSON
 from serving.job_schemas import JobRequest, JobResponse, JobScoresResponse
 from serving.schemas import NeedsResponse, ScoreRequest, ScoreResponse, VerdictResponse
 
@@ -173,7 +172,7 @@ SCORES: tuple[Endpoint, ...] = (
         problems={
             404: ("Unknown need",),
             415: ("Not JSON",),
-            422: ("Too early", "Too late", PURPOSE_REFUSED),
+            422: ("Too early", "Too late"),
             429: ("Too many jobs",),
             **NO_TRUST,
         },
@@ -207,7 +206,6 @@ SCORES: tuple[Endpoint, ...] = (
             406: ("No such kind of answer",),
             409: ("Not done", "Failed", "Not in force"),
             410: ("No longer kept",),
-            **NO_NAMES,
             503: ("No score may leave now", "Busy", "Too slow"),
         },
         answer_example={

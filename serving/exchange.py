@@ -24,6 +24,8 @@ PARQUET = "application/vnd.apache.parquet"
 HTML = "text/html"
 REQUEST_ID = "ennakko.request_id"
 """In the scope of a request that the door passes on to another application of ours: its id."""
+REQUEST_ID_FORM = r"[0-9A-Fa-f]{16,64}|[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
+"""What an asker's own id of a request must be to be kept: nothing that could name anybody."""
 
 
 class Unanswered(Exception):

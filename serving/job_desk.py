@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pydantic_core
 
 from ethics.refusals import BadInput, Fault
-from serving.acts import caller_of, refuse_naming
+from serving.acts import caller_of
 from serving.answers import refuse_foreign_need
 from serving.exchange import ARROW, JSON, Act, Answer, Asked, RestsOn, Unanswered
 from serving.job_schemas import JobResponse, parse_job
@@ -64,7 +64,6 @@ def _asked(asked: Asked) -> tuple[Job, bool]:
     except BadInput as refusal:
         raise Unanswered(422, "The body cannot be used", *refusal.faults) from None
     refuse_foreign_need(asked, wanted.need, "body: need")
-    refuse_naming(asked)
     desk, jobs = asked.state.desk, asked.state.jobs
     desk.trusted(wanted.need, "body: need")
     desk.refuse_date(wanted.as_of_date)
@@ -99,7 +98,6 @@ def _forgotten(asked: Asked) -> Job:
 
 def _scores(asked: Asked, kind: str) -> tuple[Job, tuple[str, ...], bytes]:
     found = _own(asked)
-    refuse_naming(asked)
     if found.state == "failed":
         raise Unanswered(409, "Failed", *found.faults)
     if found.is_unfinished:

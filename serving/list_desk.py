@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from ethics.refusals import BadInput, Fault
-from serving.acts import actor_of, caller_of, refuse_naming
+from serving.acts import actor_of, caller_of
 from serving.answers import refuse_foreign_need
 from serving.exchange import Act, Answer, Asked, Unanswered
 from serving.list_schemas import (
@@ -99,7 +99,6 @@ def _unit_list(asked: Asked) -> UnitListResponse:
 
     home, unit = asked.state.home, asked.query["unit"]
     list_id, need = own_list(asked, unit)
-    refuse_naming(asked)
     facts = home.store.list_facts(list_id)
     rows = rows_today(home, need, list_id, unit, _city_with_contacts(asked), more=("payload",))
     kept = home.store.lists(need).filter(list_id=list_id).row(0, named=True)
@@ -122,7 +121,6 @@ def _kept_work(asked: Asked, schema: type[AttemptsRequest | OutcomesRequest]) ->
 
     home, unit = asked.state.home, asked.query["unit"]
     list_id, _ = own_list(asked, unit)
-    refuse_naming(asked)
     only_outcomes = schema is OutcomesRequest
     try:
         wanted = parse_work(asked.body, schema)

@@ -97,6 +97,14 @@ def _not_blank(value: str) -> str:
     return value
 
 
+def _pseudonym(value: str) -> str:
+    if not (value.isascii() and value.isalnum()) and not value.isprintable():
+        raise ValueError("no readable text | Give the pseudonym, e.g. 000123")
+    if _IDENTITY_CODE.search(value):
+        raise ValueError("of the form of a personal identity code | Give the pseudonym, e.g. 000123")
+    return value
+
+
 _TEXT = {"type": "string", "minLength": 1, "maxLength": _LONGEST_TEXT, "pattern": "\\S"}
 _DAY = {"type": "string", "format": "date", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"}
 
@@ -107,7 +115,10 @@ Text = Annotated[
     WithJsonSchema(_TEXT, mode="validation"),
 ]
 PersonId = Annotated[
-    Text, BeforeValidator(_as_text), WithJsonSchema({"anyOf": [_TEXT, {"type": "integer"}]}, mode="validation")
+    Text,
+    BeforeValidator(_as_text),
+    AfterValidator(_pseudonym),
+    WithJsonSchema({"anyOf": [_TEXT, {"type": "integer"}]}, mode="validation"),
 ]
 Day = Annotated[date, BeforeValidator(_day), WithJsonSchema(_DAY, mode="validation")]
 Moment = Annotated[

@@ -65,6 +65,7 @@ class ServingState:
         self.home: Any = None
         self.jobs: Any = None
         self.gdpr: Any = None
+        self.purposes: Any = None
         self.issuer_watch: IssuerWatch | None = None
         self._subject_key = b""
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="answer")
@@ -85,6 +86,7 @@ class ServingState:
         """
         from serving.audit_queue import AuditQueue
         from serving.jobs import Jobs
+        from serving.kept_purposes import KeptPurposes
 
         self.desk, self.settings, self.home, self.access = desk, settings, home, access
         self.gdpr = gdpr
@@ -92,8 +94,9 @@ class ServingState:
         self.bodies, self.rates = Bodies(limits, self.deadlines), Rates(limits)
         self.metrics.watch(desk)
         self._subject_key = settings.secret("audit-subjects")  # the same caller is the same in every line
-        self.audit = AuditQueue(home)
+        self.audit = AuditQueue(home, lambda person: person in desk.places)
         self.jobs = Jobs(home, desk)
+        self.purposes = KeptPurposes(home)
 
     @cached_property
     def links(self) -> ProfileLinks:
@@ -147,7 +150,7 @@ class ServingState:
                 raise no_score_now(refusal) from None
 
     async def _go_round(self) -> None:
-        """Every second: let go of the erased, and notice an issuer that was made."""
+        """Every second: let go of the erased, of purposes that name anybody by now, and notice an issuer's making."""
         while True:
             await asyncio.sleep(_ROUND_SECONDS)
             try:
@@ -161,6 +164,8 @@ class ServingState:
             self.openapi = self._described()
         if self.desk is not None and self.desk.forget_the_erased() and self.audit is not None:
             self.audit.forget()
+        if self.purposes is not None:
+            self.purposes.look_again()
 
     def _described(self) -> bytes:
         rows = [endpoint for endpoint in ENDPOINTS if self.gdpr is not None or not endpoint.scope]

@@ -514,15 +514,28 @@ def test_a_purpose_is_required_where_somebody_is_read(world, locked):
                 assert problem_of(ask_as(locked, endpoint, world, headers=headers)) == (400, "No purpose")
 
 
+def test_no_purpose_that_names_anybody_is_kept_wherever_one_is_asked_for(world, locked):
+    begun = len(world.home.audit_log.rows())
+    world.home.store.refer(["000011"])
+    for endpoint in OWN:
+        if endpoint.purpose:
+            for purpose in ("sister of 000011", "call 131052-308T"):
+                headers = {**headers_of(endpoint.roles[0], purpose=False), "x-purpose": purpose}
+                answer = ask_as(locked, endpoint, world, headers=headers)
+                assert problem_of(answer) == (422, "The purpose cannot be kept"), endpoint.path
+                assert "000011" not in answer.text and "131052" not in answer.text
+    assert len(world.home.audit_log.rows()) == begun
+
+
 def test_every_answer_about_a_person_is_in_the_audit_log_before_it_leaves(world, locked):
     log = world.home.audit_log
     begun = len(log.rows())
     world.objections.object("000007", "youth")
     try:
         for number, person in enumerate(("000005", "000007")):
-            headers = {**headers_of("own-system"), "x-request-id": f"test-{number}"}
+            headers = {**headers_of("own-system"), "x-request-id": f"{number:x}" * 16}
             answer = post(locked, "/score", of(person), headers=headers)
-            assert (answer.status_code, answer.headers["x-request-id"]) == ((200, 403)[number], f"test-{number}")
+            assert (answer.status_code, answer.headers["x-request-id"]) == ((200, 403)[number], f"{number:x}" * 16)
             assert len(log.rows()) == begun + number + 1  # at once: it was there before the answer
         post(locked, "/score_batch", many(["000005", "x", "000009"]), headers=headers_of("own-system"))
         post(locked, "/score", of("x"), headers=headers_of("own-system"))
@@ -536,7 +549,7 @@ def test_every_answer_about_a_person_is_in_the_audit_log_before_it_leaves(world,
     assert [fact.get("outcome") for fact in facts] == ["scored", "Objected", None]
     assert (facts[2]["n"], facts[2]["scored"]) == (3, 2)
     assert {fact["purpose"] for fact in facts} == {"weekly list"}
-    assert facts[0]["request"] == "test-0"
+    assert facts[0]["request"] == "0" * 16
     assert len({fact["subject"] for fact in facts}) == 1
     assert "own-system" not in str(rows)
     assert log.verify() == []
@@ -606,13 +619,13 @@ def test_measures_tell_requests_refusals_and_verdicts(server):
 
 
 def test_the_log_has_a_line_for_each_request_and_no_person(locked):
-    named = {**headers_of("own-system"), "x-request-id": "of-the-log"}
+    named = {**headers_of("own-system"), "x-request-id": "0f" * 16}
     post(locked, "/score", of("000005"), headers=named)
     post(locked, "/score", of("no-such-person"), headers=headers_of("own-system"))
     httpx.get(f"{locked.url}/person/000005?x=000005")
-    assert soon(lambda: '"of-the-log"' in locked.said() and "Unknown person" in locked.said(), True, 5)
+    assert soon(lambda: f'"{"0f" * 16}"' in locked.said() and "Unknown person" in locked.said(), True, 5)
     lines = [json.loads(line) for line in locked.said().splitlines() if line.startswith('{"at"')]
-    (line,) = (line for line in lines if line.get("request") == "of-the-log")
+    (line,) = (line for line in lines if line.get("request") == "0f" * 16)
     assert (line["path"], line["status"], line["role"], line["rows"]) == ("/score", 200, "system", 1)
     assert "refusal" not in line
     refused = [line for line in lines if line.get("refusal") == "Unknown person"]
