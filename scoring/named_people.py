@@ -1,7 +1,7 @@
 """Whether a text that somebody typed names people: what is kept for years, or told to one person, must not.
 
-Only pseudonyms that the store knows can be found; a name written out cannot be told from any other word, so nothing
-that depends on it may rest on this alone.
+Only pseudonyms that the store knows, and those of the erased, can be found; a name written out cannot be told from any
+other word, so nothing that depends on it may rest on this alone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _MARKS = ".,;:!?()[]<>\"'/"
 
 
 def naming(store: Store, texts: Sequence[str | None], but: str = "") -> list[bool]:
-    """Which of some texts name anybody the store knows, other than one person.
+    """Which of some texts name anybody the store knows or has forgotten, other than one person.
 
     Parameters
     ----------
@@ -31,7 +31,10 @@ def naming(store: Store, texts: Sequence[str | None], but: str = "") -> list[boo
         One for each text; False for None.
     """
     words = [_words(text or "") - {but} for text in texts]
-    known = store.refs(sorted(set().union(*words))).keys()
+    every = sorted(set().union(*words))
+    if not every:
+        return [False] * len(words)
+    known = {*store.refs(every), *(word for word, gone in zip(every, store.is_erased(every), strict=True) if gone)}
     return [not own.isdisjoint(known) for own in words]
 
 

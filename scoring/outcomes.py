@@ -20,6 +20,7 @@ import polars as pl
 from ethics.refusals import BadInput, Fault
 from scoring.event_rows import OUTCOME_CODES
 from scoring.import_words import ImportWords
+from scoring.named_people import naming
 
 if TYPE_CHECKING:
     from scoring.store import Store
@@ -52,7 +53,7 @@ class Imported:
     erased : int
         Rows of people who were erased since; nothing is kept of them.
     by_outcome : mapping
-        Outcome → rows.
+        Outcome → rows, without those of the erased.
     lists : tuple of str
     """
 
@@ -133,11 +134,12 @@ def keep_outcomes(
     ------
     BadInput
         Every fault by row: no list or person, a list never published, somebody who is not on it, a time that cannot be
-        read or that lies before the list or after today, an outcome that is none. A person's id is never shown.
+        read or that lies before the list or after today, an outcome that is none, a channel or worker that names
+        somebody the store knows, which would outlive their erasure. A person's id is never shown.
     """
-    erased = store.is_erased([row.cells.get("person_id", "") for row in rows]).tolist()
     on_list = _people_of_lists(store, {row.cells.get("list_id", "") for row in rows} - {""}, unit)
-    faults: list[Fault] = [*before]
+    erased = _erased_of_lists(store, rows, on_list)
+    faults: list[Fault] = [*before, *_naming_faults(store, rows, ImportWords(language))]
     records: list[dict[str, str | None]] = []
     for row, is_gone in zip(rows, erased, strict=True):
         record, wrong = _checked(row, on_list, today, ImportWords(language), is_gone=is_gone)
@@ -152,7 +154,8 @@ def keep_outcomes(
         source,
         keep=keep,
     )
-    counted = dict(sorted(frame["outcome"].value_counts().iter_rows()))
+    kept = frame.filter(~pl.Series(erased, dtype=pl.Boolean))
+    counted = dict(sorted(kept["outcome"].value_counts().iter_rows()))
     lists = tuple(sorted(frame["list_id"].drop_nulls().unique()))
     return Imported(len(rows), attempts, outcomes, int(sum(erased)), counted, lists)
 
@@ -179,11 +182,15 @@ def keep_workbook(
     attempts, outcomes, faults = read_filled(
         path, store.rows(list_id), today=today, language=language, erased=store.is_erased
     )
+    if not faults and any(naming(store, attempts["worker"].unique().to_list())):
+        words = ImportWords(language or "en")
+        faults = [words.fault(path.name, "named_worker")]
     if faults:
         raise BadInput(*faults)
     new_attempts, new_outcomes = store.add_work(attempts, outcomes, path.name, keep=keep)
     erased = int(store.is_erased(attempts["person_id"].to_list()).sum())
-    counted = dict(sorted(outcomes["outcome"].value_counts().iter_rows()))
+    kept = outcomes.filter(~pl.Series(store.is_erased(outcomes["person_id"].to_list()), dtype=pl.Boolean))
+    counted = dict(sorted(kept["outcome"].value_counts().iter_rows()))
     lists = tuple(sorted({*attempts["list_id"], *outcomes["list_id"]} - {None}))
     return Imported(attempts.height, new_attempts, new_outcomes, erased, counted, lists)
 
@@ -254,7 +261,10 @@ def _refuse_columns(names: Sequence[str], path: Path, words: ImportWords) -> Non
 
 @dataclass(frozen=True)
 class _Listed:
+    """Who is on a list, of how many nothing is kept any more, and the list's day."""
+
     people: frozenset[str]
+    n_erased: int
     as_of_date: date
 
 
@@ -267,8 +277,38 @@ def _people_of_lists(store: Store, wanted: set[str], unit: str | None = None) ->
         added = store.changes(list_id).filter(act="added")
         added = added if unit is None else added.filter(unit_id=unit)
         people = {*rows["person_id"], *added["person_id"]} - {None}
-        found[list_id] = _Listed(frozenset(people), known[list_id])
+        gone = {*rows.filter(pl.col("person_id").is_null())["person_ref"]}
+        gone |= {*added.filter(pl.col("person_id").is_null())["person_ref"]}
+        found[list_id] = _Listed(frozenset(people), len(gone), known[list_id])
     return found
+
+
+def _erased_of_lists(store: Store, rows: Sequence[ReadRow], on_list: Mapping[str, _Listed]) -> list[bool]:
+    """Which rows are of people who were erased since they stood on their list.
+
+    Whose an erased row of a list was cannot be told any more. So the erased are taken for people of a list as long as
+    it has as many erased rows; beyond that they are strangers to it like everybody else, and nobody learns of an
+    erasure by naming people to a list that has none.
+    """
+    erased = store.is_erased([row.cells.get("person_id", "") for row in rows]).tolist()
+    gone: dict[str, set[str]] = {}
+    for row, is_gone in zip(rows, erased, strict=True):
+        if is_gone:
+            gone.setdefault(row.cells.get("list_id", ""), set()).add(row.cells["person_id"])
+    fits = {list_id: list_id in on_list and len(gone[list_id]) <= on_list[list_id].n_erased for list_id in gone}
+    return [is_gone and fits[row.cells.get("list_id", "")] for row, is_gone in zip(rows, erased, strict=True)]
+
+
+def _naming_faults(store: Store, rows: Sequence[ReadRow], words: ImportWords) -> list[Fault]:
+    """What each row says in a channel or as a worker that names somebody whom the store knows."""
+    texts = sorted({row.cells.get(name, "") for row in rows for name in ("channel", "worker")} - {""})
+    named = {text for text, names in zip(texts, naming(store, texts), strict=True) if names}
+    return [
+        words.fault(row.where, f"named_{name}")
+        for row in rows
+        for name in ("channel", "worker")
+        if row.cells.get(name, "") in named
+    ]
 
 
 def _checked(

@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ethics.refusals import Fault
@@ -42,10 +42,13 @@ class AuditQueue:
     ----------
     home : Home
         Whose audit log, and whose references of persons: the log holds keyed hashes, never ids.
+    in_city : callable, optional
+        Whether the served city has a person; by default it has everybody. Of whoever it has not, and the store does
+        not know either, the log says only how many they were (``not_in_city``): asking about somebody makes nobody.
     """
 
-    def __init__(self, home: Home) -> None:
-        self._home = home
+    def __init__(self, home: Home, in_city: Callable[[str], bool] = lambda _person: True) -> None:
+        self._home, self._in_city = home, in_city
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._refs: OrderedDict[str, str] = OrderedDict()
         self._forgets = False
@@ -137,20 +140,25 @@ class AuditQueue:
             who = {name: text for name, text in one.who.items() if name != "role"}
             for act in one.acts:
                 persons = [refs[person] for person in act.persons if person in refs]
+                outside = sum(person not in refs and not self._in_city(person) for person in act.persons)
+                facts = {**act.facts, **({"not_in_city": outside} if outside else {})}
                 parts = [persons[i : i + _REFS_PER_LINE] for i in range(0, len(persons), _REFS_PER_LINE)] or [[]]
                 for part in parts:
                     about = {"persons": " ".join(part)} if part else {}
-                    lines.append((act.action, one.who["role"], {**act.facts, **who, **about}))
+                    lines.append((act.action, one.who["role"], {**facts, **who, **about}))
         self._home.audit_log.append_all(lines, keep_head=False)
 
     def _refs_of(self, persons: set[str]) -> dict[str, str]:
-        """References of persons, kept for the next time; the erased have none."""
+        """References of persons, kept for the next time; the erased and those whom nobody knows have none."""
         if self._forgets:
             self._forgets = False
             self._refs.clear()
         found = {person: self._refs[person] for person in persons if person in self._refs}
         if missing := sorted(persons - found.keys()):
-            new = self._home.store.refer(missing)
+            inside = [person for person in missing if self._in_city(person)]
+            new = self._home.store.refer(inside) if inside else {}
+            if len(inside) < len(missing):
+                new |= self._home.store.refs([person for person in missing if not self._in_city(person)])
             found |= new
             self._refs.update(new)
             while len(self._refs) > _MOST_REFS:

@@ -22,7 +22,9 @@ from features.city import DataError
 from scoring.scorer import RANK_BANDS
 from serving.batch_schemas import MAX_EVENT_ROWS, MAX_ROWS, STATUSES, BatchRequest, parse_batch
 from serving.exchange import ARROW, Unanswered
+from serving.objection_work import LONGEST_ID
 from serving.prepared_days import ABSENT, additivity_error
+from serving.progress import PERSONAL_IDENTITY_CODE
 from serving.sent_city import city_of_body, city_of_frames, misfits_of_need
 
 if TYPE_CHECKING:
@@ -32,17 +34,23 @@ if TYPE_CHECKING:
 
 SCORED, UNKNOWN, OBJECTED, NOT_COVERED = range(len(STATUSES))
 _MEND = "Send person_ids, for persons of the city folder"
+_NO_PSEUDONYM = rf"(?i){PERSONAL_IDENTITY_CODE}|[\p{{C}}\p{{Zl}}\p{{Zp}}]|[\p{{Zs}}&&[^ ]]|^.{{{LONGEST_ID + 1},}}$"
+"""As :func:`serving.objection_work.person_fault` refuses, for many at once."""
 
 
 @dataclass(frozen=True)
 class Many:
-    """A question about many people, whichever way it came: by id, or with tables."""
+    """A question about many people, whichever way it came: by id, or with tables.
+
+    With ``only``, everybody else is answered as one whom nobody knows.
+    """
 
     need: str
     as_of_date: date
     person_ids: pl.Series | None
     request: BatchRequest | None = None
     tables: tuple[pl.DataFrame, pl.DataFrame] | None = None
+    only: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +121,8 @@ def _read_arrow(body: bytes, query: Mapping[str, str]) -> Many:
         raise BadInput(Fault("body", "asks about nobody", "Send a row for each person"))
     if len(frames) == 1:
         return Many(asked.need, asked.as_of_date, _ids_of(frames[0]))
+    if "person_id" in frames[0].columns:
+        _refuse_no_pseudonyms(frames[0]["person_id"])
     return Many(asked.need, asked.as_of_date, None, tables=(frames[0], frames[1]))
 
 
@@ -125,7 +135,15 @@ def _ids_of(frame: pl.DataFrame) -> pl.Series:
         raise BadInput(Fault("body: person_id", "is neither text nor whole numbers", "Send ids as text"))
     if ids.null_count():
         raise BadInput(Fault("body: person_id", f"is empty in {ids.null_count()} rows", "Send an id in every row"))
+    _refuse_no_pseudonyms(ids)
     return ids.cast(pl.String)
+
+
+def _refuse_no_pseudonyms(ids: pl.Series) -> None:
+    wrong = int(ids.str.contains(_NO_PSEUDONYM).sum()) if ids.dtype == pl.String else 0
+    if wrong:
+        said = f"is no pseudonym in {wrong} rows, or has the form of a personal identity code"
+        raise BadInput(Fault("body: person_id", said, "Give pseudonyms, e.g. 000123"))
 
 
 # ---- scoring ---------------------------------------------------------------------------------------------------
@@ -142,6 +160,8 @@ def score_many(desk: ScoreDesk, asked: Many) -> ManyScored:
     elif asked.person_ids is None and asked.request is not None:
         ids = pl.Series("person_id", [person.person_id for person in asked.request.persons or ()], dtype=pl.String)
     unique = ids.unique()
+    if asked.only is not None:
+        unique = unique.filter(unique.is_in(pl.Series(sorted(asked.only), dtype=pl.String).implode()))
     found = _found_ready(desk, asked, scorer, unique) if asked.person_ids is not None else None
     found = found if found is not None else _found_now(desk, asked, scorer, city, unique)
     # Read last: whoever objected while the scores were made has none.
@@ -158,9 +178,9 @@ def score_many(desk: ScoreDesk, asked: Many) -> ManyScored:
         model_digest=str(scorer.model.digest),
         verdict_id=scorer.verified.verdict.verdict_id,
         person_ids=rows["person_id"],
-        status=rows["status"].to_numpy(),
+        status=rows["status"].fill_null(UNKNOWN).to_numpy(),
         score=rows["score"].fill_null(np.nan).to_numpy(),
-        band=rows["band"].to_numpy(),
+        band=rows["band"].fill_null(ABSENT).to_numpy(),
     )
 
 

@@ -18,6 +18,7 @@ PLAIN, PROMETHEUS = "text/plain", "text/plain; version=0.0.4"
 PROFILES = "/gdpr-api/v1/profiles"
 PROFILE_PATH = f"{PROFILES}/{{profile}}"
 MEGABYTE = 1_000_000
+SMALL_BODY_BYTES = 8_000
 DIGEST = "5c1b" * 16
 
 
@@ -105,16 +106,19 @@ class Endpoint:
             door |= {503: ("Nobody can be recognised now", "The database does not answer")}
         if self.purpose:
             door[400] = (*door[400], "No purpose")
+            door[422] = (PURPOSE_REFUSED,)
+            door[503] = (*door.get(503, ()), "Too slow")
         if self.body is not None:
-            door |= {408: ("Too slow",), 413: ("Too long",), 422: ("The body cannot be used",)}
+            door |= {408: ("Too slow",), 413: ("Too long",)}
+            door[422] = (*door.get(422, ()), "The body cannot be used")
             door |= {415: ("Compressed", "Not a kind that is read"), 503: (*door.get(503, ()), "Busy", "Too slow")}
         for status, titles in self.problems.items():
-            door[status] = tuple(dict.fromkeys((*door.get(status, ()), *titles)))
-        return dict(sorted(door.items()))
+            door[status] = (*door.get(status, ()), *titles)
+        return {status: tuple(dict.fromkeys(titles)) for status, titles in sorted(door.items())}
 
 
-NO_NAMES = {422: (PURPOSE_REFUSED,)}
 NEED = Parameter(name="need", says="Id of a need that this server answers for.", example="youth_exclusion")
 TEXT = {"type": "string", "minLength": 1, "maxLength": 200}
 RESTS_ON = {"model_digest": DIGEST, "verdict_id": "v-217ee618b351ce3a5935"}
+HEAVY: Mapping[int, tuple[str, ...]] = {503: ("Busy", "Too slow")}
 NO_TRUST = {503: ("No score may leave now",)}

@@ -11,17 +11,17 @@ from serving.endpoint_shape import (
     DIGEST,
     MEGABYTE,
     NEED,
-    NO_NAMES,
     NO_TRUST,
     RESTS_ON,
     ROLES,
+    SMALL_BODY_BYTES,
     SYSTEM,
     TEXT,
     UNIT,
     Endpoint,
     Parameter,
 )
-from serving.exchange import ARROW, JSON, PURPOSE_REFUSED
+from serving.exchange import ARROW, JSON
 from serving.job_schemas import JobRequest, JobResponse, JobScoresResponse
 from serving.schemas import NeedsResponse, ScoreRequest, ScoreResponse, VerdictResponse
 
@@ -47,7 +47,8 @@ SCORES: tuple[Endpoint, ...] = (
         title="Score one person",
         says=(
             "A person of the city folder by `person_id`, or one who is not in it by `person` and `events`. "
-            "The score, its band and the reasons are those of the weekly list, to the bit."
+            "The score, its band and the reasons are those of the weekly list, to the bit. A unit asks by `person_id`, "
+            "and only about people on its own lists: everybody else is answered as one whom nobody knows."
         ),
         roles=(UNIT, SYSTEM),
         on_trial=True,
@@ -83,7 +84,8 @@ SCORES: tuple[Endpoint, ...] = (
             "JSON, or Arrow IPC streams: one with the column `person_id`, or one of persons and, right after it, one "
             "of events; `need` and `as_of_date` then stand in the query. The answer has a row for every row asked "
             "about, in the same order; `status` says who has no score and why. It comes as JSON, or as an Arrow IPC "
-            "stream where `Accept` asks for one. Reasons are told one person at a time, by `POST /score`."
+            "stream where `Accept` asks for one. Reasons are told one person at a time, by `POST /score`. A unit asks "
+            "by `person_id`; whoever is not on its own lists is an `unknown_person`."
         ),
         roles=(UNIT, SYSTEM),
         on_trial=True,
@@ -161,15 +163,16 @@ SCORES: tuple[Endpoint, ...] = (
         title="Have a whole cohort scored",
         says="Everybody whom a need covers on a day, in the background; `Location` says where to ask how far it is. "
         "Whoever asks again for the same day gets the same job, as long as its scores would be the same.",
-        roles=(UNIT, SYSTEM),
+        roles=(SYSTEM,),
         purpose=True,
         body=JobRequest,
+        max_body_bytes=SMALL_BODY_BYTES,
         answer=JobResponse,
         successes=(202,),
         problems={
             404: ("Unknown need",),
             415: ("Not JSON",),
-            422: ("Too early", "Too late", PURPOSE_REFUSED),
+            422: ("Too early", "Too late"),
             429: ("Too many jobs",),
             **NO_TRUST,
         },
@@ -182,7 +185,7 @@ SCORES: tuple[Endpoint, ...] = (
         handler="job_desk.job",
         title="How far a job is",
         says="To whoever asked for it. It is kept for a week.",
-        roles=(UNIT, SYSTEM),
+        roles=(SYSTEM,),
         answer=JobResponse,
         problems={404: ("Unknown job",)},
         answer_example={**_JOB, "state": "running", "doing": "scoring", "progress": 0.4},
@@ -194,7 +197,7 @@ SCORES: tuple[Endpoint, ...] = (
         title="All scores of a job",
         says="As `ennakko score` writes them, to the bit, first rank first, and without those who object by now: JSON, "
         "or an Arrow IPC stream where `Accept` asks for one.",
-        roles=(UNIT, SYSTEM),
+        roles=(SYSTEM,),
         purpose=True,
         answer=JobScoresResponse,
         answer_kinds=(JSON, ARROW),
@@ -203,7 +206,6 @@ SCORES: tuple[Endpoint, ...] = (
             406: ("No such kind of answer",),
             409: ("Not done", "Failed", "Not in force"),
             410: ("No longer kept",),
-            **NO_NAMES,
             503: ("No score may leave now", "Busy", "Too slow"),
         },
         answer_example={
@@ -219,7 +221,7 @@ SCORES: tuple[Endpoint, ...] = (
         handler="job_desk.forget_job",
         title="Cancel or forget a job",
         says="Its scores go with it. What the store keeps of them, so that residents can be told, stays.",
-        roles=(UNIT, SYSTEM),
+        roles=(SYSTEM,),
         answer_kinds=(),
         successes=(204,),
         problems={404: ("Unknown job",)},

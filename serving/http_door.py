@@ -22,14 +22,24 @@ from starlette.routing import BaseRoute, Mount, Route
 from ethics.refusals import Fault, Refusal
 from serving.access import purpose_of, role_of
 from serving.endpoints import ENDPOINTS, PROFILE_PATH, PROFILES, Endpoint
-from serving.exchange import PROBLEM, REQUEST_ID, WITHOUT_BODY, Act, Answer, Asked, Unanswered, is_database_gone
+from serving.exchange import (
+    PROBLEM,
+    REQUEST_ID,
+    REQUEST_ID_FORM,
+    WITHOUT_BODY,
+    Act,
+    Answer,
+    Asked,
+    Unanswered,
+    is_database_gone,
+)
 from serving.limits import GoneAway, drain
 
 if TYPE_CHECKING:
     from serving.serving_state import ServingState
 
 _LOG = logging.getLogger("ennakko.service")
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_REQUEST_ID = re.compile(REQUEST_ID_FORM)
 _ONCE = (b"authorization", b"content-type", b"content-length", b"content-encoding", b"x-purpose", b"x-request-id")
 _GONE = 499
 """In log and metrics: whoever asked left before the answer."""
@@ -124,6 +134,8 @@ class Served:
     async def _in_time(self, asked: Asked, task: Any) -> Answer:
         self._state.deadlines.set(time.monotonic() + self.endpoint.seconds, self._too_slow, task)
         try:
+            if asked.purpose and asked.purpose not in self._state.purposes:
+                await self._state.in_thread(self._state.purposes.accept, asked.purpose)
             answer: Answer = await self._handler(asked)
             return answer
         except (Unanswered, asyncio.CancelledError):
@@ -430,7 +442,10 @@ def _headers(pairs: list[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 def _request_id(headers: Mapping[str, str]) -> str:
-    """The asker's own, where it is a plain word; otherwise a new one."""
+    """The asker's own, where it is a UUID or 16 to 64 hexadecimal digits; otherwise a new one.
+
+    It is kept for years: a word of the asker's choosing could be somebody's name.
+    """
     given = headers.get("x-request-id", "")
     return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
 

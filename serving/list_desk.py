@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from ethics.refusals import BadInput, Fault
-from serving.acts import actor_of, caller_of, refuse_naming
+from serving.acts import actor_of, caller_of
 from serving.answers import refuse_foreign_need
 from serving.exchange import Act, Answer, Asked, Unanswered
 from serving.list_schemas import (
@@ -38,13 +38,13 @@ _UNKNOWN = Fault("list", "is none that is known here", "GET /lists says which th
 
 async def lists(asked: Asked) -> Answer:
     """A unit's lists of a need, newest first."""
-    found: ListsResponse = await asked.state.in_thread(_lists, asked)
+    found: ListsResponse = await asked.state.lists.do(_lists, asked)
     return Answer(found.model_dump_json().encode())
 
 
 async def unit_list(asked: Asked) -> Answer:
     """A unit's part of a list as it stands today; the look is recorded."""
-    found: UnitListResponse = await asked.state.in_thread(_unit_list, asked)
+    found: UnitListResponse = await asked.state.lists.do(_unit_list, asked)
     people = [row.person_id for row in found.rows if row.person_id is not None]
     facts: dict[str, str | int] = {"list": found.list_id, "unit": found.unit, "n": len(found.rows)}
     acts = (Act("view", facts, tuple(people)),)
@@ -62,7 +62,7 @@ async def outcomes(asked: Asked) -> Answer:
 
 
 async def _work(asked: Asked, schema: type[AttemptsRequest | OutcomesRequest], act: str) -> Answer:
-    found, people = await asked.state.in_thread(_kept_work, asked, schema)
+    found, people = await asked.state.lists.do(_kept_work, asked, schema)
     facts = {"list": found.list_id, "unit": asked.query["unit"], "rows": found.rows}
     facts |= {"attempts": found.attempts, "outcomes": found.outcomes}
     return Answer(found.model_dump_json().encode(), acts=(Act(act, facts, tuple(people)),), rows=found.rows)
@@ -99,7 +99,6 @@ def _unit_list(asked: Asked) -> UnitListResponse:
 
     home, unit = asked.state.home, asked.query["unit"]
     list_id, need = own_list(asked, unit)
-    refuse_naming(asked)
     facts = home.store.list_facts(list_id)
     rows = rows_today(home, need, list_id, unit, _city_with_contacts(asked), more=("payload",))
     kept = home.store.lists(need).filter(list_id=list_id).row(0, named=True)
@@ -122,7 +121,6 @@ def _kept_work(asked: Asked, schema: type[AttemptsRequest | OutcomesRequest]) ->
 
     home, unit = asked.state.home, asked.query["unit"]
     list_id, _ = own_list(asked, unit)
-    refuse_naming(asked)
     only_outcomes = schema is OutcomesRequest
     try:
         wanted = parse_work(asked.body, schema)

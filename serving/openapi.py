@@ -11,15 +11,16 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from serving.endpoints import Endpoint
-from serving.exchange import ARROW, HTML, JSON, PARQUET, PROBLEM, WITHOUT_BODY
+from serving.exchange import ARROW, HTML, JSON, PARQUET, PROBLEM, REQUEST_ID_FORM, WITHOUT_BODY
 from serving.gdpr_schemas import GdprErrors
 from serving.schemas import Problem
 
 _REF = "#/components/schemas/{model}"
 _REQUEST_ID = {
     "X-Request-ID": {
-        "description": "The request's id: the asker's own, or a new one. It stands in log and audit log.",
-        "schema": {"type": "string"},
+        "description": "The request's id: the asker's own, where it is a UUID or 16 to 64 hexadecimal digits, or a new "
+        "one. It stands in log and audit log.",
+        "schema": {"type": "string", "pattern": f"^({REQUEST_ID_FORM})$"},
     }
 }
 _PURPOSE = {

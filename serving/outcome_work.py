@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ethics.refusals import BadInput
 from serving.home import Home
-from serving.typed_texts import refuse_typed
+from serving.typed_texts import free_text_fault, refuse_typed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -54,7 +54,13 @@ def import_outcomes(
     if path.suffix == ".xlsx":
         found = keep_workbook(home.store, path, list_id, today, keep=not dry_run, language=language)
     elif rows := read_rows(path, list_id, language=said_in):
-        found = keep_outcomes(home.store, rows, path.name, today, keep=not dry_run, language=said_in)
+        typed = [
+            fault._replace(where=f"{row.where}: {fault.where}")
+            for row in rows
+            for name in ("channel", "worker")
+            if (fault := free_text_fault(name, row.cells.get(name, "")))
+        ]
+        found = keep_outcomes(home.store, rows, path.name, today, keep=not dry_run, language=said_in, before=typed)
     else:
         raise BadInput(ImportWords(said_in).fault(str(path), "no_row"))
     return _told(home, found, "outcome import", by, dry_run=dry_run)

@@ -84,7 +84,7 @@ def world(tmp_path_factory):
     world.home.audit_log.append("judge", "gate", need="youth", verdict=world.verdict.verdict_id, state="PASS_ATTESTED")
     (world.folder / "youth.toml").write_text(MODEL_NEED)
     make_issuer(world.home, datetime.now(UTC))
-    issue_token(world.home, "system", needs=["*"], minutes=5, now=datetime.now(UTC))
+    issue_token(world.home, "system", subject="page", needs=["*"], minutes=5, now=datetime.now(UTC))
     world.home.objections.object("000007", "youth")
     words = ["score", "--home", world.home.root, "--city", world.city.folder, "--need", world.folder / "youth.toml"]
     assert main([str(word) for word in (*words, "--as-of", AS_OF)]) == 0

@@ -68,6 +68,12 @@ def test_a_port_that_is_taken_is_said_in_words(world, server):
         serve(settings_of(world, port=server.port), world.city.folder, ["youth"])
 
 
+def test_whoever_starts_it_is_told_what_is_going_on(server):
+    said = server.said()
+    assert said.startswith("· verifying youth, reading the city\n")
+    assert f"· answering on {server.url}; Ctrl-C ends it\n" in said
+
+
 def test_what_the_workers_of_a_running_service_counted_stays_when_another_cannot_listen(tmp_path, monkeypatch):
     monkeypatch.setattr("serving.service.verify_service", lambda _settings: None)
     with socket.create_server(("127.0.0.1", 0)) as running:

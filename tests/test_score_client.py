@@ -37,7 +37,7 @@ def server(world):
 
 @pytest.fixture(scope="module")
 def token_file(world):
-    token = issue_token(world.home, "unit", needs=["youth"], units=["north"], minutes=60, now=datetime.now(UTC))
+    token = issue_token(world.home, "system", subject="client", needs=["youth"], minutes=60, now=datetime.now(UTC))
     path = world.folder / "token"
     path.write_text(token["token"] + "\n")
     return path
