@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
-from ethics.refusal_ids import EXPIRED, STOPPED
+from ethics.refusal_ids import STOPPED
 from ethics.refusals import Fault, NotTrusted, Refusal
 from scoring.scorer import Scorer
 
@@ -106,7 +106,7 @@ class Guarded:
     # ---- before an answer ----------------------------------------------------------------------------------------
 
     def still_trusted(self, now: datetime) -> Scorer:
-        """The scorer, if the stop switch is not set, the verdict is in date, and no file has changed unverified.
+        """The scorer, if the stop switch is not set, all is in date, and no file has changed unverified.
 
         Raises
         ------
@@ -138,7 +138,7 @@ class Guarded:
     def if_unchanged(self, now: datetime) -> Scorer | None:
         """The scorer, where nothing needs to be read again to trust it; None says that :meth:`still_trusted` decides.
 
-        Never waits, so the event loop may ask. The stop switch and the expiry are looked at each time, the files ten
+        Never waits, so the event loop may ask. The stop switch and the clock are looked at each time, the files ten
         times a second.
         """
         opened = self._now
@@ -152,8 +152,7 @@ class Guarded:
             if not opened.unchanged():
                 return False
             self._looked_until = moment + _LOOK_SECONDS
-        champion = opened.champion
-        return now < champion.verified.verdict.expires_at and not champion.stop_switch.is_set()
+        return now < opened.champion.holds_until and not opened.champion.stop_switch.is_set()
 
     def may_score(self, now: datetime) -> bool:
         """Whether a score may leave now."""
@@ -243,10 +242,10 @@ def _refuse_stopped(opened: _Opened) -> None:
 
 
 def _refuse_expired(opened: _Opened, now: datetime) -> None:
-    expires_at = opened.champion.verified.verdict.expires_at
-    if now >= expires_at:
-        wrong = f"expired at {expires_at.isoformat(timespec='seconds')}"
-        raise NotTrusted(Fault("verdict", wrong, "Judge, sign and approve the model again", EXPIRED))
+    """Of verdict, keys and evidence table, all whose time is over; as a fresh verification would say."""
+    over = [ending.fault for ending in opened.champion.endings if now >= ending.at]
+    if over:
+        raise NotTrusted(*over)
 
 
 class ChampionWatch:
