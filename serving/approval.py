@@ -264,7 +264,15 @@ def open_champion(home: Home, need_id: str, need_file: Path | None = None) -> Ch
         refuse_unfounded(home, model.need)
     except BadInput as unfounded:
         raise NotTrusted(*unfounded.faults) from None
-    files = (verdict_path, verdict_path.with_name(CELLS), home.policy_path, revoked_path(home), home.trust_path)
+    files = (
+        verdict_path,
+        verdict_path.with_name(CELLS),
+        home.policy_path,
+        revoked_path(home),
+        home.trust_path,
+        home.effects_path,  # as the trial: what founds the need's words, and may come or go
+        home.trial_path(need_id),
+    )
     watched = files if need_file is None else (*files, need_file)
     return Champion(
         verified=verified,

@@ -10,12 +10,13 @@ from sealed_world import MODEL_NEED, NOW, World
 from ethics.keys import KeyRing
 from ethics.policy import DEFAULT_PATH
 from ethics.policy_envelope import read_policy, sign_policy
-from ethics.refusals import NotTrusted
+from ethics.refusals import BadInput, NotTrusted
 from models.need import parse_need
 from serving.approval import open_champion
 from serving.champions import Guarded
 from serving.endings import endings_of
 from serving.home import Home
+from serving.opening import refuse_unfounded
 from serving.settings import Settings
 
 EFFECTS = """
@@ -93,6 +94,35 @@ def test_the_review_day_of_the_effects_ends_a_need_that_speaks_of_benefit_by_the
     shown = {"average": {"value": 0.2, "low": 0.1, "high": 0.3}, "shows_benefit": True}
     (home.trials / "youth.json").write_text(json.dumps(shown))
     assert endings_of(home, verified, None, {}, need)[0].fault.code == "V07", "a trial founds it as well"
+
+
+def test_effects_and_trials_are_read_anew_and_a_change_of_either_means_verify_again(world, tmp_path):
+    guarded = Guarded(lambda: open_champion(world.home, "youth"))
+    home = Home(Settings(home=world.home.root))
+    need = parse_need(MODEL_NEED.replace('en = "Help in time"', 'en = "Of much benefit"').encode(), "youth.toml")
+    home.trials.mkdir(exist_ok=True)
+    for path, content in (
+        (home.effects_path, EFFECTS.format(review_by="2099-01-01")),
+        (home.trial_path("youth"), '{"average": {"value": 0.2, "low": 0.1, "high": 0.3}, "shows_benefit": true}'),
+    ):
+        with pytest.raises(BadInput, match="says 'benefit'"):
+            refuse_unfounded(home, need)
+        path.write_text(content)
+        try:
+            refuse_unfounded(home, need)
+            before = guarded.champion
+            guarded.still_trusted(datetime.now(UTC))
+            assert guarded.champion is not before
+        finally:
+            path.unlink()
+        guarded.still_trusted(datetime.now(UTC))
+    home.effects_path.write_text("rubbish")
+    try:
+        with pytest.raises(BadInput):
+            refuse_unfounded(home, need)
+        assert Guarded(lambda: open_champion(world.home, "youth")).may_score(datetime.now(UTC)), "it needs no effects"
+    finally:
+        home.effects_path.unlink()
 
 
 def test_the_gauge_counts_down_to_whatever_ends_first(world):
