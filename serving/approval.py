@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ethics.verdict import Check, Verdict
     from ethics.verdict_chain import Link
     from models.need import Need
+    from models.registry import ApprovedModel
     from models.rule import RuleModel
     from models.training import NeedModel
 
@@ -211,7 +212,8 @@ class Champion:
 
     Attributes
     ----------
-    artefact_folder : Path
+    approved : ApprovedModel
+        What was approved, as the registry recorded it.
     watched : tuple of Path
         Other files whose change means: verify again.
     tie_secret : bytes
@@ -225,9 +227,14 @@ class Champion:
     need: Need
     tie_secret: bytes
     stop_switch: StopSwitch
-    artefact_folder: Path
+    approved: ApprovedModel
     watched: tuple[Path, ...]
     endings: tuple[Ending, ...]
+
+    @property
+    def artefact_folder(self) -> Path:
+        """Where the model's files lie."""
+        return self.approved.folder
 
     @property
     def holds_until(self) -> datetime:
@@ -247,10 +254,26 @@ def open_champion(home: Home, need_id: str, need_file: Path | None = None) -> Ch
         The verdict says no.
     """
     from models.registry import approved_model
-    from models.training import load_model
 
     home.stop_switch.guard()
-    approved = approved_model(home.registry, need_id)
+    return _opened(home, need_id, approved_model(home.registry, need_id), need_file)
+
+
+def reopen_champion(home: Home, champion: Champion) -> Champion:
+    """The same champion, verified anew from its own files; the registry is not asked, so its silence keeps nobody.
+
+    Raises
+    ------
+    Refusal
+        As :func:`open_champion`.
+    """
+    home.stop_switch.guard()
+    return _opened(home, champion.need.id, champion.approved, None)
+
+
+def _opened(home: Home, need_id: str, approved: ApprovedModel, need_file: Path | None) -> Champion:
+    from models.training import load_model
+
     verdict_path = verdict_place(home, need_id, approved.tags.get("verdict", ""))
     need_file = need_file or _need_file(home, approved.run_id)
     trust, now = home.key_ring.trust(), datetime.now(UTC)
@@ -280,7 +303,7 @@ def open_champion(home: Home, need_id: str, need_file: Path | None = None) -> Ch
         need=model.need,
         tie_secret=home.tie_secret(need_id),
         stop_switch=home.stop_switch,
-        artefact_folder=approved.folder,
+        approved=approved,
         watched=watched,
         endings=endings_of(home, verified, policy, trust, model.need),
     )

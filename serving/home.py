@@ -212,7 +212,7 @@ class Home:
         """The MLflow store."""
         from models.tracking import configure
 
-        return configure(self.settings.mlflow, self.mlflow_artefacts)
+        return configure(self.settings.mlflow, self.mlflow_artefacts, impatient=self._impatient)
 
     @cached_property
     def key_ring(self) -> KeyRing:
