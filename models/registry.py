@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 CHAMPION = "champion"
 SHADOW = "shadow"
 _DIGEST = "digest."
+_POINTS_NOWHERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""How MLflow says that there is no such model, or no such alias; anything else is no answer."""
 _DEPTH = 4  # <need>/<run>/artifacts/model
+
+
+class RegistrySilent(NotTrusted):
+    """The registry does not answer now: which model is approved is not known, which is not that none is."""
 
 
 @dataclass(frozen=True)
@@ -153,12 +159,16 @@ def approved_model(registry: Registry, need_id: str) -> ApprovedModel:
     ------
     NotTrusted
         Nothing is approved for the need.
+    RegistrySilent
+        The registry does not tell now.
     """
     from mlflow.exceptions import MlflowException
 
     try:
         found = registry.client.get_model_version_by_alias(need_id, CHAMPION)
-    except MlflowException:
+    except MlflowException as error:
+        if error.error_code not in _POINTS_NOWHERE:
+            raise _silent(error.error_code) from None
         wrong = f"no model of '{need_id}' is approved"
         mend = "Train it, judge the run, sign the verdict and approve it"
         raise NotTrusted(Fault("registry", wrong, mend)) from None
@@ -172,7 +182,7 @@ def approved_pointer(registry: Registry, need_id: str) -> tuple[str, ...]:
 
     Raises
     ------
-    ConnectionError
+    RegistrySilent
         The registry does not answer now.
     """
     return _pointer(registry, need_id, CHAMPION, ("verdict", "verdict_sha256"))
@@ -212,10 +222,15 @@ def _pointer(registry: Registry, need_id: str, alias: str, tags: tuple[str, ...]
     try:
         found = registry.client.get_model_version_by_alias(need_id, alias)
     except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        if error.error_code in _POINTS_NOWHERE:
             return ()
-        raise ConnectionError(f"the registry does not answer ({error.error_code})") from None
+        raise _silent(error.error_code) from None
     return str(found.version), str(found.run_id), *(str(found.tags.get(name, "")) for name in tags)
+
+
+def _silent(error_code: str) -> RegistrySilent:
+    mend = "See that the database or server of MLflow (ENNAKKO_MLFLOW_URI) runs, and try again"
+    return RegistrySilent(Fault("registry", f"does not answer ({error_code})", mend))
 
 
 def approved_needs(registry: Registry) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,17 +13,20 @@ from ethics.digests import code_digest, environment_digest, sha256
 from ethics.refusal_ids import REVOCATIONS, SUBJECT
 from ethics.refusals import BadInput, Fault, NotTrusted, did_you_mean, faults_of
 from ethics.whole_file import write_whole
+from serving.endings import Ending, endings_of
 from serving.home import CELLS, VERDICT, Home
 from serving.opening import refuse_unfounded
 
 if TYPE_CHECKING:
     from ethics.attestation import Attestation
     from ethics.keys import TrustedKey
+    from ethics.policy import Policy
     from ethics.signing import VerifiedVerdict
     from ethics.stop_switch import StopSwitch
     from ethics.verdict import Check, Verdict
     from ethics.verdict_chain import Link
     from models.need import Need
+    from models.registry import ApprovedModel
     from models.rule import RuleModel
     from models.training import NeedModel
 
@@ -178,13 +181,14 @@ def _verified_run(home: Home, verdict_path: Path) -> tuple[str, VerifiedVerdict]
     from models.registry import find_version
     from models.training import load_model
 
-    now = datetime.now(UTC)
+    trust, now = home.key_ring.trust(), datetime.now(UTC)
     judged = read_verdict(home, verdict_path, now)
     try:
         run_id, folder = find_version(home.registry, judged.need_id, str(judged.subject["model"]))
     except NotTrusted as refusal:
         raise _about_the_model(refusal) from None
-    verified = _verify(home, verdict_path, folder, _need_file(home, run_id), now)
+    policy = _signed_policy(home, trust, now)
+    verified = _verify(home, verdict_path, folder, _need_file(home, run_id), now, policy, trust)
     load_model(folder, str(verified.verdict.subject["model"]))  # every file of the artefact, byte by byte
     return run_id, verified
 
@@ -208,11 +212,14 @@ class Champion:
 
     Attributes
     ----------
-    artefact_folder : Path
+    approved : ApprovedModel
+        What was approved, as the registry recorded it.
     watched : tuple of Path
         Other files whose change means: verify again.
     tie_secret : bytes
         Orders equal scores.
+    endings : tuple of Ending
+        What ends its trust by the clock alone, the earliest first.
     """
 
     verified: VerifiedVerdict
@@ -220,8 +227,19 @@ class Champion:
     need: Need
     tie_secret: bytes
     stop_switch: StopSwitch
-    artefact_folder: Path
+    approved: ApprovedModel
     watched: tuple[Path, ...]
+    endings: tuple[Ending, ...]
+
+    @property
+    def artefact_folder(self) -> Path:
+        """Where the model's files lie."""
+        return self.approved.folder
+
+    @property
+    def holds_until(self) -> datetime:
+        """From when on no score may leave, though no file changes: of verdict, keys and evidence table the earliest."""
+        return self.endings[0].at
 
 
 def open_champion(home: Home, need_id: str, need_file: Path | None = None) -> Champion:
@@ -236,13 +254,31 @@ def open_champion(home: Home, need_id: str, need_file: Path | None = None) -> Ch
         The verdict says no.
     """
     from models.registry import approved_model
-    from models.training import load_model
 
     home.stop_switch.guard()
-    approved = approved_model(home.registry, need_id)
+    return _opened(home, need_id, approved_model(home.registry, need_id), need_file)
+
+
+def reopen_champion(home: Home, champion: Champion) -> Champion:
+    """The same champion, verified anew from its own files; the registry is not asked, so its silence keeps nobody.
+
+    Raises
+    ------
+    Refusal
+        As :func:`open_champion`.
+    """
+    home.stop_switch.guard()
+    return _opened(home, champion.need.id, champion.approved, None)
+
+
+def _opened(home: Home, need_id: str, approved: ApprovedModel, need_file: Path | None) -> Champion:
+    from models.training import load_model
+
     verdict_path = verdict_place(home, need_id, approved.tags.get("verdict", ""))
     need_file = need_file or _need_file(home, approved.run_id)
-    verified = _verify(home, verdict_path, approved.folder, need_file, datetime.now(UTC))
+    trust, now = home.key_ring.trust(), datetime.now(UTC)
+    policy = _signed_policy(home, trust, now)
+    verified = _verify(home, verdict_path, approved.folder, need_file, now, policy, trust)
     try:
         model = load_model(approved.folder, str(verified.verdict.subject["model"]))
     except NotTrusted as refusal:
@@ -251,29 +287,55 @@ def open_champion(home: Home, need_id: str, need_file: Path | None = None) -> Ch
         refuse_unfounded(home, model.need)
     except BadInput as unfounded:
         raise NotTrusted(*unfounded.faults) from None
-    files = (verdict_path, verdict_path.with_name(CELLS), home.policy_path, revoked_path(home), home.trust_path)
+    files = (
+        verdict_path,
+        verdict_path.with_name(CELLS),
+        home.policy_path,
+        revoked_path(home),
+        home.trust_path,
+        home.effects_path,  # as the trial: what founds the need's words, and may come or go
+        home.trial_path(need_id),
+    )
     watched = files if need_file is None else (*files, need_file)
-    return Champion(verified, model, model.need, home.tie_secret(need_id), home.stop_switch, approved.folder, watched)
+    return Champion(
+        verified=verified,
+        model=model,
+        need=model.need,
+        tie_secret=home.tie_secret(need_id),
+        stop_switch=home.stop_switch,
+        approved=approved,
+        watched=watched,
+        endings=endings_of(home, verified, policy, trust, model.need),
+    )
 
 
-def _verify(home: Home, verdict_path: Path, artefact: Path, need_file: Path | None, now: datetime) -> VerifiedVerdict:
+def _signed_policy(home: Home, trust: Mapping[str, TrustedKey], now: datetime) -> Policy | None:
+    """The policy that officers signed, whose signatures must hold now; None where nobody signed it."""
     from ethics.policy_envelope import is_envelope, read_policy
+
+    content = bytes_of(home.policy_path)
+    return read_policy(content, str(home.policy_path), trust, now) if is_envelope(content) else None
+
+
+def _verify(
+    home: Home,
+    verdict_path: Path,
+    artefact: Path,
+    need_file: Path | None,
+    now: datetime,
+    policy: Policy | None,
+    trust: Mapping[str, TrustedKey],
+) -> VerifiedVerdict:
     from ethics.signing import verify
 
-    need_bytes = bytes_of(need_file or artefact / "need.toml")
-    policy, policy_digest = bytes_of(home.policy_path), ""
-    demonstration_policy = False
-    if is_envelope(policy):  # its signatures must hold now, whatever they did when this process began
-        signed = read_policy(policy, str(home.policy_path), home.key_ring.trust(), now)
-        policy_digest, demonstration_policy = signed.digest, signed.demonstration
     return verify(
         bytes_of(verdict_path),
         bytes_of(verdict_path.with_name(CELLS)),
-        trust=home.key_ring.trust(),
+        trust=trust,
         expected={
             "model": sha256(bytes_of(artefact / "manifest.json")),
-            "need": sha256(need_bytes),
-            "policy": policy_digest or sha256(policy),
+            "need": sha256(bytes_of(need_file or artefact / "need.toml")),
+            "policy": policy.digest if policy else sha256(bytes_of(home.policy_path)),
             "code": code_digest(),
             "environment": environment_digest(),
             **recorded_at_judging(home, verdict_path),
@@ -283,7 +345,7 @@ def _verify(home: Home, verdict_path: Path, artefact: Path, need_file: Path | No
         revoked=revoked_verdicts(home),
         stop_switch=home.stop_switch,
         allow_demonstration=True,
-        demonstration_policy=demonstration_policy,
+        demonstration_policy=policy is not None and policy.demonstration,
     )
 
 

@@ -14,11 +14,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
-from ethics.refusal_ids import EXPIRED, STOPPED
+from ethics.refusal_ids import STOPPED
 from ethics.refusals import Fault, NotTrusted, Refusal
+from models.registry import RegistrySilent
 from scoring.scorer import Scorer
 
 if TYPE_CHECKING:
@@ -28,6 +30,10 @@ _LOG = logging.getLogger("ennakko.service")
 _LOOK_SECONDS = 0.1
 _REGISTRY_SECONDS = 0.4
 _REFUSED_SECONDS = 0.5
+_WAIT_SECONDS = 2.0
+"""How long a question waits while another has the champion verified again."""
+_PREPARE_SECONDS = 5.0
+"""How long the champion in use may answer on while its successor is made ready."""
 _MOST_FORMER = 4
 _Stamp = tuple[int, ...] | None
 """What a file looked like when it was verified; if any of it changes the file is read and hashed again."""
@@ -67,16 +73,26 @@ class Guarded:
     pointer : callable, optional
         What is another whenever another champion is approved; looked at by :meth:`follow`. Raises where it cannot be
         told now.
+    again : callable, optional
+        Verifies the champion in use anew, without asking which is approved; by default as ``opener``.
     """
 
-    def __init__(self, opener: Callable[[], Champion], pointer: Callable[[], Hashable] = lambda: None) -> None:
+    def __init__(
+        self,
+        opener: Callable[[], Champion],
+        pointer: Callable[[], Hashable] = lambda: None,
+        again: Callable[[Champion], Champion] | None = None,
+    ) -> None:
         self._opener, self._pointer = opener, pointer
+        self._again = again or (lambda _champion: opener())
         self._lock = Lock()
+        """Held for a moment only, never while a file is read; ``_verifying`` is held by the one that verifies."""
+        self._verifying = Lock()
         self._looked_until = 0.0
         self._refusal: tuple[Refusal, float] | None = None
         self._unwanted: Refusal | None = None
         self._tried: tuple[Hashable, float] = (None, 0.0)
-        self._now = self._opened(pointer())
+        self._now = self._opened(opener, pointer())
         self._former: OrderedDict[str, _Opened] = OrderedDict()
 
     @property
@@ -89,10 +105,11 @@ class Guarded:
         """By which it scores."""
         return self._now.scorer
 
-    def _opened(self, pointer: Hashable) -> _Opened:
-        """The approved champion, verified now; ``pointer`` was read before, so a later approval is noticed."""
+    @staticmethod
+    def _opened(opener: Callable[[], Champion], pointer: Hashable) -> _Opened:
+        """A champion, verified now; ``pointer`` was read before, so a later approval is noticed."""
         try:
-            champion = self._opener()
+            champion = opener()
             scorer = Scorer(champion.verified, champion.model, champion.tie_secret)
         except Refusal:
             raise
@@ -106,7 +123,7 @@ class Guarded:
     # ---- before an answer ----------------------------------------------------------------------------------------
 
     def still_trusted(self, now: datetime) -> Scorer:
-        """The scorer, if the stop switch is not set, the verdict is in date, and no file has changed unverified.
+        """The scorer, if the stop switch is not set, all is in date, and no file has changed unverified.
 
         Raises
         ------
@@ -114,31 +131,49 @@ class Guarded:
             Why no score may leave now; each fault has the id of its reason, where it has one.
         """
         _refuse_stopped(self._now)
-        with self._lock:
-            if self._unwanted is not None:
-                raise self._unwanted
-            if not self._now.unchanged() or self._refusal is not None:
-                self._verify_again()
-            opened = self._now
+        if self._unwanted is not None:
+            raise self._unwanted
+        opened = self._now if self._refusal is None and self._now.unchanged() else self._verified_again()
         _refuse_expired(opened, now)
         return opened.scorer
 
-    def _verify_again(self) -> None:
-        """Open what changed on disk; a refusal is repeated for a moment, not found out anew by every request."""
-        if self._refusal is not None and time.monotonic() < self._refusal[1]:
-            raise self._refusal[0]
+    def _verified_again(self) -> _Opened:
+        """What changed on disk, opened anew by one; others wait for it, but not for long.
+
+        A refusal is repeated for a moment, not found out anew by every request.
+        """
+        self._repeat_refusal()
+        if not self._verifying.acquire(timeout=_WAIT_SECONDS):
+            raise NotTrusted(Fault("champion", "is being verified again", "Ask again in a moment"))
         try:
-            opened = self._opened(self._now.pointer)
-        except Refusal as refusal:
-            self._refusal = refusal, time.monotonic() + _REFUSED_SECONDS
-            raise
-        self._refusal = None
-        self._take(opened)
+            self._repeat_refusal()
+            before = self._now
+            if self._refusal is None and before.unchanged():
+                return before  # somebody else had it verified meanwhile
+            try:
+                opened = self._opened(partial(self._again, before.champion), before.pointer)
+            except Refusal as refusal:
+                with self._lock:
+                    if self._now is before:
+                        self._refusal = refusal, time.monotonic() + _REFUSED_SECONDS
+                raise
+            with self._lock:
+                if self._now is before:  # otherwise another took over
+                    self._refusal = None
+                    self._take(opened)
+                return self._now
+        finally:
+            self._verifying.release()
+
+    def _repeat_refusal(self) -> None:
+        refusal = self._refusal
+        if refusal is not None and time.monotonic() < refusal[1]:
+            raise refusal[0]
 
     def if_unchanged(self, now: datetime) -> Scorer | None:
         """The scorer, where nothing needs to be read again to trust it; None says that :meth:`still_trusted` decides.
 
-        Never waits, so the event loop may ask. The stop switch and the expiry are looked at each time, the files ten
+        Never waits, so the event loop may ask. The stop switch and the clock are looked at each time, the files ten
         times a second.
         """
         opened = self._now
@@ -152,8 +187,7 @@ class Guarded:
             if not opened.unchanged():
                 return False
             self._looked_until = moment + _LOOK_SECONDS
-        champion = opened.champion
-        return now < champion.verified.verdict.expires_at and not champion.stop_switch.is_set()
+        return now < opened.champion.holds_until and not opened.champion.stop_switch.is_set()
 
     def may_score(self, now: datetime) -> bool:
         """Whether a score may leave now."""
@@ -199,13 +233,14 @@ class Guarded:
         Parameters
         ----------
         prepare : callable
-            Called with the scorer in use and the new one before it answers; the old one answers meanwhile.
+            Called with the scorer in use and the new one before it answers; the old one answers meanwhile, for five
+            seconds at most and while it is trusted. Whatever it raises keeps nothing back.
 
         Raises
         ------
         Exception
-            Whatever kept the registry from telling which is approved. The champion in use, which is verified by its
-            own files, goes on.
+            Whatever kept the registry from telling which is approved, or where it lies. The champion in use, which is
+            verified by its own files, goes on.
         """
         pointer, moment = self._pointer(), time.monotonic()
         if pointer == self._now.pointer:
@@ -215,18 +250,35 @@ class Guarded:
         if self._unwanted is not None and self._tried[0] == pointer and moment < self._tried[1]:
             return False
         try:
-            opened = self._opened(pointer)
+            opened = self._opened(self._opener, pointer)
+        except RegistrySilent:
+            raise
         except Refusal as refusal:
             faults = (Fault("approval", "is of a champion that cannot be used", "Mend it, or approve another"),)
             with self._lock:
                 self._unwanted = NotTrusted(*faults, *refusal.faults)
                 self._tried = pointer, moment + 1.0
             return False
-        prepare(self._now.scorer, opened.scorer)
+        self._prepare(partial(prepare, self._now.scorer, opened.scorer))
         with self._lock:
             self._take(opened)
             self._unwanted = self._refusal = None
         return True
+
+    def _prepare(self, prepare: Callable[[], None]) -> None:
+        """Wait for what is made ready; no longer than the old one may answer, and never for its success."""
+
+        def work() -> None:
+            try:
+                prepare()
+            except Exception as error:
+                _LOG.error("%s while a champion was made ready", type(error).__name__)
+
+        maker = threading.Thread(target=work, name="champion made ready", daemon=True)
+        maker.start()
+        until = time.monotonic() + _PREPARE_SECONDS
+        while maker.is_alive() and time.monotonic() < until and self._is_fresh(self._now, datetime.now(UTC)):
+            maker.join(_LOOK_SECONDS)
 
     def _take(self, opened: _Opened) -> None:
         before, self._now = self._now, opened
@@ -243,14 +295,16 @@ def _refuse_stopped(opened: _Opened) -> None:
 
 
 def _refuse_expired(opened: _Opened, now: datetime) -> None:
-    expires_at = opened.champion.verified.verdict.expires_at
-    if now >= expires_at:
-        wrong = f"expired at {expires_at.isoformat(timespec='seconds')}"
-        raise NotTrusted(Fault("verdict", wrong, "Judge, sign and approve the model again", EXPIRED))
+    """Of verdict, keys and evidence table, all whose time is over; as a fresh verification would say."""
+    over = [ending.fault for ending in opened.champion.endings if now >= ending.at]
+    if over:
+        raise NotTrusted(*over)
 
 
 class ChampionWatch:
-    """Looks twice a second, in a thread of its own, whether another champion is approved or trust is lost or back.
+    """Looks twice a second, in threads of its own, whether another champion is approved, and if trust is lost or back.
+
+    Two threads for each need: a registry that is slow, or a successor that is made ready, keeps no look at trust.
 
     Parameters
     ----------
@@ -272,8 +326,9 @@ class ChampionWatch:
         self._silent: set[str] = set()
         self._closed = threading.Event()
         self._threads = [
-            threading.Thread(target=self._watch, args=(need_id,), name=f"champion {need_id}", daemon=True)
+            threading.Thread(target=look, args=(need_id,), name=f"{what} {need_id}", daemon=True)
             for need_id in guarded
+            for what, look in (("champion", self._watch), ("trust", self._watch_trust))
         ]
         for thread in self._threads:
             thread.start()
@@ -295,7 +350,10 @@ class ChampionWatch:
                 if need_id not in self._silent:
                     self._silent.add(need_id)
                     _LOG.error("%s while the registry was asked for a champion", type(error).__name__)
-            self._look_at_trust(need_id, guarded)
+
+    def _watch_trust(self, need_id: str) -> None:
+        while not self._closed.wait(_REGISTRY_SECONDS):
+            self._look_at_trust(need_id, self._guarded[need_id])
 
     def _look_at_trust(self, need_id: str, guarded: Guarded) -> None:
         """Say when trust is lost, and when it is back."""

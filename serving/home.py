@@ -94,12 +94,16 @@ class Home:
             return Policy.load(path)
         return read_policy(content, str(path), self.key_ring.trust(), datetime.now(UTC))
 
-    @cached_property
+    @property
     def effects(self) -> EvidenceTable | None:
-        """The published effects this city relies on (``effects.toml`` in the home); None where it has none."""
+        """The published effects this city relies on (``effects.toml``), read now; None where it has none."""
         from models.benefit import load_evidence_table
 
         return load_evidence_table(self.effects_path) if self.effects_path.exists() else None
+
+    def trial_path(self, need_id: str) -> Path:
+        """Where a trial of a need's action is kept."""
+        return self.trials / f"{need_id}.json"
 
     def trial_of(self, need_id: str) -> KeptTrial | None:
         """What ``ennakko uplift --need`` kept of a trial of the need's action; None where there is none.
@@ -112,7 +116,7 @@ class Home:
         from models.benefit import KeptTrial
         from models.metrics import Estimate
 
-        path = self.trials / f"{need_id}.json"
+        path = self.trial_path(need_id)
         if not path.exists():
             return None
         try:
@@ -208,7 +212,7 @@ class Home:
         """The MLflow store."""
         from models.tracking import configure
 
-        return configure(self.settings.mlflow, self.mlflow_artefacts)
+        return configure(self.settings.mlflow, self.mlflow_artefacts, impatient=self._impatient)
 
     @cached_property
     def key_ring(self) -> KeyRing:

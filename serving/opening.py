@@ -49,15 +49,13 @@ def refuse_misfitting_effects(home: Home, need: Need) -> None:
     """Refuse effects about the need whose conditions look at columns it does not have, before anything is trained."""
     from models.benefit import column_faults
 
-    if home.effects is None:
+    table = home.effects
+    if table is None:
         return
     columns = dict.fromkeys(need.columns)
     where = str(home.effects_path)
     faults = [
-        fault
-        for effect in home.effects.effects
-        if need.id in effect.needs
-        for fault in column_faults(effect, columns, where)
+        fault for effect in table.effects if need.id in effect.needs for fault in column_faults(effect, columns, where)
     ]
     if faults:
         raise BadInput(*faults)

@@ -87,6 +87,8 @@ class Day:
 class PreparedDays:
     """Makes days in a thread of its own, one at a time, and keeps the eight that were asked for last.
 
+    Those of a new champion are made beside it.
+
     Parameters
     ----------
     city : City
@@ -132,12 +134,13 @@ class PreparedDays:
     def make_like(self, old: Scorer, new: Scorer, state: Callable[[], str]) -> None:
         """Make the days that are ready by one scorer by another, the last asked for first; waits until they are.
 
-        What is ready by the old one alone is then let go: nobody will ask for it again.
+        They are made in the thread that asks, so that no day that waits comes before them. What is ready by the old
+        one alone is then let go: nobody will ask for it again.
         """
         kept = [day.as_of_date for day in reversed(self.ready(old))]
         for as_of_date in kept[:_MOST_MADE_LIKE]:
             present = state() if _depends_on_others(new) else None
-            self._maker.submit(self._make, _key(new, as_of_date), new, as_of_date, present).result()
+            self._make(_key(new, as_of_date), new, as_of_date, present)
         for as_of_date in kept:
             self._days.pop(_key(old, as_of_date), None)
 

@@ -146,7 +146,7 @@ def open_desk(settings: Settings, home: Home | None = None) -> ScoreDesk:
     for need_id in settings.needs:
         try:
             pointer = partial(approved_pointer, home.registry, need_id)
-            guarded[need_id] = Guarded(partial(_champion, home, need_id), pointer)
+            guarded[need_id] = Guarded(partial(_champion, home, need_id), pointer, partial(_champion_again, home))
         except Refusal as refusal:
             refusals.append(refusal)
     if refusals:
@@ -192,6 +192,15 @@ def _champion(home: Home, need_id: str) -> Champion:
     champion = open_champion(home, need_id)
     _refuse_misplaced(champion, home.settings)
     return champion
+
+
+def _champion_again(home: Home, champion: Champion) -> Champion:
+    """The champion in use, verified anew by its own files, whether the registry answers or not."""
+    from serving.approval import reopen_champion
+
+    again = reopen_champion(home, champion)
+    _refuse_misplaced(again, home.settings)
+    return again
 
 
 def _refuse_misplaced(champion: Champion, settings: Settings) -> None:

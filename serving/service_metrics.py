@@ -111,6 +111,9 @@ class ServiceMetrics:
         self._reasons[key].inc()
 
 
+_LEFT = "Until the verdict, a key that signed it or its policy, or what founds its words is out of date."
+
+
 class _OfDesk:
     """What is only known when asked: how old verdicts are, how long they hold, how old the city's data is."""
 
@@ -121,12 +124,12 @@ class _OfDesk:
         """Gauges of this moment."""
         now = datetime.now(UTC)
         age = GaugeMetricFamily("ennakko_verdict_age_seconds", "Since the verdict was issued.", labels=["need"])
-        left = GaugeMetricFamily("ennakko_verdict_seconds_left", "Until the verdict expires.", labels=["need"])
+        left = GaugeMetricFamily("ennakko_verdict_seconds_left", _LEFT, labels=["need"])
         trusted = GaugeMetricFamily("ennakko_need_trusted", "1 while scores of the need may leave.", labels=["need"])
         for need_id, guarded in sorted(self._desk.guarded.items()):
             verdict = guarded.champion.verified.verdict
             age.add_metric([need_id], (now - verdict.issued_at).total_seconds())
-            left.add_metric([need_id], (verdict.expires_at - now).total_seconds())
+            left.add_metric([need_id], (guarded.champion.holds_until - now).total_seconds())
             trusted.add_metric([need_id], float(guarded.may_score(now)))
         extract = self._desk.city.extract_date
         days = (now.date() - extract).days

@@ -260,13 +260,14 @@ def _benefit(home: Home, city: City, experiment: Experiment, gathered: GatheredE
     from models.benefit_report import benefit_report
 
     judged, need = experiment.judged, experiment.need
-    if home.effects is None or need.kind == "rule":
+    table = home.effects
+    if table is None or need.kind == "rule":
         return None
     rows = judged.keys.select("person_id").join(gathered.rows, on="person_id", how="left", maintain_order="left")
     return benefit_report(
         need,
         city.name,
-        table=home.effects,
+        table=table,
         probability=rows["probability"].to_numpy(),
         columns={name: judged.X[:, i] for i, name in enumerate(judged.names)},
         tie_keys=rows["tie_key"].to_list(),

@@ -6,21 +6,24 @@ import os
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import httpx
 import pytest
 from sealed_world import AS_OF, MODEL_NEED, NOW, World
-from served import soon, start, stop, wait_until_it_answers
+from served import free_port, soon, start, stop, wait_until_it_answers
 
-from ethics.refusals import NotTrusted
-from models.registry import CHAMPION, approved_pointer
-from serving import batches
+from ethics.refusals import Fault, NotTrusted
+from models import tracking
+from models.registry import CHAMPION, RegistrySilent, approved_model, approved_pointer
+from serving import batches, champions
 from serving.access import Access
 from serving.approval import open_champion
-from serving.champions import Guarded
+from serving.champions import ChampionWatch, Guarded
+from serving.home import Home
 from serving.http_door import http_app
 from serving.limits import Limits
-from serving.service import open_desk
+from serving.service import _champion, _champion_again, open_desk
 from serving.serving_state import ServingState
 from serving.settings import Settings
 
@@ -158,7 +161,7 @@ def test_what_cannot_be_opened_for_whatever_cause_is_refused_and_found_out_anew(
         guarded.still_trusted(now)
     assert guarded.if_unchanged(now) is None
     broken.clear()
-    assert soon(lambda: guarded.may_score(now), True)
+    assert soon(lambda: guarded.may_score(now), True, 5.0)
     assert guarded.if_unchanged(now) is guarded.scorer
 
 
@@ -171,11 +174,10 @@ def test_another_champion_is_prepared_beside_the_old_and_then_answers(world, gua
     world.approve_other()
 
     def prepare(before, new):
-        seen.append((before, new.model.digest))
-        assert guarded.still_trusted(datetime.now(UTC)) is old, "the old one answers meanwhile"
+        seen.append((before, new.model.digest, guarded.still_trusted(datetime.now(UTC))))
 
     assert guarded.follow(prepare)
-    assert seen == [(old, world.other.model.digest)]
+    assert seen == [(old, world.other.model.digest, old)], "the old one answers meanwhile"
     assert guarded.scorer.model.digest == world.other.model.digest
     now = datetime.now(UTC)
     guarded.require(old.verified.verdict.verdict_id, now)  # an answer by the old one that was under way
@@ -224,6 +226,134 @@ def test_a_registry_that_does_not_answer_leaves_the_champion_in_use(world):
     with pytest.raises(ConnectionError):
         guarded.follow()
     assert guarded.may_score(datetime.now(UTC))
+
+
+def test_an_mlflow_server_that_is_away_is_given_up_soon_and_keeps_no_champion_from_being_verified(world, monkeypatch):
+    for name in tracking._IMPATIENT:
+        monkeypatch.setenv(name, "7")  # so that it is as before afterwards
+    world.approve_first()
+    home = Home(world.home.settings, impatient=True)
+    guarded = Guarded(partial(_champion, home, "youth"), lambda: 1, partial(_champion_again, home))
+    before, now = guarded.champion, datetime.now(UTC)
+    home.__dict__["registry"] = tracking.configure(
+        f"http://127.0.0.1:{free_port()}", home.mlflow_artefacts, impatient=True
+    )
+    began = time.monotonic()
+    for ask_registry in (approved_pointer, approved_model):
+        with pytest.raises(RegistrySilent, match="does not answer"):
+            ask_registry(home.registry, "youth")
+    assert time.monotonic() - began < 10
+    revoked = home.verdicts / "revoked.json"
+    revoked.write_text('["v-of-another"]')
+    try:
+        assert guarded.still_trusted(now) is guarded.scorer
+        assert guarded.champion is not before, "verified anew, by its own files"
+        revoked.write_text(json.dumps([world.verdict.verdict_id]))
+        with pytest.raises(NotTrusted, match="V13"):
+            guarded.still_trusted(now)
+    finally:
+        revoked.unlink()
+
+
+def test_a_registry_that_falls_silent_while_a_champion_is_opened_withdraws_nothing(world):
+    pointer, silent = [1], []
+
+    def opener():
+        if silent:
+            raise RegistrySilent(Fault("registry", "does not answer", "Wait"))
+        return open_champion(world.home, "youth")
+
+    guarded = Guarded(opener, lambda: pointer[0])
+    silent.append(True)
+    pointer[0] = 2
+    with pytest.raises(RegistrySilent):
+        guarded.follow()
+    assert guarded.may_score(datetime.now(UTC))
+    silent.clear()
+    assert guarded.follow(), "it is taken over once the registry answers"
+
+
+def test_while_one_verifies_again_others_wait_a_moment_and_the_event_loop_none(world, monkeypatch):
+    monkeypatch.setattr(champions, "_WAIT_SECONDS", 0.02)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def again(_champion):
+        begun.set()
+        go_on.wait(30)
+        return open_champion(world.home, "youth")
+
+    guarded = Guarded(lambda: open_champion(world.home, "youth"), again=again)
+    now, got = datetime.now(UTC), []
+    os.utime(world.verdict_path)
+    first = threading.Thread(target=lambda: got.append(guarded.still_trusted(now)))
+    first.start()
+    try:
+        assert begun.wait(10)
+        assert guarded.if_unchanged(now) is None
+        with pytest.raises(NotTrusted, match="is being verified again"):
+            guarded.still_trusted(now)
+    finally:
+        go_on.set()
+        first.join()
+    assert got == [guarded.scorer] and guarded.if_unchanged(now) is guarded.scorer
+
+
+@pytest.mark.parametrize("slow", [True, False])
+def test_a_champion_that_cannot_be_made_ready_takes_over_all_the_same(guarded, world, monkeypatch, slow):
+    monkeypatch.setattr(champions, "_PREPARE_SECONDS", 0.1)
+    world.approve_other()
+    over = threading.Event()
+
+    def prepare(_before, _new):
+        if slow:
+            over.wait(30)
+        else:
+            raise OSError("the state of objections cannot be read")
+
+    try:
+        assert guarded.follow(prepare)
+        assert guarded.scorer.model.digest == world.other.model.digest
+    finally:
+        over.set()
+
+
+def test_trust_is_looked_at_while_the_registry_keeps_the_watch_waiting(world):
+    over, told = threading.Event(), []
+    pointers = iter([1])
+
+    def pointer():
+        return next(pointers, None) or over.wait(30)
+
+    guarded = Guarded(lambda: open_champion(world.home, "youth"), pointer)
+    watch = ChampionWatch(
+        {"youth": guarded}, lambda _old, _new: None, lambda *said, **facts: told.append((said, facts))
+    )
+    world.stop_switch.set("tried")
+    try:
+        expected = [(("trust lost", "youth"), {"reasons": "V14"})]
+        assert soon(lambda: list(told), expected, 10.0) == expected
+    finally:
+        world.stop_switch.clear()
+        watch.close()
+        over.set()
+
+
+def test_days_of_a_new_champion_come_before_days_that_wait(world):
+    world.approve_first()
+    desk = open_desk(Settings(home=world.home.root, city=world.city.folder, needs=("youth",)), world.home)
+    old, over = desk.guarded["youth"].scorer, threading.Event()
+    try:
+        desk.days.ask_for(old, AS_OF, desk.look.state)
+        assert soon(lambda: len(desk.days.ready(old)), 1, 10.0) == 1
+        desk.days._maker.submit(over.wait, 30)  # as if a long day were made, and others waited
+        world.approve_other()
+        guarded = desk.guarded["youth"]
+        assert guarded.follow(desk.make_ready)
+        assert [day.as_of_date for day in desk.days.ready(guarded.scorer)] == [AS_OF]
+        assert not over.is_set() and desk.days.ready(old) == []
+    finally:
+        over.set()
+        desk.close()
 
 
 def test_under_load_each_answer_is_one_model_s_and_says_whose(world, server):
