@@ -25,6 +25,7 @@ from sqlalchemy import (
     inspect,
     or_,
     select,
+    text,
 )
 from sqlalchemy.exc import IntegrityError
 
@@ -50,6 +51,7 @@ _BEFORE_THE_FIRST = "0" * 64
 _ATTEMPTS = 50
 _ADVISORY_LOCK = 0x61756474  # "audt"; the first of two numbers that no other program in the database takes
 _RESTORE = "Restore it from a backup"
+_WRITABLE = "Make the folder writable"
 
 
 class AuditLog:
@@ -118,7 +120,7 @@ class AuditLog:
             except IntegrityError:  # another process took the number; take the next
                 continue
             if keep_head:
-                self.keep_head()
+                self._keep_readable_head()
             return number + len(rows)
         raise Refusal(
             Fault("audit log", f"gave no free number in {_ATTEMPTS} attempts", "Give each process its own writer")
@@ -241,6 +243,11 @@ class AuditLog:
         """Move the head on to the last row, if the head that is kept still lies on the chain.
 
         A head beyond the chain, or beside it, stays as it is: it is the proof that rows were cut.
+
+        Raises
+        ------
+        Refusal
+            The file, or its lock, cannot be read or written. What is there stays as it is.
         """
         if self._head_path is None:
             return
@@ -249,14 +256,48 @@ class AuditLog:
                 heads, unreadable = self._kept_heads()
                 number, digest = self.head()
                 kept_number, kept_hash = heads.get(self._writer, (0, _BEFORE_THE_FIRST))
-                if unreadable or number <= kept_number or self._hash_of(kept_number) != kept_hash:
+                if unreadable:
+                    raise Refusal(unreadable)
+                if number <= kept_number or self._hash_of(kept_number) != kept_hash:
                     return
                 heads[self._writer] = (number, digest)
                 content = {writer: {"number": n, "hash": h} for writer, (n, h) in heads.items()}
                 write_whole(self._head_path, canonical_json(content))
         except OSError as error:
             wrong = f"cannot be written ({error.strerror}), though the act is in the log"
-            raise Refusal(Fault(str(self._head_path), wrong, "Make the folder writable")) from None
+            raise Refusal(Fault(str(self._head_path), wrong, _WRITABLE)) from None
+
+    def faults_of_writing(self) -> list[Fault]:
+        """What would keep the next act out of the log, as far as reading can tell; empty where nothing does.
+
+        Cheap, and it waits for nobody: files are opened, a database server is asked one thing, nothing is written.
+        """
+        faults = []
+        if self._engine.dialect.name == "postgresql":
+            with self._engine.connect() as connection:
+                if connection.scalar(text("SHOW transaction_read_only")) == "on":
+                    faults.append(Fault("audit log", "cannot be written: the database only reads", "Ask the primary"))
+        elif (file := self._engine.url.database) and file != ":memory:" and not os.access(file, os.W_OK):
+            faults.append(Fault("audit log", "cannot be written: its database is read-only", "Make it writable"))
+        if self._head_path is None:
+            return faults
+        _, unreadable = self._kept_heads()
+        faults += [unreadable] if unreadable else []
+        try:
+            with _locked(self._head_path, wait=False):
+                pass
+        except BlockingIOError:  # somebody writes just now, so it can be written
+            pass
+        except OSError as error:
+            faults.append(Fault(f"{self._head_path}.lock", f"cannot be opened ({error.strerror})", _WRITABLE))
+        if not os.access(self._head_path.parent, os.W_OK):
+            faults.append(Fault(str(self._head_path), "cannot be written: its folder is read-only", _WRITABLE))
+        return faults
+
+    def _keep_readable_head(self) -> None:
+        """Move the head on; one that cannot be read stays to be seen by :meth:`verify`, and the act counts."""
+        if self._kept_heads()[1] is None:
+            self.keep_head()
 
     def _kept_heads(self) -> tuple[dict[str, tuple[int, str]], Fault | None]:
         """Number and hash of each writer's last row as kept outside the database, or why they cannot be read."""
@@ -282,12 +323,12 @@ class AuditLog:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One process and one thread at a time, by a lock file beside ``path``."""
+def _locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """One process and one thread at a time, by a lock file beside ``path``; BlockingIOError where none shall wait."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     handle = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     finally:
         os.close(handle)

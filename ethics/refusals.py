@@ -73,6 +73,9 @@ class NotTrusted(Refusal):
     exit_code = 30
 
 
+_LONGEST_GUESSED = 60
+
+
 def did_you_mean(word: str, options: Iterable[str]) -> str:
     """The mend for an unknown word: the nearest allowed one, then all of them.
 
@@ -80,7 +83,7 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
     "Did you mean 'visit'? Allowed: absence, visit"
     """
     options = sorted(options)
-    near = difflib.get_close_matches(word, options, n=1)
+    near = difflib.get_close_matches(word, options, n=1) if len(word) <= _LONGEST_GUESSED else []
     guess = f"Did you mean '{near[0]}'? " if near else ""
     return f"{guess}Allowed: {', '.join(options)}"
 
@@ -88,6 +91,7 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
 Settings = TypeVar("Settings", bound="BaseModel")
 _TOO_DEEP = ("is nested too deeply", "Write fewer tables and lists inside one another")
 _LONGEST_SHOWN = 200
+_LONGEST_WRITTEN = 5_000
 _NOT_A_NUMBER = ("not a number", "Give a number, e.g. 0.5")
 _NOT_WHOLE = ("not a whole number", "Give a whole number, e.g. 4")
 _NOT_TEXT = ("not text", "Put it in quotes")
@@ -157,10 +161,12 @@ def read_toml(path: Path, schema: type[Settings], refusal: type[Refusal] = BadIn
     return parse_toml(text, str(path), schema, refusal)
 
 
-def faults_of(error: ValidationError, where: str, schema: type[BaseModel]) -> list[Fault]:
-    """Every failure of a schema as where, wrong (with the value) and mend."""
+def faults_of(
+    error: ValidationError, where: str, schema: type[BaseModel], problems: Iterable[Any] | None = None
+) -> list[Fault]:
+    """Every failure of a schema as where, wrong (with the value) and mend; or those of ``problems`` alone."""
     faults = []
-    for problem in error.errors(include_url=False):
+    for problem in error.errors(include_url=False) if problems is None else problems:
         place = f"{where}: {_dotted(problem['loc'])}" if problem["loc"] else where
         faults.append(Fault(place, *_wrong_and_mend(problem, schema)))
     return faults
@@ -190,11 +196,32 @@ def shown(value: Any) -> str:
     >>> shown("4"), shown(date(2024, 1, 31)), len(shown("x" * 1000))
     ("'4'", '2024-01-31', 200)
     """
+    if not is_short(value):
+        return f"a {type(value).__name__} of more than {_LONGEST_WRITTEN} parts"
     try:
-        text = value.isoformat() if isinstance(value, date) else repr(value)
+        text = (
+            value.isoformat()
+            if isinstance(value, date)
+            else repr(value[:_LONGEST_WRITTEN] if type(value) is str else value)
+        )
     except (RecursionError, ValueError):  # nested without end, or a number of thousands of digits
         text = f"a value of type {type(value).__name__}"
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 1]}…"
+
+
+def is_short(value: Any) -> bool:
+    """Whether the parts of lists and tables within a value, and the characters in them, are few enough to write out."""
+    if isinstance(value, str):
+        return True  # of which only the beginning is written
+    waiting, left = [value], _LONGEST_WRITTEN
+    while waiting and left >= 0:
+        one = waiting.pop()
+        left -= len(one) if isinstance(one, str | bytes | dict | list | tuple | set | frozenset) else 0
+        if left >= 0 and isinstance(one, dict):
+            waiting += [*one.keys(), *one.values()]
+        elif left >= 0 and isinstance(one, list | tuple | set | frozenset):
+            waiting += one
+    return left >= 0
 
 
 def _keys_beside(schema: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:

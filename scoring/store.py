@@ -13,6 +13,7 @@ from scoring.store_lists import KINDS, Export, ListProof
 from scoring.store_people import StoreKeys
 from scoring.store_retention import StoredAges
 from scoring.store_scores import StoredScores
+from scoring.store_units import StoredUnits
 
 __all__ = ["KINDS", "OUTCOMES", "Erasure", "Export", "ListProof", "Store", "StoreKeys"]
 
@@ -20,7 +21,7 @@ OUTCOMES = OUTCOME_CODES
 """What can come of an attempt."""
 
 
-class Store(StoredScores, StoredEvents, StoredAges):
+class Store(StoredScores, StoredEvents, StoredUnits, StoredAges):
     """The store of one home.
 
     Parameters

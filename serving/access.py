@@ -24,6 +24,10 @@ class Identity(Protocol):
         """One of :data:`serving.endpoints.ROLES`: text, or an enumeration whose value is that text."""
 
     @property
+    def units(self) -> Collection[str]:
+        """A unit's own."""
+
+    @property
     def person_id(self) -> str | None:
         """A resident's pseudonym, where the token says it."""
 
@@ -43,6 +47,9 @@ class Identity(Protocol):
 
     def mark(self, secret: bytes) -> str:
         """The subject as logs hold it: a keyed hash."""
+
+    def mark_of_rights(self, secret: bytes) -> str:
+        """A keyed hash of the subject and of all that the token lets it do."""
 
 
 Authenticate = Callable[[Mapping[str, str]], Identity | Awaitable[Identity]]

@@ -35,25 +35,23 @@ _ROW = ("number", "at", "action", "actor", "facts", "prev_hash", "hash")
 
 async def verdicts(asked: Asked) -> Answer:
     """A need's verdicts, and where their chain does not hold."""
-    async with asked.state.views:
-        return await asked.in_thread(_chain)
+    return await asked.in_room(asked.state.audit_reads, _chain)
 
 
 async def verdict_envelope(asked: Asked) -> Answer:
     """A verdict as it was signed."""
-    return await asked.in_thread(_envelope)
+    return await asked.in_room(asked.state.audit_reads, _envelope)
 
 
 async def cells(asked: Asked) -> Answer:
     """The cells of a verdict."""
     kind = chosen_kind(asked.headers.get("accept", ""), (JSON, ARROW, PARQUET))
-    async with asked.state.views:
-        return await asked.in_thread(_cells, kind)
+    return await asked.in_room(asked.state.audit_reads, _cells, kind)
 
 
 async def audit_log(asked: Asked) -> Answer:
     """Some rows of the audit log."""
-    return await asked.in_thread(_log)
+    return await asked.in_room(asked.state.audit_reads, _log)
 
 
 # ---- verdicts --------------------------------------------------------------------------------------------------

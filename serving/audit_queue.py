@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from ethics.refusals import Fault
 from serving.exchange import Act
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ _MOST_REFS = 200_000
 _REFS_PER_LINE = 500
 _CLOSE_SECONDS = 10.0
 _HEAD_SECONDS = 0.25
+_FAILURE_SECONDS = 30.0
 
 
 class _Waiting(NamedTuple):
@@ -53,6 +55,7 @@ class AuditQueue:
         self._thread: threading.Thread | None = None
         self._head_due = 0.0
         self._head_failure: Exception | None = None
+        self._failed_at = float("-inf")
 
     async def keep(self, acts: Sequence[Act], who: Mapping[str, str]) -> None:
         """Return once the acts are on disk; raises what kept them from it."""
@@ -63,6 +66,17 @@ class AuditQueue:
         done: asyncio.Future[None] = loop.create_future()
         self._queue.put(_Waiting(acts, who, loop, done))
         await done
+
+    def faults(self) -> list[Fault]:
+        """Why the next act could not be kept; empty where nothing is known to stand against it.
+
+        That the last act was not kept counts for half a minute: whoever sends nobody to a service that is not ready
+        could otherwise never see that it is mended.
+        """
+        faults = self._home.audit_log.faults_of_writing()
+        if not faults and time.monotonic() - self._failed_at < _FAILURE_SECONDS:
+            faults.append(Fault("audit log", "could not be written a moment ago", "Look at the disk and the database"))
+        return faults
 
     def forget(self) -> None:
         """Let go of the references that are kept: somebody was erased, and has none any more."""
@@ -101,6 +115,8 @@ class AuditQueue:
                 self._head_due = self._head_due or time.monotonic() + _HEAD_SECONDS
         except BaseException as error:
             failure = error
+        if waiting:
+            self._failed_at = float("-inf") if failure is None else time.monotonic()
         for one in waiting:
             try:
                 one.loop.call_soon_threadsafe(_finish, one.done, failure)
@@ -115,6 +131,7 @@ class AuditQueue:
             self._head_failure = None
         except Exception as error:
             self._head_failure = error
+            self._failed_at = time.monotonic()
 
     def _write_all(self, waiting: Sequence[_Waiting]) -> None:
         refs = self._refs_of({person for one in waiting for act in one.acts for person in act.persons})

@@ -40,13 +40,17 @@ _NO_PSEUDONYM = rf"(?i){PERSONAL_IDENTITY_CODE}|[\p{{C}}\p{{Zl}}\p{{Zp}}]|[\p{{Z
 
 @dataclass(frozen=True)
 class Many:
-    """A question about many people, whichever way it came: by id, or with tables."""
+    """A question about many people, whichever way it came: by id, or with tables.
+
+    With ``only``, everybody else is answered as one whom nobody knows.
+    """
 
     need: str
     as_of_date: date
     person_ids: pl.Series | None
     request: BatchRequest | None = None
     tables: tuple[pl.DataFrame, pl.DataFrame] | None = None
+    only: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,6 +160,8 @@ def score_many(desk: ScoreDesk, asked: Many) -> ManyScored:
     elif asked.person_ids is None and asked.request is not None:
         ids = pl.Series("person_id", [person.person_id for person in asked.request.persons or ()], dtype=pl.String)
     unique = ids.unique()
+    if asked.only is not None:
+        unique = unique.filter(unique.is_in(pl.Series(sorted(asked.only), dtype=pl.String).implode()))
     found = _found_ready(desk, asked, scorer, unique) if asked.person_ids is not None else None
     found = found if found is not None else _found_now(desk, asked, scorer, city, unique)
     # Read last: whoever objected while the scores were made has none.
@@ -172,9 +178,9 @@ def score_many(desk: ScoreDesk, asked: Many) -> ManyScored:
         model_digest=str(scorer.model.digest),
         verdict_id=scorer.verified.verdict.verdict_id,
         person_ids=rows["person_id"],
-        status=rows["status"].to_numpy(),
+        status=rows["status"].fill_null(UNKNOWN).to_numpy(),
         score=rows["score"].fill_null(np.nan).to_numpy(),
-        band=rows["band"].to_numpy(),
+        band=rows["band"].fill_null(ABSENT).to_numpy(),
     )
 
 

@@ -208,6 +208,7 @@ def _read_job(content: bytes, wanted: Mapping[str, str]) -> dict[str, Any]:
 
 def _headers(service: Service, question: Question) -> dict[str, str]:
     headers = {"content-type": ARROW, "accept": ARROW, "x-purpose": question.purpose, "user-agent": "ennakko"}
+    headers["accept-encoding"] = "identity"
     return headers if service.token is None else {**headers, "authorization": f"Bearer {service.token}"}
 
 
@@ -237,9 +238,9 @@ def _table_of(content: bytes, columns: Sequence[str], wanted: Mapping[str, str])
         with pa.ipc.open_stream(content) as reader:
             table = reader.read_all()
             table.validate(full=True)
-    except pa.ArrowException:
+            said = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+    except (pa.ArrowException, UnicodeDecodeError):
         raise _strange("is not an Arrow stream that can be read") from None
-    said = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
     if table.column_names != list(columns) or not wanted.items() <= said.items():
         raise _strange("is not about what was asked")
     return table
@@ -259,7 +260,7 @@ def ask(client: httpx.Client, method: str, path: str, **given: Any) -> bytes:
         try:
             with client.stream(method, path, **given) as answer:
                 content = _read(answer)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             wrong = f"does not answer ({type(error).__name__})"
             raise BadInput(
                 Fault("--server", wrong, "Look whether it runs, and at its address and certificate")
@@ -277,8 +278,10 @@ def ask(client: httpx.Client, method: str, path: str, **given: Any) -> bytes:
 
 
 def _read(answer: httpx.Response) -> bytes:
+    if answer.headers.get("content-encoding", "identity") != "identity":
+        raise _strange("came compressed, which was not asked for")
     content = bytearray()
-    for chunk in answer.iter_bytes():
+    for chunk in answer.iter_raw():
         content += chunk
         if len(content) > _MOST_ANSWER_BYTES:
             raise _strange(f"is longer than {_MOST_ANSWER_BYTES} bytes")

@@ -24,6 +24,8 @@ UNREAD_SECONDS = 30.0
 _FILES_KEPT = 200
 MOST_CONNECTIONS = max(64, min(1000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _FILES_KEPT))
 """At a time, in one worker, within the files a process may open; the next is told to come again."""
+KEPT_SECONDS = 30.0
+"""After so long a connection ends with its next answer, so that load finds its way to a worker that came later."""
 MOST_HEAD_BYTES, MOST_HEADERS = 65_536, 100
 """Of one request: a long token fits, and then some."""
 
@@ -94,13 +96,14 @@ class BoundedConnection(HttpToolsProtocol):
     """Uvicorn's connection by httptools, with the bounds of this module."""
 
     head_seconds, unread_seconds = HEAD_SECONDS, UNREAD_SECONDS
-    most_connections = MOST_CONNECTIONS
+    most_connections, kept_seconds = MOST_CONNECTIONS, KEPT_SECONDS
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self._head_due: asyncio.TimerHandle | None = None
         self._unread_due: asyncio.TimerHandle | None = None
         self._in_head, self._head_bytes = False, 0
+        self._kept_until = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a head, if there is room for one more."""
@@ -109,6 +112,7 @@ class BoundedConnection(HttpToolsProtocol):
             transport.write(_FULL)
             transport.close()
             return
+        self._kept_until = self.loop.time() + self.kept_seconds
         self._head_due = self.loop.call_later(self.head_seconds, self._head_late)
 
     def data_received(self, data: bytes) -> None:
@@ -142,6 +146,8 @@ class BoundedConnection(HttpToolsProtocol):
             raise ValueError("not a request for us")
         super().on_headers_complete()
         self._in_head, self.headers = False, _Trailers()
+        if self.loop.time() > self._kept_until:
+            self.cycle.keep_alive = False
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         if cycle.scope["method"] != "HEAD":  # whose answer has a head alone

@@ -183,7 +183,7 @@ def _next_commands(home: Home, city: Path, outcomes: Mapping[str, Any]) -> list[
         need, facts = listed[0]
         commands += [
             f"list --city {_short(city)} --need {need} --as-of {facts['as_of_date']}{where}",
-            f"serve --city {_short(city)} --need {need}{where}",
+            f"serve --city {_short(city)} --need {need} --without-tokens{where}",
         ]
     return [*commands, f"audit verify{where}"][:3]
 

@@ -20,7 +20,7 @@ from ethics.refusals import BadInput, Fault, Refusal, did_you_mean
 from scoring.list_gate import ask_gate
 from scoring.reasons import Typical, explain
 from scoring.scorer import RANK_BANDS, Scorer
-from serving.exchange import Unanswered, no_score_now
+from serving.exchange import Unanswered, no_score_now, unknown_person
 from serving.prepared_days import ABSENT, Day, PreparedDays
 from serving.schemas import EventBody, ReasonBody, ScoreRequest, ScoreResponse
 from serving.sent_city import city_of_body, misfits_of_need
@@ -342,8 +342,7 @@ class ScoreDesk:
                 raise Unanswered(422, "This need cannot be scored from a body", *faults)
             return city_of_body([request.person], _of_one(request), self.city)
         if request.whose not in self.places:
-            wrong, mend = "is not in the city folder", "Check it, or send person and events"
-            raise Unanswered(404, "Unknown person", Fault("body: person_id", wrong, mend))
+            raise unknown_person()
         return self.city.only([request.whose])
 
     def _needs_more_than_a_body(self, request: ScoreRequest, scorer: Scorer) -> list[Fault]:

@@ -18,6 +18,7 @@ PLAIN, PROMETHEUS = "text/plain", "text/plain; version=0.0.4"
 PROFILES = "/gdpr-api/v1/profiles"
 PROFILE_PATH = f"{PROFILES}/{{profile}}"
 MEGABYTE = 1_000_000
+SMALL_BODY_BYTES = 8_000
 DIGEST = "5c1b" * 16
 
 
@@ -119,4 +120,5 @@ class Endpoint:
 NEED = Parameter(name="need", says="Id of a need that this server answers for.", example="youth_exclusion")
 TEXT = {"type": "string", "minLength": 1, "maxLength": 200}
 RESTS_ON = {"model_digest": DIGEST, "verdict_id": "v-217ee618b351ce3a5935"}
+HEAVY: Mapping[int, tuple[str, ...]] = {503: ("Busy", "Too slow")}
 NO_TRUST = {503: ("No score may leave now",)}

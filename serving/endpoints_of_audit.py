@@ -17,11 +17,10 @@ from serving.audit_schemas import (
     EnvelopeResponse,
     VerdictsResponse,
 )
-from serving.endpoint_shape import AUDITOR, DATA_SCIENTIST, NEED, SYSTEM, TEXT, Endpoint, Parameter
+from serving.endpoint_shape import AUDITOR, DATA_SCIENTIST, HEAVY, NEED, SYSTEM, TEXT, Endpoint, Parameter
 from serving.exchange import ARROW, JSON, PARQUET
 
 _JUDGED = replace(NEED, says="Id of a need that was judged here.")
-_HEAVY: dict[int, tuple[str, ...]] = {503: ("Busy", "Too slow")}
 
 AUDIT: tuple[Endpoint, ...] = (
     Endpoint(
@@ -34,7 +33,7 @@ AUDIT: tuple[Endpoint, ...] = (
         roles=(AUDITOR, DATA_SCIENTIST, SYSTEM),
         query=(_JUDGED,),
         answer=VerdictsResponse,
-        problems={404: ("Unknown need",), **_HEAVY},
+        problems={404: ("Unknown need",), **HEAVY},
         answer_example=VERDICTS_EXAMPLE,
     ),
     Endpoint(
@@ -45,7 +44,7 @@ AUDIT: tuple[Endpoint, ...] = (
         says="The file, byte for byte: a DSSE envelope. `ennakko audit verify` verifies it from files alone.",
         roles=(AUDITOR, DATA_SCIENTIST, SYSTEM),
         answer=EnvelopeResponse,
-        problems={404: ("Unknown verdict",)},
+        problems={404: ("Unknown verdict",), **HEAVY},
         answer_example=ENVELOPE_EXAMPLE,
     ),
     Endpoint(
@@ -68,7 +67,7 @@ AUDIT: tuple[Endpoint, ...] = (
         problems={
             404: ("Unknown need", "Unknown verdict"),
             406: ("No such kind of answer",),
-            503: (*_HEAVY[503], "Not as signed"),
+            503: (*HEAVY[503], "Not as signed"),
         },
         answer_example=CELLS_EXAMPLE,
     ),
@@ -98,7 +97,7 @@ AUDIT: tuple[Endpoint, ...] = (
             ),
         ),
         answer=AuditLogResponse,
-        problems=_HEAVY,
+        problems=HEAVY,
         answer_example=LOG_EXAMPLE,
     ),
 )

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from serving.endpoint_shape import NEED, SYSTEM, TEXT, UNIT, Endpoint, Parameter
+from serving.endpoint_shape import HEAVY, NEED, SYSTEM, TEXT, UNIT, Endpoint, Parameter
 from serving.exchange import CSV
-from serving.list_schemas import AttemptsRequest, ListsResponse, OutcomesRequest, UnitListResponse, WorkResponse
+from serving.list_schemas import (
+    MAX_WORK_ROWS,
+    AttemptsRequest,
+    ListsResponse,
+    OutcomesRequest,
+    UnitListResponse,
+    WorkResponse,
+)
 
+_WORK_BYTES = MAX_WORK_ROWS * 240  # a row with every key and long ids is half of that
 _UNIT_ASKED = Parameter(name="unit", says="The unit whose part of a list it is.", schema=TEXT, example="kallio")
 _LIST = {
     "list_id": "01J3ZV5Q8W2M7R4T6Y9B1C0D3F",
@@ -29,7 +37,7 @@ LISTS: tuple[Endpoint, ...] = (
         roles=(UNIT, SYSTEM),
         query=(NEED, _UNIT_ASKED),
         answer=ListsResponse,
-        problems={404: ("Unknown need", "Unknown list")},
+        problems={404: ("Unknown need", "Unknown list"), **HEAVY},
         answer_example={"need": "youth_exclusion", "unit": "kallio", "lists": [_LIST]},
     ),
     Endpoint(
@@ -43,7 +51,7 @@ LISTS: tuple[Endpoint, ...] = (
         purpose=True,
         query=(_UNIT_ASKED,),
         answer=UnitListResponse,
-        problems={404: ("Unknown list",)},
+        problems={404: ("Unknown list",), **HEAVY},
         answer_example={
             **{name: _LIST[name] for name in ("list_id", "as_of_date", "period", "published_at")},
             "need": "youth_exclusion",
@@ -83,6 +91,7 @@ LISTS: tuple[Endpoint, ...] = (
         purpose=True,
         query=(_UNIT_ASKED,),
         body=AttemptsRequest,
+        max_body_bytes=_WORK_BYTES,
         answer=WorkResponse,
         problems={404: ("Unknown list",), 415: ("Not JSON",)},
         example={"rows": [{**_CAME, "channel": "phone", "worker": "A12"}], "language": "fi"},
@@ -98,6 +107,7 @@ LISTS: tuple[Endpoint, ...] = (
         purpose=True,
         query=(_UNIT_ASKED,),
         body=OutcomesRequest,
+        max_body_bytes=_WORK_BYTES,
         answer=WorkResponse,
         problems={404: ("Unknown list",), 415: ("Not JSON",)},
         example={"rows": [_CAME], "language": "fi"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ethics.objections import CHANNELS
-from serving.endpoint_shape import PROFILE_PATH, RESIDENT, SERVICE_POINT, TEXT, Endpoint, Parameter
+from serving.endpoint_shape import PROFILE_PATH, RESIDENT, SERVICE_POINT, SMALL_BODY_BYTES, TEXT, Endpoint, Parameter
 from serving.exchange import HTML, JSON
 from serving.gdpr_schemas import GdprNode
 from serving.person_schemas import (
@@ -96,6 +96,7 @@ RESIDENTS: tuple[Endpoint, ...] = (
         ),
         roles=(RESIDENT, SERVICE_POINT),
         body=ObjectionRequest,
+        max_body_bytes=SMALL_BODY_BYTES,
         answer=ObjectionResponse,
         problems={**_OF_OBJECTION, 415: ("Not JSON",)},
         example={"need": "*", "channel": "phone"},

@@ -14,6 +14,7 @@ from serving.endpoint_shape import (
     NO_TRUST,
     RESTS_ON,
     ROLES,
+    SMALL_BODY_BYTES,
     SYSTEM,
     TEXT,
     UNIT,
@@ -46,7 +47,8 @@ SCORES: tuple[Endpoint, ...] = (
         title="Score one person",
         says=(
             "A person of the city folder by `person_id`, or one who is not in it by `person` and `events`. "
-            "The score, its band and the reasons are those of the weekly list, to the bit."
+            "The score, its band and the reasons are those of the weekly list, to the bit. A unit asks by `person_id`, "
+            "and only about people on its own lists: everybody else is answered as one whom nobody knows."
         ),
         roles=(UNIT, SYSTEM),
         on_trial=True,
@@ -82,7 +84,8 @@ SCORES: tuple[Endpoint, ...] = (
             "JSON, or Arrow IPC streams: one with the column `person_id`, or one of persons and, right after it, one "
             "of events; `need` and `as_of_date` then stand in the query. The answer has a row for every row asked "
             "about, in the same order; `status` says who has no score and why. It comes as JSON, or as an Arrow IPC "
-            "stream where `Accept` asks for one. Reasons are told one person at a time, by `POST /score`."
+            "stream where `Accept` asks for one. Reasons are told one person at a time, by `POST /score`. A unit asks "
+            "by `person_id`; whoever is not on its own lists is an `unknown_person`."
         ),
         roles=(UNIT, SYSTEM),
         on_trial=True,
@@ -160,9 +163,10 @@ SCORES: tuple[Endpoint, ...] = (
         title="Have a whole cohort scored",
         says="Everybody whom a need covers on a day, in the background; `Location` says where to ask how far it is. "
         "Whoever asks again for the same day gets the same job, as long as its scores would be the same.",
-        roles=(UNIT, SYSTEM),
+        roles=(SYSTEM,),
         purpose=True,
         body=JobRequest,
+        max_body_bytes=SMALL_BODY_BYTES,
         answer=JobResponse,
         successes=(202,),
         problems={
@@ -181,7 +185,7 @@ SCORES: tuple[Endpoint, ...] = (
         handler="job_desk.job",
         title="How far a job is",
         says="To whoever asked for it. It is kept for a week.",
-        roles=(UNIT, SYSTEM),
+        roles=(SYSTEM,),
         answer=JobResponse,
         problems={404: ("Unknown job",)},
         answer_example={**_JOB, "state": "running", "doing": "scoring", "progress": 0.4},
@@ -193,7 +197,7 @@ SCORES: tuple[Endpoint, ...] = (
         title="All scores of a job",
         says="As `ennakko score` writes them, to the bit, first rank first, and without those who object by now: JSON, "
         "or an Arrow IPC stream where `Accept` asks for one.",
-        roles=(UNIT, SYSTEM),
+        roles=(SYSTEM,),
         purpose=True,
         answer=JobScoresResponse,
         answer_kinds=(JSON, ARROW),
@@ -217,7 +221,7 @@ SCORES: tuple[Endpoint, ...] = (
         handler="job_desk.forget_job",
         title="Cancel or forget a job",
         says="Its scores go with it. What the store keeps of them, so that residents can be told, stays.",
-        roles=(UNIT, SYSTEM),
+        roles=(SYSTEM,),
         answer_kinds=(),
         successes=(204,),
         problems={404: ("Unknown job",)},

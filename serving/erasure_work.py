@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +36,7 @@ def erase_person(
     language: str = "en",
     today: date | None = None,
     wait: bool = True,
+    begun: Callable[[], object] = bool,
     step: Step = silent,
 ) -> dict[str, Any]:
     """Forget a person everywhere in the home (contracts.md §7); repeating it does no harm.
@@ -54,6 +55,8 @@ def erase_person(
         Of the reason why somebody cannot be erased.
     wait : bool
         Until other commands have ended.
+    begun : callable
+        Called once nothing keeps the erasure from going on: alone in the home, no duty to keep, and nothing gone yet.
 
     Returns
     -------
@@ -78,6 +81,7 @@ def erase_person(
     step("waiting until other commands have ended")
     with home.in_use(alone=True, wait=wait):
         _refuse_duty(home, person_id, language, today or date.today())
+        begun()
         step("recalling, and erasing from the database")
         mark = home.store.tombstone_of(person_id)
         journal = _Journal(home.root / "erasures" / f"{mark[:_DIGITS]}.json")

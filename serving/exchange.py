@@ -11,6 +11,7 @@ from serving.schemas import Problem
 
 if TYPE_CHECKING:
     from serving.access import Identity
+    from serving.limits import Room
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
@@ -43,6 +44,12 @@ class Unanswered(Exception):
 def no_score_now(refusal: Refusal) -> Unanswered:
     """What is answered while trust is lost; each fault has the id of its reason, where it has one."""
     return Unanswered(503, "No score may leave now", *refusal.faults, headers={"Retry-After": "5"})
+
+
+def unknown_person() -> Unanswered:
+    """What is answered about whoever is not here: nobody, or nobody of the asker's, which must be one answer."""
+    mend = "Check it; a system may also send person and events"
+    return Unanswered(404, "Unknown person", Fault("body: person_id", "is nobody who is known here", mend))
 
 
 def is_database_gone(error: BaseException) -> bool:
@@ -92,9 +99,9 @@ class Asked:
     request_id: str
     state: Any
 
-    async def in_thread(self, work: Callable[..., Answer], *given: Any) -> Answer:
-        """The answer of work that would hold up the event loop; it is given this request first."""
-        found: Answer = await self.state.in_thread(work, self, *given)
+    async def in_room(self, room: Room, work: Callable[..., Answer], *given: Any) -> Answer:
+        """The answer of work that has to find a place in a room; it is given this request first."""
+        found: Answer = await room.do(work, self, *given)
         return found
 
 

@@ -188,14 +188,14 @@ def ask_about_scores(home: Home, scorer: Scorer, scores: Scores) -> None:
 
 
 def serve_champions(home: Home, city_folder: str | Path, needs: Sequence[Path] = ()) -> int:
-    """Answer over HTTP for the needs of these files, or for every need with an approved model."""
+    """Answer over HTTP for the needs of these files, or those of the settings, or every need with an approved model."""
     from models.registry import approved_needs
     from serving.running import serve
 
     files = {path.stem: path for path in map(need_path, needs)}
     for need_id, path in files.items():
         open_champion(home, need_id, path)
-    ids = list(files or approved_needs(home.registry))
+    ids = list(files or home.settings.needs or approved_needs(home.registry))
     if not ids:
         raise NotTrusted(Fault("serve", "no need has an approved model", "Train, judge, sign and approve one"))
     return serve(home.settings, folder_of(city_folder), ids)

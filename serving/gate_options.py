@@ -140,7 +140,7 @@ def _add_tokens(commands: Any) -> None:
     token.add_argument("--need", action="append", default=[], help=what)
     token.add_argument("--unit", action="append", default=[], help="a unit the token is for (may be repeated)")
     token.add_argument("--person", help="whose token a resident's is: a person_id, which is a pseudonym")
-    what = "who is to use it, so that the log can tell them apart (default: the role)"
+    what = "who is to use it, so that they can be told apart: must be said for a unit, a system and a service point"
     token.add_argument("--for", dest="subject", metavar="WHO", help=what)
     token.add_argument("--minutes", type=at_least_one, default=60, help="how long it counts (default 60, at most 480)")
 

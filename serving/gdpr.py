@@ -29,7 +29,7 @@ from starlette.routing import Route
 from serving.exchange import REQUEST_ID, is_database_gone
 from serving.identity import Identity, UnusableClaims, holds_scope
 from serving.issuer_keys import IssuerSilent
-from serving.pending_erasures import PendingErasures
+from serving.pending_erasures import PendingErasures, pending_in
 from serving.tokens import Issuers, TokenRefused, bearer_of, challenge_of
 
 if TYPE_CHECKING:
@@ -67,13 +67,15 @@ class Kept:
 
 
 class NotNow(Exception):
-    """Raised by an erasure that has to wait for other work in the home; it stays to be done."""
+    """Raised by an erasure that has to wait for other work in the home: it has not begun, and nothing is left armed."""
 
 
 View = Callable[[str], Mapping[str, Any] | None]
 """A person's pseudonym → everything that is held about them, as JSON could hold it; None where there is nothing."""
-Erase = Callable[[str, bool], Sequence[Kept]]
-"""A person's pseudonym, and whether only to try → why not, or nothing once it is done (or, tried, could be).
+Erase = Callable[[str, bool, Callable[[], object]], Sequence[Kept]]
+"""A person's pseudonym, whether only to try, and what to call once it begins → why not, or nothing once it is done.
+
+The call comes alone in the home, before anything is gone; what it raises ends the erasure unbegun.
 
 Raises :class:`NotNow` where somebody would have to wait for it.
 """
@@ -132,7 +134,7 @@ class GdprDesk:
         return cls(
             issuers=issuers,
             links=open_links(home),
-            pending=PendingErasures(home.root / "erasures-asked"),
+            pending=pending_in(home.root),
             view=view,
             erase=erase,
             record=audit_recorder(home),
@@ -162,7 +164,9 @@ class GdprDesk:
         if identity.loa not in self.loa:
             raise _Unmet(403, "stronger_sign_in_needed")
         mark = self.links.mark(profile)
-        person_id = self.pending.person_of(mark) or self.links.person_of(profile)
+        person_id = self.links.person_of(profile)
+        if person_id is None and method != "GET" and not dry_run:
+            person_id = self._half_forgotten(mark)
         if person_id is None:
             return None
         facts: dict[str, Any] = {"purpose": _PURPOSES[method]} | ({"dry_run": int(dry_run)} if method != "GET" else {})
@@ -172,7 +176,7 @@ class GdprDesk:
         self.record(_ACTS[method], identity, person_id, **facts)
         if method == "GET":
             return self.view(person_id)
-        kept = self.erase(person_id, True) if dry_run else self._erased(mark, person_id)
+        kept = self.erase(person_id, True, _nothing) if dry_run else self._erased(mark, person_id)
         if kept:
             self.record(
                 "gdpr delete refused", identity, person_id, reasons=", ".join(each.code for each in kept), **asked
@@ -182,18 +186,35 @@ class GdprDesk:
 
     def _erased(self, mark: bytes, person_id: str) -> Sequence[Kept]:
         """Erase somebody, or say why not; what fails midway is still to be done, by whoever asks next."""
-        self.pending.begin(mark, person_id)
-        kept = self.erase(person_id, False)
+
+        def begun() -> None:
+            if not self._still_means(mark, person_id):  # linked anew since this was asked
+                raise NotNow
+            self.pending.begin(mark, person_id)
+
+        kept = self.erase(person_id, False, begun)
         if not kept:
             self.links.sweep()
         self.pending.end(mark)
         return kept
+
+    def _half_forgotten(self, mark: bytes) -> str | None:
+        """Whom a profile meant that leads nowhere because the store forgot them, while their files may be there."""
+        person_id = self.pending.person_of(mark)
+        return person_id if person_id is not None and self.links.is_forgotten(person_id) else None
+
+    def _still_means(self, mark: bytes, person_id: str) -> bool:
+        """Whether a profile is linked to somebody, or to nobody since the store forgot that very person."""
+        return self.links.person_of_mark(mark) == person_id or self.links.is_forgotten(person_id)
 
     def finish(self) -> int:
         """Finish erasures that a fault or a kill cut short; returns how many. To be called when the service starts."""
         n = 0
         for mark, person_id in self.pending.all():
             try:
+                if not self._still_means(mark, person_id):  # unlinked or linked anew by hand: nobody asks for this now
+                    self.pending.end(mark)
+                    continue
                 self._erased(mark, person_id)
                 n += 1
             except NotNow:
@@ -213,6 +234,10 @@ def audit_recorder(home: Home) -> Record:
         home.audit_log.append(act, "resident", who=who, **about, **facts)
 
     return record
+
+
+def _nothing() -> None:
+    """Only tried: nothing begins."""
 
 
 class _Unmet(Exception):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -26,12 +26,13 @@ def eraser_of(home: Home) -> Erase:
     Whoever asks over HTTP is not kept waiting for a training run to end: the erasure is then not begun.
     """
 
-    def erase(person_id: str, dry_run: bool) -> Sequence[Kept]:
+    def erase(person_id: str, dry_run: bool, begun: Callable[[], object]) -> Sequence[Kept]:
         kept = _kept(home, person_id)
         if kept or dry_run:
             return kept
         try:
-            erase_person(home, person_id, by=_ACTOR, reason=_REASON, city=city_with_contacts(home), wait=False)
+            city = city_with_contacts(home)
+            erase_person(home, person_id, by=_ACTOR, reason=_REASON, city=city, wait=False, begun=begun)
         except BlockingIOError:
             raise NotNow from None
         except BadInput:

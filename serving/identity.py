@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -102,6 +103,17 @@ class Identity:
     def mark(self, secret: bytes) -> str:
         """The subject as logs hold it: a keyed hash, the same for the same subject of the same issuer."""
         return hmac.digest(secret, f"{self.issuer}\n{self.subject}".encode("utf-8", "surrogatepass"), "sha256").hex()
+
+    def mark_of_rights(self, secret: bytes) -> str:
+        """A keyed hash of the subject and of all that its token lets it do: what one right made, another does not see.
+
+        Returns
+        -------
+        str
+            64 hexadecimal digits.
+        """
+        rights = [self.issuer, self.subject, self.role, sorted(self.needs), sorted(self.units)]
+        return hmac.digest(secret, json.dumps(rights).encode("ascii"), "sha256").hex()
 
     def require_role(self, roles: Collection[Role]) -> None:
         """Refuse whoever has none of these roles.

@@ -44,8 +44,7 @@ async def job(asked: Asked) -> Answer:
 async def job_scores(asked: Asked) -> Answer:
     """All scores of a job that is done, in a thread of its own; so many at a time, as batches."""
     kind = chosen_kind(asked.headers.get("accept", ""), (JSON, ARROW))
-    async with asked.state.room:
-        found, people, content = await asked.state.in_thread(_scores, asked, kind)
+    found, people, content = await asked.state.room.do(_scores, asked, kind)
     act = Act("score job read", {**_facts(found), "n": len(people)}, people)
     rests_on = RestsOn(found.need_id, str(found.verdict_id))
     return Answer(content, kind, acts=(act,), rows=len(people), rests_on=rests_on)
@@ -70,7 +69,7 @@ def _asked(asked: Asked) -> tuple[Job, bool]:
     desk.refuse_date(wanted.as_of_date)
     try:
         found: tuple[Job, bool] = jobs.table.ask(
-            wanted.need, wanted.as_of_date, asked.state.pseudonym(caller_of(asked)), jobs.holds
+            wanted.need, wanted.as_of_date, asked.state.asker_of_job(caller_of(asked)), jobs.holds
         )
     except TooManyJobs as full:
         if full.of_one:
@@ -85,7 +84,7 @@ def _own(asked: Asked) -> Job:
     """The job that the path names, if it is the caller's; raises Unanswered (404)."""
     job_id, caller = asked.path["job_id"], caller_of(asked)
     found: Job | None = asked.state.jobs.table.find(job_id if _JOB_ID.fullmatch(job_id) else "-")
-    whose = asked.state.pseudonym(caller)
+    whose = asked.state.asker_of_job(caller)
     if found is None or found.asked_by != whose or not caller.may_use_need(found.need_id):
         raise Unanswered(404, "Unknown job", _UNKNOWN)
     return found

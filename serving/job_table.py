@@ -83,7 +83,7 @@ class Job:
     job_id, need_id : str
     as_of_date : date
     asked_by : str
-        Pseudonym of whoever asked.
+        Keyed hash of whoever asked, and of what they may.
     asked_at, ended_at : datetime; the latter None while it waits or runs
     state : {"waiting", "running", "done", "failed"}
     doing : str

@@ -6,6 +6,8 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from ethics.refusals import Fault
@@ -235,14 +237,40 @@ class Rates:
 
 
 class Room:
-    """So many pieces of heavy work at a time, and so many that wait; the next is told to come again."""
+    """So many pieces of heavy work at a time, and so many that wait; the next is told to come again.
+
+    Each piece has one of the room's own threads, and its place until that thread is done with it, however long ago
+    whoever asked was told that it takes too long.
+    """
 
     def __init__(self, at_once: int, waiting: int, of: str = "batches") -> None:
         self._of = of
         self._gate = asyncio.Semaphore(at_once)
         self._most, self._inside = at_once + waiting, 0
+        self._pool = ThreadPoolExecutor(at_once, thread_name_prefix=of)
 
-    async def __aenter__(self) -> None:
+    async def do(self, work: Callable[..., Any], *given: Any) -> Any:
+        """Do some work in a thread once there is a place; raises Unanswered (503) where too many wait for one."""
+        await self._enter()
+        try:
+            future = self._pool.submit(work, *given)
+        except BaseException:
+            self._leave()
+            raise
+        loop = asyncio.get_running_loop()
+
+        def done(_: Any) -> None:
+            with suppress(RuntimeError):  # the service has ended meanwhile
+                loop.call_soon_threadsafe(self._leave)
+
+        future.add_done_callback(done)
+        return await asyncio.wrap_future(future)
+
+    def close(self) -> None:
+        """Nothing more is begun."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _enter(self) -> None:
         if self._inside >= self._most:
             fault = Fault("service", f"has as many {self._of} as it can take", "Ask again a little later")
             raise Unanswered(503, "Busy", fault, headers={"Retry-After": "5"})
@@ -253,6 +281,6 @@ class Room:
             self._inside -= 1
             raise
 
-    async def __aexit__(self, *_: object) -> None:
+    def _leave(self) -> None:
         self._gate.release()
         self._inside -= 1

@@ -38,13 +38,13 @@ _UNKNOWN = Fault("list", "is none that is known here", "GET /lists says which th
 
 async def lists(asked: Asked) -> Answer:
     """A unit's lists of a need, newest first."""
-    found: ListsResponse = await asked.state.in_thread(_lists, asked)
+    found: ListsResponse = await asked.state.lists.do(_lists, asked)
     return Answer(found.model_dump_json().encode())
 
 
 async def unit_list(asked: Asked) -> Answer:
     """A unit's part of a list as it stands today; the look is recorded."""
-    found: UnitListResponse = await asked.state.in_thread(_unit_list, asked)
+    found: UnitListResponse = await asked.state.lists.do(_unit_list, asked)
     people = [row.person_id for row in found.rows if row.person_id is not None]
     facts: dict[str, str | int] = {"list": found.list_id, "unit": found.unit, "n": len(found.rows)}
     acts = (Act("view", facts, tuple(people)),)
@@ -62,7 +62,7 @@ async def outcomes(asked: Asked) -> Answer:
 
 
 async def _work(asked: Asked, schema: type[AttemptsRequest | OutcomesRequest], act: str) -> Answer:
-    found, people = await asked.state.in_thread(_kept_work, asked, schema)
+    found, people = await asked.state.lists.do(_kept_work, asked, schema)
     facts = {"list": found.list_id, "unit": asked.query["unit"], "rows": found.rows}
     facts |= {"attempts": found.attempts, "outcomes": found.outcomes}
     return Answer(found.model_dump_json().encode(), acts=(Act(act, facts, tuple(people)),), rows=found.rows)

@@ -5,6 +5,7 @@ Everything stands in one file that only its owner may read. Making the key anew 
 
 from __future__ import annotations
 
+import hmac
 import json
 import secrets
 from collections.abc import Hashable, Sequence
@@ -31,6 +32,8 @@ MOST_MINUTES = 480
 _ALGORITHM = "EdDSA"
 _LONGEST_NAME = 200
 _OTHERS_MAY_READ = 0o077
+_NAMED = (Role.UNIT, Role.SYSTEM, Role.SERVICE_POINT)
+"""Of these there are many: a token says which one it is for."""
 _MAKE_ONE = "Make one: ennakko keys issuer"
 
 
@@ -179,7 +182,8 @@ def issue_token(
     person_id : str, optional
         Whose token a resident's is.
     subject : str, optional
-        Who is to use it, as the logs will tell them apart (as a keyed hash); a name of the role unless given.
+        Who is to use it: the rate, the jobs and the logs (as a keyed hash) tell users apart by it. A unit, a system and
+        a service point must have one; a resident is one of their own, unless it is given.
     minutes : int
         How long it counts, 1 to 480.
 
@@ -195,12 +199,13 @@ def issue_token(
     if faults := _misfits(role, needs, units, person_id, subject, minutes):
         raise BadInput(*faults)
     issuer = read_issuer(issuer_path(home))
+    about = _about(home, person_id) if person_id else {}
     begins = int(now.timestamp())
     expires = now + timedelta(minutes=minutes)
     claims: dict[str, Any] = {
         "iss": issuer.issuer,
         "aud": LOCAL_AUDIENCE,
-        "sub": subject or f"local {role}",
+        "sub": subject or _subject_of(home, role, about.get("person", person_id)),
         "iat": begins,
         "nbf": begins,
         "exp": begins + 60 * minutes,
@@ -214,7 +219,7 @@ def issue_token(
     who = Identity(claims["sub"], issuer.issuer).mark(home.settings.secret("audit-subjects"))
     facts: dict[str, str | int] = {"role": role, "who": who, "minutes": minutes, "jti": claims["jti"]}
     facts |= {"needs": ", ".join(needs), "units": ", ".join(units)}
-    facts |= _about(home, person_id) if person_id else {}
+    facts |= about
     home.audit_log.append("token", "service owner", **facts)
     return {
         "token": token,
@@ -222,6 +227,17 @@ def issue_token(
         "expires_at": expires.astimezone(UTC).isoformat(timespec="seconds"),
         "demonstration": issuer.demonstration,
     }
+
+
+def _subject_of(home: Home, role: str, person: str | None) -> str:
+    """Whom a token is for where nobody is named: a resident by a keyed hash of the person, others by their role.
+
+    ``person`` is the store's reference where there is one: nobody can form the hash again once the person is erased.
+    """
+    if person is None:
+        return f"local {role}"
+    key = home.settings.secret("audit-subjects")
+    return f"local {role} {hmac.digest(key, f'local {role} {person}'.encode(), 'sha256').hex()[:32]}"
 
 
 def _about(home: Home, person_id: str) -> dict[str, str]:
@@ -251,6 +267,8 @@ def _misfits(
         faults.append(Fault("--person", "is missing", "Give the pseudonym of the resident whose token it is"))
     if role != Role.RESIDENT and person_id:
         faults.append(Fault("--person", f"means nothing to a {role}", "Leave it out"))
+    if role in _NAMED and subject is None:
+        faults.append(Fault("--for", "is missing", "Say who is to use it, so that one is not taken for another"))
     if role in (Role.RESIDENT, Role.SERVICE_POINT) and needs:
         faults.append(Fault("--need", f"means nothing to a {role}", "Leave it out"))
     for where, names in (("--need", needs), ("--unit", units), ("--person", [person_id or "x"]), ("--for", [subject])):

@@ -1,7 +1,8 @@
 """Erasures that were asked for through Helsinki Profile and have not come to their end: whoever asked is not forgotten.
 
 Once the store has forgotten a person, no link leads to them any more, though their files may still be there. Until all
-of it is done, a file in the home says whom the profile meant; it goes last.
+of it is done, a file in the home says whom the profile meant; it goes last. It is written only once an erasure really
+begins, and never says who somebody is: that is the link's to say, for as long as the store knows the person.
 """
 
 from __future__ import annotations
@@ -68,3 +69,8 @@ class PendingErasures:
 
     def _path(self, mark: bytes) -> Path:
         return self._folder / f"{mark.hex()}.json"
+
+
+def pending_in(root: Path) -> PendingErasures:
+    """Those of the home that lies at ``root``."""
+    return PendingErasures(root / "erasures-asked")

@@ -39,17 +39,17 @@ _SHOWN = ("need", "channel", "by", "objecting", "changed", "erased", "seen_befor
 
 async def person(asked: Asked) -> Answer:
     """The resident's own view."""
-    return await _view(asked, await asked.state.in_thread(_self_of, asked))
+    return await _view(asked, await asked.state.views.do(_self_of, asked))
 
 
 async def person_of(asked: Asked) -> Answer:
     """A person's view: to the person, or to a service point on their behalf."""
-    return await _view(asked, await asked.state.in_thread(_whose, asked, asked.path["person_id"], "path: person_id"))
+    return await _view(asked, await asked.state.views.do(_whose, asked, asked.path["person_id"], "path: person_id"))
 
 
 async def objections(asked: Asked) -> Answer:
     """The objections that stand."""
-    return await asked.in_thread(_standing)
+    return await asked.in_room(asked.state.objecting, _standing)
 
 
 async def object_to(asked: Asked) -> Answer:
@@ -58,14 +58,14 @@ async def object_to(asked: Asked) -> Answer:
         said = ObjectionRequest.model_validate_json(asked.body)
     except ValidationError as error:
         raise Unanswered(422, "The body cannot be used", *faults_of_body(error, ObjectionRequest)) from None
-    return await asked.in_thread(_objected, said.person_id, said.need, said.channel, "body")
+    return await asked.in_room(asked.state.objecting, _objected, said.person_id, said.need, said.channel, "body")
 
 
 async def withdraw(asked: Asked) -> Answer:
     """The withdrawal of one objection; asking again changes nothing."""
     query = asked.query
     given = (query.get("person_id"), query["need"], query.get("channel"))
-    return await asked.in_thread(_objected, *given, "query")
+    return await asked.in_room(asked.state.objecting, _objected, *given, "query")
 
 
 # ---- the view --------------------------------------------------------------------------------------------------
@@ -76,8 +76,7 @@ async def _view(asked: Asked, person_id: str) -> Answer:
     language = asked.query.get("language", "en")
     if language not in LANGUAGES:
         raise _unusable(Fault("query: language", "is none of the view", f"Give one of: {', '.join(LANGUAGES)}"))
-    async with asked.state.views:
-        return await asked.in_thread(_looked_at, person_id, language, kind)
+    return await asked.in_room(asked.state.views, _looked_at, person_id, language, kind)
 
 
 def _looked_at(asked: Asked, person_id: str, language: str, kind: str) -> Answer:

@@ -20,6 +20,7 @@ from ethics.refusals import BadInput, Fault
 from scoring.store_frames import now_text
 from scoring.store_opening import Schema, in_chunks, insert_new, migrate, reading, writing
 from scoring.store_tables import PEOPLE
+from serving.pending_erasures import PendingErasures, pending_in
 
 if TYPE_CHECKING:
     from scoring.store import Store
@@ -59,10 +60,13 @@ class ProfileLinks:
         Of the hashes of profiles. The home derives it from a key that the store checks (:func:`open_links`).
     store : Store
         Knows the people.
+    pending : PendingErasures, optional
+        Erasures that have begun; one of somebody the store still knows is let go when the link is changed by hand.
     """
 
-    def __init__(self, engine: Engine, key: bytes, store: Store) -> None:
+    def __init__(self, engine: Engine, key: bytes, store: Store, pending: PendingErasures | None = None) -> None:
         self._engine = engine
+        self._pending = pending
         self._key = key
         self._store = store
         migrate(engine, SCHEMA)
@@ -99,18 +103,39 @@ class ProfileLinks:
                         for number in others
                     )
                 )
+        for profile, person in pairs:
+            if person in refs:
+                self._let_go(profile, person)
         return Linked(new, len(rows) - new, len(pairs) - len(rows))
 
     def person_of(self, profile: UUID) -> str | None:
         """Whose profile this is; None for one that is not linked, or whose person was erased."""
+        return self.person_of_mark(self.mark(profile))
+
+    def person_of_mark(self, mark: bytes) -> str | None:
+        """As :meth:`person_of`, by the profile's keyed hash."""
         with reading(self._engine) as connection:
-            ref = self._kept(connection, [self.mark(profile)]).get(self.mark(profile))
+            ref = self._kept(connection, [mark]).get(mark)
         return None if ref is None else self._store.people([ref.hex()]).get(ref.hex())
+
+    def is_forgotten(self, person_id: str) -> bool:
+        """Whether the store was told to forget somebody, and has."""
+        return bool(self._store.is_erased([person_id])[0])
 
     def unlink(self, profile: UUID) -> bool:
         """Take a link away; False when there was none."""
         with writing(self._engine) as connection:
-            return bool(connection.execute(delete(_LINKS).where(_LINKS.c.profile == self.mark(profile))).rowcount)
+            gone = bool(connection.execute(delete(_LINKS).where(_LINKS.c.profile == self.mark(profile))).rowcount)
+        self._let_go(profile)
+        return gone
+
+    def _let_go(self, profile: UUID, person: str | None = None) -> None:
+        """Drop an erasure that somebody else than ``person`` is armed with; of the forgotten it is to be finished."""
+        if self._pending is None:
+            return
+        armed = self._pending.person_of(self.mark(profile))
+        if armed is not None and armed != person and not self.is_forgotten(armed):
+            self._pending.end(self.mark(profile))
 
     def sweep(self) -> int:
         """Delete the links of people whom the store has forgotten; returns how many those were.
@@ -146,7 +171,7 @@ def open_links(home: Home) -> ProfileLinks:
     """The links of a home, under a key made of the store's: whoever loses that one is told so by the store."""
     store = home.store
     key = hmac.digest(home.settings.secret("people", make=False), b"ennakko: profile links", "sha256")
-    return ProfileLinks(home.engine, key, store)
+    return ProfileLinks(home.engine, key, store, pending_in(home.root))
 
 
 # ---- the stories -----------------------------------------------------------------------------------------------

@@ -59,6 +59,7 @@ def serve(
         As :func:`serving.service.open_desk`; several workers are asked for with SQLite; or nothing can listen there.
     """
     settings = settings.model_copy(update={"city": city_path.resolve(), "needs": tuple(need_ids)})
+    _tell(f"verifying {', '.join(settings.needs)}, reading the city")
     if settings.workers == 1:
         return _serve_alone(settings, access, limits)
     if access is not None or limits is not None:
@@ -68,6 +69,11 @@ def serve(
         mend = "Leave it out, or give a PostgreSQL database: ENNAKKO_DATABASE_URL"
         raise BadInput(Fault("ENNAKKO_WORKERS", wrong, mend))
     return _serve_together(settings)
+
+
+def _tell(what: str) -> None:
+    """Say to whoever started it, among the lines of the log, what is going on."""
+    print(f"· {what}", file=sys.stderr, flush=True)
 
 
 def _serve_alone(settings: Settings, access: Access | None, limits: Limits | None) -> int:
@@ -80,6 +86,7 @@ def _serve_alone(settings: Settings, access: Access | None, limits: Limits | Non
     # Uvicorn stops in order and then raises the signal again, which would end this process as if it had failed.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
+    _tell(f"answering on {_address(settings)}; Ctrl-C ends it")
     server.run([listener])
     if not server.started:
         raise NotTrusted(Fault("serve", "lost its verdict while starting", "See the lines above"))
@@ -90,13 +97,15 @@ def _serve_together(settings: Settings) -> int:
     from serving.service import verify_service
 
     verify_service(settings)
+    listener = _listening(settings)  # first: where another service listens, the folder is that one's
     metrics = settings.home / "serving" / f"metrics-{settings.port}"
     shutil.rmtree(metrics, ignore_errors=True)  # what workers counted that are gone
     metrics.mkdir(parents=True, mode=0o700)
     os.environ |= {**settings.to_environment(), _METRICS: str(metrics)}
     os.environ["BENTOML_HOME"] = str(settings.home / "bentoml")
     configuration = _configuration(settings, "serving.running:worker_app", factory=True)
-    workers = Workers(configuration, [_listening(settings)], metrics)
+    workers = Workers(configuration, [listener], metrics)
+    _tell(f"starting {settings.workers} workers on {_address(settings)}; Ctrl-C ends them")
     workers.run()
     if workers.came_to_nothing:
         raise NotTrusted(Fault("serve", "had no worker that could start", "See the lines above"))
@@ -120,6 +129,10 @@ def _configuration(settings: Settings, app: Any, *, factory: bool = False) -> uv
         timeout_graceful_shutdown=_STOP_SECONDS,
         timeout_worker_healthcheck=_HEALTH_SECONDS,
     )
+
+
+def _address(settings: Settings) -> str:
+    return f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{settings.port}"
 
 
 def _listening(settings: Settings) -> socket.socket:

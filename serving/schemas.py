@@ -12,14 +12,16 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
     StrictBool,
     StrictStr,
     ValidationError,
     WithJsonSchema,
     model_validator,
 )
+from pydantic_core import core_schema
 
-from ethics.refusals import BadInput, Fault, faults_of, shown
+from ethics.refusals import BadInput, Fault, faults_of, is_short, shown
 
 MAX_BODY_BYTES = 4_000_000
 MAX_EVENTS = 20_000
@@ -62,10 +64,12 @@ def _day(value: Any) -> Any:
     raise ValueError("not a day | Write it as 2026-06-01")
 
 
-def _plain_value(value: Any) -> Any:
-    if value is None or isinstance(value, str | int | float):
-        return value
-    raise ValueError("not a plain value | Give a text, a number or null")
+class _PlainValues:
+    """Marks what is refused by its type, before anything nested is made of it, and in one plain fault."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        said = "Value error, not a plain value | Give a text, a number or null"
+        return core_schema.custom_error_schema(handler(source), "not_plain", custom_error_message=said)
 
 
 def _moment(value: str) -> str:
@@ -160,7 +164,7 @@ class PersonBody(BaseModel):
     """A person who is not in the city folder: id, birth date, and the city's fixed columns by their names."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False)
-    __pydantic_extra__: dict[str, Annotated[Any, AfterValidator(_plain_value)]]
+    __pydantic_extra__: dict[str, Annotated[str | int | float | bool | None, _PlainValues()]]
 
     person_id: PersonId
     birth_date: Day | None = None
@@ -289,12 +293,12 @@ def parse_request(body: bytes) -> ScoreRequest:
 
 def faults_of_body(error: ValidationError, schema: type[BaseModel]) -> list[Fault]:
     """What is wrong with a body, up to twenty faults of it; no value that could be a person's is shown."""
-    problems = error.errors(include_url=False)
+    problems = error.errors(include_url=False)[:_MOST_FAULTS]  # cut before any is put into words, which takes longer
     faults = [
         _without_identifiers(problem, fault, schema)
-        for problem, fault in zip(problems[:_MOST_FAULTS], faults_of(error, "body", schema)[:_MOST_FAULTS])
+        for problem, fault in zip(problems, faults_of(error, "body", schema, problems))
     ]
-    if more := len(problems) - len(faults):
+    if more := error.error_count() - len(faults):
         faults.append(Fault("body", f"has {more} more faults", "Mend these first"))
     return faults
 
@@ -303,7 +307,7 @@ def _without_identifiers(problem: Any, fault: Fault, schema: type[BaseModel]) ->
     """A fault as where, wrong and mend, without values that could be a person's or fill a screen."""
     value, names = problem["input"], [str(step) for step in problem["loc"]]
     wrong, mend = _WORDS.get(problem["type"], (fault.wrong, fault.mend))
-    where = "body" if any(map(_IDENTITY_CODE.search, names)) else fault.where
+    where = "body" if any(len(name) > _LONGEST_SHOWN or _IDENTITY_CODE.search(name) for name in names) else fault.where
     if problem["type"] == "too_long":
         wrong = f"has more than {problem['ctx']['max_length']} entries"
     if problem["type"] == "extra_forbidden" and (_IDENTITY_CODE.search(names[-1]) or len(names[-1]) > _LONGEST_SHOWN):
@@ -311,5 +315,6 @@ def _without_identifiers(problem: Any, fault: Fault, schema: type[BaseModel]) ->
     said = shown(value)
     hide = bool({"person_id", "person_ids", "birth_date", "person", "persons"} & set(names))
     if said in wrong and (hide or len(said) > _LONGEST_SHOWN or _IDENTITY_CODE.search(said)):
-        wrong = wrong.replace(said, f"{type(value).__name__} of {len(str(value))} characters")
+        size = f"{len(str(value))} characters" if is_short(value) else "more than can be shown"
+        wrong = wrong.replace(said, f"{type(value).__name__} of {size}")
     return Fault(where, wrong, mend)

@@ -36,10 +36,12 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("ennakko.service")
 _ROUND_SECONDS = 1.0
-_THREADS = 4
+_THREADS, _PROBES = 4, 2
 _MARK_DIGITS = 32
 _BATCHES_AT_ONCE, _BATCHES_WAITING = 2, 6
 _VIEWS_AT_ONCE, _VIEWS_WAITING = 2, 30
+_LISTS_AT_ONCE, _LISTS_WAITING = 2, 30
+_READS_AT_ONCE, _READS_WAITING = 1, 15
 
 
 class ServingState:
@@ -51,6 +53,9 @@ class ServingState:
         self.bodies, self.rates = Bodies(Limits(), self.deadlines), Rates(Limits())
         self.room = Room(_BATCHES_AT_ONCE, _BATCHES_WAITING)
         self.views = Room(_VIEWS_AT_ONCE, _VIEWS_WAITING, "views")
+        self.objecting = Room(_VIEWS_AT_ONCE, _VIEWS_WAITING, "objections")
+        self.lists = Room(_LISTS_AT_ONCE, _LISTS_WAITING, "lists")
+        self.audit_reads = Room(_READS_AT_ONCE, _READS_WAITING, "audit reads")
         self.metrics = ServiceMetrics(ENDPOINTS)
         self.log: RequestLog | None = None
         self.audit: AuditQueue | None = None
@@ -64,6 +69,7 @@ class ServingState:
         self.issuer_watch: IssuerWatch | None = None
         self._subject_key = b""
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="answer")
+        self._probes = ThreadPoolExecutor(_PROBES, thread_name_prefix="probe")
 
     def open(
         self,
@@ -103,6 +109,10 @@ class ServingState:
         """Who asks, as logs hold it."""
         return identity.mark(self._subject_key)[:_MARK_DIGITS]
 
+    def asker_of_job(self, identity: Identity) -> str:
+        """Whose a job is: the same caller with the same rights."""
+        return identity.mark_of_rights(self._subject_key)
+
     def admits(self, identity: Identity) -> bool:
         """Take one request of somebody's share out, if there is one."""
         try:
@@ -112,8 +122,12 @@ class ServingState:
         return True
 
     async def in_thread(self, work: Callable[..., Any], *given: Any) -> Any:
-        """Do work that would hold up the event loop."""
+        """Do work that would hold up the event loop; what is heavy has a room of its own."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *given)
+
+    async def probe(self, work: Callable[..., Any], *given: Any) -> Any:
+        """Look how the service is, in threads that no other work can fill."""
+        return await asyncio.get_running_loop().run_in_executor(self._probes, work, *given)
 
     def _tell(self, event: str, need_id: str, **facts: Any) -> None:
         """A line in the log that is about no request."""
@@ -187,4 +201,7 @@ class ServingState:
             if self.desk is not None:
                 self.desk.close()
             self.log.close()
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            for pool in (self._pool, self._probes):
+                pool.shutdown(wait=False, cancel_futures=True)
+            for room in (self.room, self.views, self.objecting, self.lists, self.audit_reads):
+                room.close()

@@ -24,6 +24,8 @@ from numpy.typing import NDArray
 from ethics.refusals import BadInput, Fault, Refusal
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from features.city import City
     from features.matrix import Matrix
     from models.rule import RuleModel
@@ -76,7 +78,8 @@ def compare(
 ) -> Comparison:
     """Score the rows of a champion's matrix by a shadow, and compare.
 
-    A shadow of other features gets a matrix of the same people by its own.
+    A shadow of other features gets a matrix of the same people by its own. Whoever has objected, or was erased, since
+    the champion's matrix was made is scored by neither.
 
     Raises
     ------
@@ -85,16 +88,12 @@ def compare(
     """
     from scoring.forest import raw_scores
 
-    own = _matrix_of(scorer, shadow, city, matrix, home)
-    X, people = matrix.X, matrix.keys["person_id"]
-    if own.keys.height < matrix.keys.height:  # somebody has objected since
-        here = people.is_in(own.keys["person_id"].implode())
-        X, people = X[here.to_numpy()], people.filter(here)
+    X, own, people = _of_both(scorer, shadow, city, matrix, home)
     n = len(people)
     if n < FEWEST:
         wrong = f"has {n} people on {as_of_date}, fewer than {FEWEST}: figures about a few are figures about each"
         raise BadInput(Fault("cohort", wrong, "Compare on a day with more"))
-    ours, theirs = raw_scores(scorer.model, X), raw_scores(shadow, own.X)
+    ours, theirs = raw_scores(scorer.model, X), raw_scores(shadow, own)
     k = min(scorer.need.capacity.k, n)
     keys = np.argsort(np.argsort(np.asarray(scorer.tie_keys(people.to_list(), as_of_date))))
     first = [set(np.lexsort((keys, -raw))[:k].tolist()) for raw in (ours, theirs)]
@@ -112,12 +111,26 @@ def compare(
     )
 
 
-def _matrix_of(scorer: Scorer, shadow: NeedModel | RuleModel, city: City, matrix: Matrix, home: Home) -> Matrix:
+def _of_both(
+    scorer: Scorer, shadow: NeedModel | RuleModel, city: City, matrix: Matrix, home: Home
+) -> tuple[NDArray[Any], NDArray[Any], pl.Series]:
+    """The champion's rows, the shadow's, and whose they are, of whoever may be scored now.
+
+    A day's matrix is kept while the service runs, so who objects and who is erased is asked anew, last of all.
+    """
+    import polars as pl
+
     from features.matrix import build_matrix
 
-    if shadow.need.features == scorer.need.features:
-        return matrix
-    return build_matrix(city, shadow.need.features, matrix.keys, objections=home.objections, need_id=scorer.need.id)
+    X, own, people = matrix.X, matrix.X, matrix.keys["person_id"]
+    if shadow.need.features != scorer.need.features:
+        built = build_matrix(
+            city, shadow.need.features, matrix.keys, objections=home.objections, need_id=scorer.need.id
+        )
+        here = people.is_in(built.keys["person_id"].implode())
+        X, own, people = X[here.to_numpy()], built.X, people.filter(here)
+    may = ~home.objections.objecting(people.to_list(), scorer.need.id)
+    return (X, own, people) if may.all() else (X[may], own[may], people.filter(pl.Series(may)))
 
 
 def _spearman(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> float | None:

@@ -35,8 +35,9 @@ def home_with_people(folder, issuer, audience=PROFILE_AUDIENCE):
 def erasing(home, kept=()):
     """The store's erasure, unless there are reasons to keep."""
 
-    def erase(person_id, dry_run):
+    def erase(person_id, dry_run, begun):
         if not dry_run and not kept:
+            begun()
             home.store.erase(person_id)
         return list(kept)
 

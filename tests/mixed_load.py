@@ -18,7 +18,8 @@ ARROW = "application/vnd.apache.arrow.stream"
 TURNS = (["one"] * 11 + ["reasons", "one", "many", "one", "arrow", "one", "needs", "one", "one", "one"]) * 2
 MANY = 40
 MOST_WRONG = 5
-AGAIN_S = 0.02
+AGAIN_S, LATE_S = 0.02, 20.0
+"""Seconds between two tries to connect, and for which what could not be asked in time is still asked."""
 
 
 class Broken(Exception):
@@ -44,6 +45,7 @@ class Line:
             self.reader = None
             raise Broken from None
         if b"connection: close" in head:
+            self.writer.close()
             self.reader = None
         return int(head[9:12]), body
 
@@ -58,7 +60,7 @@ class Load:
     def __init__(self, task):
         self.task, self.people = task, task["people"]
         self.turns = count()
-        self.times, self.broken, self.wrong = [], [], []
+        self.times, self.broken, self.wrong, self.unasked = [], [], [], 0
         self.statuses, self.models = Counter(), Counter()
 
     def request(self):
@@ -126,6 +128,7 @@ class Load:
         times = sorted(self.times)
         quantile = {f"p{q}": times[min(len(times) - 1, len(times) * q // 100)] for q in (50, 99)}
         return {
+            "unasked": self.unasked,
             "asked": sum(self.statuses.values()) + len(self.broken),
             "per_second": len(times) / seconds,
             "statuses": self.statuses,
@@ -165,10 +168,14 @@ async def at_a_rate(load, task):
     async def connection():
         line = Line(task["port"])
         while (moment := await due.get()) is not None:
-            await load.one(line, moment)
+            if time.perf_counter() < last:
+                await load.one(line, moment)
+            else:
+                load.unasked += 1
 
-    connections = [asyncio.create_task(connection()) for _ in range(task["connections"])]
     begun = time.perf_counter()
+    last = begun + task["seconds"] + LATE_S
+    connections = [asyncio.create_task(connection()) for _ in range(task["connections"])]
     for number in range(int(task["seconds"] * task["rate"])):
         moment = begun + number / task["rate"]
         if (wait := moment - time.perf_counter()) > 0:

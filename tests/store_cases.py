@@ -238,6 +238,40 @@ def test_changes_made_by_hand_stand_beside_the_list(open_store):
         assert str(refusal.value).startswith(message) and "anna" not in str(refusal.value)
 
 
+def test_a_unit_knows_the_people_of_its_own_lists_as_they_stand(open_store):
+    store = open_store()
+    store.publish(small_list(store, {"west": ["anna", "bo"], "east": ["cai"]}), [])
+    everybody = ["anna", "bo", "cai", "dora", "nobody", "anna"]
+
+    def known(*units, need="youth", people=everybody):
+        return sorted(store.on_lists_of(need, units, people))
+
+    assert (known("west"), known("east"), known("east", "west")) == (["anna", "bo"], ["cai"], ["anna", "bo", "cai"])
+    assert known() == known("north") == known("west", need="elderly") == known("west", people=[]) == []
+    assert known("west", people=[*everybody, *map(str, range(600))]) == ["anna", "bo"]
+    store.change(FIRST, "west", "dora", "added", "unit head", reason="asked for help")
+    store.change(FIRST, "west", "bo", "removed", "unit head", reason="has moved")
+    store.change(FIRST, "west", "dora", "assigned", "unit head", worker="worker 2")
+    assert known("west") == ["anna", "dora"]
+    store.change(FIRST, "east", "bo", "added", "unit head", reason="lives there now")
+    assert (known("west"), known("east")) == (["anna", "dora"], ["bo", "cai"])
+    store.erase("anna")
+    assert known("west") == ["dora"]
+    store.publish(small_list(store, {"west": ["fia"]}, SECOND, as_of=date(2024, 6, 10)), [])
+    assert known("west", people=["dora", "fia"]) == ["dora", "fia"]  # of another day: both are worked
+    store.publish(small_list(store, {"west": ["gus"]}, SECOND[:-1] + "3"), [])
+    assert known("west", people=["dora", "fia", "gus"]) == ["fia", "gus"]  # the newer one of a day replaces the older
+
+
+def test_whom_the_lot_held_out_a_unit_does_not_know(open_store):
+    store = open_store()
+    store.publish(lots_list(store))
+    held_out = set(store.rows(FIRST).filter("is_held_out")["person_id"])
+    units = set(store.rows(FIRST)["unit_id"])
+    on_it = set(store.rows(FIRST)["person_id"]) - held_out
+    assert held_out and store.on_lists_of("youth", units, [*held_out, *on_it]) == on_it
+
+
 def test_who_looked_is_known_of_a_list_and_of_a_person(open_store):
     store = open_store()
     store.publish(small_list(store, {"west": ["anna"], "east": ["cai"]}), [])

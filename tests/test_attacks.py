@@ -183,13 +183,12 @@ def selections(content):
 
 
 def pickled_requests(server, canary, every):
-    """Every path with every selection: with each protocol and asker, or each of them in turn."""
+    """Every path with every selection, by each protocol in turn: as everybody, or as each of them in turn."""
     askers = list(server.tokens)
     chosen = [list(selections(content)) for content in pickles(canary)]
     for turn, (path, number) in enumerate(product((*OURS, *BENTOMLS), range(len(chosen[0])))):
-        in_turn = [(turn % len(chosen), askers[(turn + number) % len(askers)])]
-        for protocol, asker in product(range(len(chosen)), askers) if every else in_turn:
-            headers, body = chosen[protocol][number]
+        for place, asker in enumerate(askers if every else [askers[(turn + number) % len(askers)]]):
+            headers, body = chosen[(turn + place) % len(chosen)][number]
             yield "POST" if number % 3 else "PUT", path, {**headers, **who(server, asker)}, body
 
 
@@ -212,7 +211,7 @@ def test_pickled_bodies_are_refused_and_run_nothing(server, tmp_path):
 
 
 @pytest.mark.full
-def test_no_protocol_for_no_role_is_unpickled(server, tmp_path):
+def test_nothing_is_unpickled_whoever_asks(server, tmp_path):
     refused_without_running(server, tmp_path / "canary", every=True)
 
 

@@ -26,6 +26,7 @@ TOKENS = {
     "of-youth": {"role": "auditor", "needs": ["youth"]},
     "scientist": {"role": "data_scientist"},
     "system": {"role": "system", "needs": ["youth_rule"]},
+    "own-system": {"role": "system", "needs": ["youth"]},
     "unit": {"role": "unit", "needs": ["youth"], "units": ["north"]},
     "resident": {"role": "resident", "person_id": "000005"},
 }
@@ -191,7 +192,7 @@ def test_cells_and_log_are_for_auditors_alone(ask):
 
 def test_the_log_can_be_verified_from_what_is_told(world, ask, server):
     body = {"need": "youth", "as_of_date": "2024-06-03", "person_id": "000005"}
-    headers = {"authorization": "Bearer unit", "x-purpose": "weekly list"}
+    headers = {"authorization": "Bearer own-system", "x-purpose": "weekly list"}
     assert httpx.post(f"{server.url}/score", json=body, headers=headers, timeout=60).status_code == 200
     rows, after, more = [], 0, True
     while more:

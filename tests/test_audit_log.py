@@ -1,3 +1,4 @@
+import fcntl
 import json
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from ethics.audit_log import AuditLog
+from ethics.refusals import Refusal
 
 
 @pytest.fixture
@@ -165,6 +167,27 @@ def test_a_head_that_is_gone_or_spoilt_is_said(kept, tmp_path):
     assert "no head in" in kept.verify()[0].wrong
     path.write_bytes(whole)
     assert kept.verify() == []  # behind, but on the chain
+
+
+def test_whether_the_next_act_can_be_written_is_told_without_writing(kept, engine, tmp_path):
+    path = tmp_path / "kept" / "audit_head.json"
+    lock, whole = path.with_name("audit_head.json.lock"), path.read_bytes()
+    assert kept.faults_of_writing() == []
+    path.unlink()
+    path.mkdir()  # cannot be read
+    with pytest.raises(Refusal, match="cannot be read"):
+        kept.keep_head()
+    assert [fault.where for fault in kept.faults_of_writing()] == [str(path)]
+    path.rmdir()
+    path.write_bytes(whole)
+    lock.unlink()
+    lock.mkdir()
+    assert [fault.where for fault in kept.faults_of_writing()] == [str(lock)]
+    lock.rmdir()
+    with lock.open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert kept.faults_of_writing() == []  # somebody writes, and nobody waits for it
+    assert len(kept.rows()) == 4 and path.read_bytes() == whole
 
 
 def test_an_old_log_gets_a_head_with_its_next_act(log, engine, tmp_path):

@@ -535,6 +535,7 @@ def files_of(folder):
     }
 
 
+@pytest.mark.full
 def test_a_build_killed_at_any_moment_is_finished_by_the_next(tmp_path):
     n = 300
     city_of(tmp_path / "city", events(n), who=persons(n), held=history(n))

@@ -120,6 +120,53 @@ def test_the_compose_file_holds_no_secret_and_listens_on_this_machine_alone():
     assert "secrets/" in (ROOT / ".gitignore").read_text().splitlines()
 
 
+NOT_PASSED = {
+    "ENNAKKO_HOME",  # the image's
+    "ENNAKKO_PORT",  # the one that is published
+    "ENNAKKO_CITY",  # a mount, named in the command
+    "ENNAKKO_WITHOUT_TOKENS",  # on loopback only
+    "ENNAKKO_TOKEN",  # whoever asks a service has one
+}
+"""Settings that make no sense for the container of the service."""
+
+
+def test_the_compose_file_passes_every_setting_on():
+    passed = COMPOSE["services"]["ennakko"]["environment"]
+    names = {f"ENNAKKO_{field.upper()}" for field in Settings.model_fields}
+    assert {name.removesuffix("_FILE") for name in passed} == names - NOT_PASSED
+    assert not NOT_PASSED & {name.removesuffix("_FILE") for name in passed}
+    for name, value in passed.items():
+        if value.startswith("$"):
+            assert re.fullmatch(rf"\$\{{{name}:-\d?\}}", value), "passed on by its own name"
+    # What nobody gave is as if it were not there.
+    empty = {name: "" for name, value in passed.items() if value.startswith("$")}
+    assert Settings.from_environment({**empty, "ENNAKKO_HOME": "/x"}) == Settings(home=Path("/x"))
+
+
+def test_the_city_of_the_container_is_where_it_is_mounted():
+    service = COMPOSE["services"]["ennakko"]
+    (mount,) = [volume for volume in service["volumes"] if isinstance(volume, dict)]
+    assert service["command"] == ["serve", "--city", mount["target"]]
+    lines = re.findall(r"(?m)^docker compose run .*$", (ROOT / "docs" / "operate.md").read_text())
+    cities = [city for line in lines for city in re.findall(r"(?:--city|city check) (\S+)", line)]
+    assert len(cities) >= 3 and set(cities) == {mount["target"]}
+
+
+def test_every_volume_that_holds_state_is_in_the_backup_and_comes_back():
+    text = (ROOT / "docs" / "operate.md").read_text()
+    backup, restore = (text.partition(f"## {name}\n")[2].partition("\n## ")[0] for name in ("Backup", "Restore"))
+    stateful = {volume for volume in COMPOSE["volumes"] if volume != "kernels"}  # compiled anew where they are gone
+    assert stateful == {"home", "runs", "database"}
+    for lines, direction, dump in ((backup, "--create", "pg_dump"), (restore, "--extract", "pg_restore")):
+        for name in ("ennakko", "mlflow"):
+            (volume,) = [v for v in COMPOSE["services"][name]["volumes"] if str(v).split(":")[0] in stateful]
+            folder = volume.split(":")[1]
+            found = [line for line in lines.splitlines() if f" {name} " in line and f"tar {direction}" in line]
+            found += [line for line in lines.splitlines() if f"tar {name} {direction}" in line]
+            assert any(f"--directory {folder}" in line for line in found), (name, direction)
+        assert "docker compose exec -T postgres sh -c 'PGPASSWORD" in lines and dump in lines
+
+
 def test_secrets_are_read_from_files(tmp_path):
     from ethics.refusals import BadInput
 

@@ -488,6 +488,7 @@ for root, moment in zip(folders[1:], random.Random(4).sample(range(1, int(n) + 1
 """
 
 
+@pytest.mark.full
 def test_an_erasure_killed_anywhere_is_repeated_to_the_same_end(used, home, tmp_path):
     list_id, run, listed, _ = used
     copies = [tmp_path / f"copy-{n}" for n in range(4)]

@@ -49,7 +49,9 @@ def server(world):
 @pytest.fixture
 def run(world, server, tmp_path):
     """Run an example with this world's names in the place of the page's."""
-    token = issue_token(world.home, "system", needs=["youth"], minutes=60, now=datetime.now(UTC))["token"]
+    token = issue_token(world.home, "system", subject="page", needs=["youth"], minutes=60, now=datetime.now(UTC))[
+        "token"
+    ]
     (tmp_path / "token").write_text(token + "\n")
     pl.DataFrame({"person_id": ["000123", "000124"]}).write_csv(tmp_path / "people.csv")
     command = tmp_path / "ennakko"
@@ -120,7 +122,7 @@ def test_every_python_example_prints_the_scores(run, local, number):
 
 def test_the_first_python_example_tells_refusals_too(run):
     code, out, _ = run([sys.executable, "-c"], BLOCKS["python"][0].replace("000123", "nobody"))
-    assert code == 0 and "body: person_id | is not in the city folder | " in out
+    assert code == 0 and "body: person_id | is nobody who is known here | " in out
 
 
 def test_what_excel_sends_is_what_the_table_of_endpoints_asks_for():

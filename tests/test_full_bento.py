@@ -130,7 +130,9 @@ def test_it_answers_the_same_scores_to_the_bit(bento, python, world, tmp_path):
         else:
             pytest.fail(out.read_text())
         body = {"need": "youth", "as_of_date": str(AS_OF), "reasons": False}
-        token = issue_token(world.home, "system", needs=["youth"], minutes=30, now=datetime.now(UTC))["token"]
+        token = issue_token(world.home, "system", subject="bento", needs=["youth"], minutes=30, now=datetime.now(UTC))[
+            "token"
+        ]
         headers = {"authorization": f"Bearer {token}", "x-purpose": "to compare"}
         with httpx.Client(base_url=url, timeout=60, headers=headers) as client:
             for row in local.sample(50, seed=0).to_dicts():

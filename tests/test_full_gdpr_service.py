@@ -99,7 +99,8 @@ def serving(world):
 
 
 def asking(world, server, role, method, path, **options):
-    claims = {"needs": ["*"]} if role == "system" else {}
+    claims = {"needs": ["*"], "subject": "a system"} if role == "system" else {}
+    claims |= {"subject": "desk 4"} if role == "service_point" else {}
     token = issue_token(world.home, role, minutes=5, now=datetime.now(UTC), **claims)["token"]
     headers = {"authorization": f"Bearer {token}", **PURPOSE}
     return httpx.request(method, server.url + path, headers=headers, timeout=60, **options)

@@ -18,6 +18,7 @@ from serving.settings import Settings
 
 pytestmark = pytest.mark.full
 server, engine = test_full_stores.server, test_full_stores.engine
+ROLES = (("unit", {"units": ("north",)}), ("system", {}))
 COLUMNS = ["person_id", "score", "rank", "rank_band"]
 
 
@@ -40,8 +41,9 @@ def test_lists_and_jobs_over_http(server, engine, tmp_path):
     listed = world.list()
     world.home.store.publish(listed, [])
     person = listed.part("north").rows[0].person_id
-    claims = {"needs": ("youth",), "units": ("north",), "minutes": 10, "now": datetime.now(UTC)}
-    headers = {"authorization": f"Bearer {issue_token(world.home, 'unit', **claims)['token']}", "x-purpose": "a test"}
+    claims = {"needs": ("youth",), "subject": "a test", "minutes": 10, "now": datetime.now(UTC)}
+    tokens = [issue_token(world.home, role, **claims, **more)["token"] for role, more in ROLES]
+    headers, of_system = ({"authorization": f"Bearer {token}", "x-purpose": "a test"} for token in tokens)
     running = start(world, ENNAKKO_DATABASE_URL=server)
     try:
         wait_until_it_answers(running)
@@ -55,6 +57,7 @@ def test_lists_and_jobs_over_http(server, engine, tmp_path):
             assert [one["attempts"] for one in told] == [1, 0] and told[1]["known_before"] == 1
             bad = client.post(f"{path}/attempts?unit=north", json={"rows": [{**row, "worker": "A\0"}]})
             assert bad.status_code == 422 and client.get("/lists/%00?unit=north").status_code == 404
+            client.headers.update(of_system)
             job = client.post("/jobs", json={"need": "youth", "as_of_date": str(AS_OF)})
             until = time.monotonic() + 60
             while client.get(job.headers["location"]).json()["state"] != "done" and time.monotonic() < until:

@@ -1,8 +1,8 @@
 """Two minutes of mixed load on two workers over PostgreSQL, with another champion and a killed worker in the middle.
 
-At 70 % of what the service can take: one person, one with reasons, many as JSON and as Arrow, needs; tokens, purposes and
-audit lines with all. Every answer is exactly that of the model it names; nothing is lost but what was with the killed
-worker; memory is flat.
+At 70 % of what the service can take: one person, one with reasons, many as JSON and as Arrow, needs; all with token and
+purpose, and an audit line on disk for each score. Every answer is exactly that of the model it names; nothing is lost
+but what was with the killed worker; memory is flat.
 """
 
 import json
@@ -27,8 +27,9 @@ from serving.local_issuer import issue_token
 pytestmark = pytest.mark.full
 LOAD = Path(__file__).resolve().parent / "mixed_load.py"
 SECONDS = 120.0
-SWAP_AT, KILL_AT, WARM_AT = 15.0, 35.0, 45.0
-"""Seconds into the load: another champion, the kill, and the moment from which memory must not grow."""
+SWAP_AT, KILL_AT, WARM_AT, WARM_S = 12.0, 24.0, 40.0, 15.0
+"""Seconds into the load: another champion, the kill, when memory must grow no more; and how long a worker is new."""
+LEAST_LOOKS = 15
 SHARE, CONNECTIONS, TOKENS = 0.7, 16, 48
 MOST_GROWTH_MB, MOST_GROWTH_SHARE = 24.0, 0.05
 
@@ -117,11 +118,13 @@ class Watch:
                 if (size := resident_mb(pid)) is not None:
                     self.memory.setdefault(pid, []).append((self.now(), size))
 
-    def growth(self, pid, since):
-        """Median memory in the first and in the last third of the time from a moment on."""
+    def growth(self, pid):
+        """Median memory in the first and in the last third of the time once it was warm; None if that was short."""
+        since = max(WARM_AT, self.memory[pid][0][0] + WARM_S)
         sizes = [size for moment, size in self.memory[pid] if moment >= since]
+        if len(sizes) < LEAST_LOOKS:
+            return None
         third = len(sizes) // 3
-        assert third >= 5, f"{len(sizes)} looks are too few"
         return statistics.median(sizes[:third]), statistics.median(sizes[-third:])
 
 
@@ -141,22 +144,24 @@ def test_two_minutes_with_another_champion_and_a_killed_worker(world, server):
     os.kill(before[0], signal.SIGKILL)
     watch.until(SECONDS)
     found = found_by(process)
-    report = {name: found[name] for name in ("asked", "per_second", "p50", "p99", "most", "statuses")}
+    report = {name: found[name] for name in ("asked", "unasked", "per_second", "p50", "p99", "most", "statuses")}
     print(json.dumps({"bench": "serving: mixed load", "rate": rate, **report, "broken": len(found["broken"])}))
 
     assert found["wrong"] == []
     assert {status.split()[1] for status in found["statuses"]} == {"200"}
-    assert found["asked"] == int(SECONDS * rate)
+    assert found["asked"] + found["unasked"] == int(SECONDS * rate)
+    assert found["unasked"] == 0, "it could not keep up with 70 % of what it can take"
     assert set(found["models"]) == set(world.of), "both champions answered"
     assert len(found["broken"]) <= CONNECTIONS
     assert all(0.0 <= moment - killed_at <= 5.0 for moment in found["broken"]), "lost with the killed worker alone"
 
     after = workers_of(server)
     assert len(after) == 2 and before[0] not in after and before[1] in after
-    (new,) = set(after) - set(before)
-    warm = {before[1]: WARM_AT, new: watch.memory[new][0][0] + (SECONDS - watch.memory[new][0][0]) / 2}
-    told = {pid: watch.growth(pid, since) for pid, since in warm.items()}
-    print(json.dumps({"bench": "serving: memory of workers", "mb_first_and_last": list(told.values())}))
-    for first, last in told.values():
+    told = {pid: watch.growth(pid) for pid in after}
+    first_seen = [round(looks[0][0], 1) for looks in watch.memory.values()]
+    report = {"mb_first_and_last": list(told.values()), "workers_seen_first_at_s": first_seen}
+    print(json.dumps({"bench": "serving: memory of workers", **report}))
+    assert told[before[1]] is not None
+    for first, last in filter(None, told.values()):
         assert last - first <= max(MOST_GROWTH_MB, MOST_GROWTH_SHARE * first), told
     until(lambda: world.home.audit_log.verify() == [], 10)

@@ -119,7 +119,9 @@ def test_serving_reaches_nobody(folder, world):
             except httpx.TransportError:
                 time.sleep(0.2)
         body = {"need": "youth", "as_of_date": str(AS_OF), "person_id": "000001"}
-        token = issue_token(world.home, "system", needs=["youth"], minutes=30, now=datetime.now(UTC))["token"]
+        token = issue_token(
+            world.home, "system", subject="sockets", needs=["youth"], minutes=30, now=datetime.now(UTC)
+        )["token"]
         headers = {"authorization": f"Bearer {token}", "x-purpose": "to try"}
         with httpx.Client(base_url=url, timeout=60, headers=headers) as client:
             assert client.post("/score", json=body).json()["score"] > 0

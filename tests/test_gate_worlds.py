@@ -102,6 +102,7 @@ def faults():
     return model_fault(9_200)
 
 
+@pytest.mark.full
 def test_every_planted_fault_of_a_model_or_list_fires_its_own_check_and_no_other(faults):
     assert set(faults) == {*MODELS, *CHEAP, "an honest model"}
     honest = faults.pop("an honest model")

@@ -193,8 +193,10 @@ def cut_short(home, *moments):
     """An erasure that fails before the store forgets, or after, where the files would follow."""
     left = list(moments)
 
-    def erase(person_id, dry_run):
+    def erase(person_id, dry_run, begun):
         moment = left.pop(0) if left and not dry_run else None
+        if not dry_run:
+            begun()
         if moment == "before":
             raise OSError("the disk is full")
         if not dry_run:
@@ -250,22 +252,52 @@ def test_what_cannot_be_finished_stays_to_be_done_and_stops_nobody_elses(provide
     assert "00012" not in caplog.text
 
 
-def test_an_erasure_that_must_wait_says_so_and_stays_to_be_done(provider, home):
-    waits = [True, True]
+def test_an_erasure_that_must_wait_says_so_and_leaves_nothing_armed(provider, home):
+    waits = [True]
 
-    def erase(person_id, dry_run):
+    def erase(person_id, dry_run, begun):
         if not dry_run and waits and waits.pop():
             raise NotNow
-        return erasing(home)(person_id, dry_run)
+        return erasing(home)(person_id, dry_run, begun)
 
     desk, headers = desk_of(home, erase=erase), bearer(provider, "gdprdelete")
     client = Client(app_of(desk))
     assert client.delete(f"{PATH}/{ANNA}?dry_run=true", headers=headers).status_code == 204
     response = client.delete(f"{PATH}/{ANNA}", headers=headers)
     assert (response.status_code, codes(response)) == (503, ["erasure_must_wait"])
+    assert list(desk.pending.all()) == []
     assert (desk.finish(), home.store.is_erased(["000123"])[0]) == (0, False)
-    assert (desk.finish(), home.store.is_erased(["000123"])[0]) == (1, True)
     assert client.delete(f"{PATH}/{ANNA}", headers=headers).status_code == 204
+    assert home.store.is_erased(["000123"])[0]
+
+
+def test_a_link_that_was_mended_is_believed_and_no_erasure_that_was_armed_before(provider, home):
+    """A profile linked to the wrong person, of which an erasure was cut short before anything was gone."""
+    desk = desk_of(home, erase=cut_short(home, "before"), view=lambda person_id: {"person": person_id})
+    client = Client(app_of(desk))
+    assert client.delete(f"{PATH}/{ANNA}", headers=bearer(provider, "gdprdelete")).status_code == 500
+    armed = list(desk.pending.all())
+    assert [person for _, person in armed] == ["000123"]
+    desk.links.unlink(ANNA)
+    assert list(desk.pending.all()) == []
+    desk.links.link([(ANNA, "000125")])
+    desk.pending.begin(*armed[0])  # as if it had been left behind
+    shown = client.get(f"{PATH}/{ANNA}", headers=bearer(provider, "gdprquery")).json()
+    assert shown["children"] == [{"key": "PERSON", "value": "000125"}]
+    assert (desk.finish(), list(desk.pending.all())) == (0, [])
+    assert home.store.is_erased(["000123", "000125"]).tolist() == [False, False]
+    desk.pending.begin(*armed[0])
+    assert client.delete(f"{PATH}/{ANNA}", headers=bearer(provider, "gdprdelete")).status_code == 204
+    assert home.store.is_erased(["000123", "000125"]).tolist() == [False, True]
+
+
+def test_of_somebody_half_forgotten_nothing_is_told(provider, home):
+    desk = desk_of(home, erase=cut_short(home, "after"), view=lambda person_id: {"person": person_id})
+    client = Client(app_of(desk))
+    assert client.delete(f"{PATH}/{ANNA}", headers=bearer(provider, "gdprdelete")).status_code == 500
+    assert client.get(f"{PATH}/{ANNA}", headers=bearer(provider, "gdprquery")).status_code == 204
+    assert client.delete(f"{PATH}/{ANNA}", headers=bearer(provider, "gdprdelete")).status_code == 204
+    assert list(desk.pending.all()) == []
 
 
 def test_a_refused_erasure_is_not_pending(provider, home):

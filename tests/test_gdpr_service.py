@@ -73,16 +73,16 @@ def test_the_roles_of_the_table_are_those_of_tokens():
 
 
 def test_tokens_of_the_city_and_of_the_home_open_what_their_role_may(world, provider, server):
-    city = provider.token(role="unit", needs=["youth"])
-    claims = {"needs": ["youth"], "units": ["kallio"], "minutes": 5, "now": datetime.now(UTC)}
-    own = issue_token(world.home, "unit", **claims)["token"]
+    city = provider.token(role="system", needs=["youth"])
+    claims = {"needs": ["youth"], "subject": "a test", "minutes": 5, "now": datetime.now(UTC)}
+    own = issue_token(world.home, "system", **claims)["token"]
     first, second = score(server, city), score(server, own)
     assert (first.status_code, second.status_code) == (200, 200), first.text + second.text
     assert first.json() == second.json()
     assert score(server, city).status_code == 200  # known by now
     auditor = provider.token(role="auditor")
     assert score(server, auditor).status_code == 403
-    assert score(server, provider.token(role="unit", needs=["elderly"])).status_code == 404
+    assert score(server, provider.token(role="system", needs=["elderly"])).status_code == 404
     of_profile = provider.token(aud=PROFILE_AUDIENCE, sub=str(uuid4()), role="system", needs=["*"])
     assert score(server, of_profile).status_code == 403  # a resident, whatever else the token says
 
@@ -90,12 +90,12 @@ def test_tokens_of_the_city_and_of_the_home_open_what_their_role_may(world, prov
 def test_no_token_and_bad_tokens_open_nothing(provider, server):
     missing = score(server, None)
     assert (missing.status_code, missing.headers["www-authenticate"]) == (401, "Bearer")
-    good = provider.token(role="unit", needs=["youth"])
+    good = provider.token(role="system", needs=["youth"])
     bad = [
         good[:-6] + ("AAAAAA" if not good.endswith("AAAAAA") else "BBBBBB"),
-        provider.token(role="unit", needs=["youth"], aud="another"),
-        provider.token(role="unit", needs=["youth"], iss="https://another.example"),
-        provider.token(role="unit", needs=["youth"], exp=1_700_000_000),
+        provider.token(role="system", needs=["youth"], aud="another"),
+        provider.token(role="system", needs=["youth"], iss="https://another.example"),
+        provider.token(role="system", needs=["youth"], exp=1_700_000_000),
         "nonsense",
     ]
     for token in bad:

@@ -52,7 +52,7 @@ def server(world):
 def token(world, server):
     now = datetime.now(UTC)
 
-    def made(role="unit", needs=("youth",), units=("north",), subject=None):
+    def made(role="unit", needs=("youth",), units=("north",), subject="a test"):
         units = units if role == "unit" else ()
         return issue_token(world.home, role, needs=needs, units=units, subject=subject, minutes=30, now=now)["token"]
 

@@ -143,6 +143,7 @@ def run_killed(world, folder, moment):
     return subprocess.run([sys.executable, "-c", KILLED, *words], cwd=ROOT, env=path, capture_output=True, text=True)
 
 
+@pytest.mark.full
 def test_a_killed_run_leaves_no_list_or_a_whole_one_and_the_next_gives_the_same(world, tmp_path):
     def copied(name):
         shutil.copytree(world.home.root, tmp_path / name)

@@ -11,7 +11,7 @@ from openid_provider import raw_token
 from ethics.refusals import BadInput, NotTrusted
 from serving.cli import main
 from serving.home import Home
-from serving.identity import Role
+from serving.identity import Identity, Role
 from serving.issuer_keys import IssuerSilent
 from serving.local_issuer import issue_token, issuer_path, make_issuer
 from serving.settings import Settings
@@ -27,6 +27,7 @@ def home(tmp_path):
 
 def made(home, role="unit", *, now=None, minutes=15, **more):
     given = {"needs": ["youth_exclusion"], "units": ["kallio"]} if role == "unit" else {}
+    given |= {"subject": f"a {role}"} if role in ("unit", "system", "service_point") else {}
     return issue_token(home, role, minutes=minutes, now=now or datetime.now(UTC), **(given | more))["token"]
 
 
@@ -224,19 +225,56 @@ def test_the_log_learns_for_what_and_for_whom_but_no_token(home):
     assert last_act(home)[1]["who"] != facts["who"]
 
 
+def test_each_asker_is_one_of_their_own(home):
+    """Rate, jobs and logs tell askers apart by the subject: a role's name would be one for all of them."""
+    make_issuer(home, NOW)
+    for role, given in (
+        ("unit", {"needs": ["a"], "units": ["u"]}),
+        ("system", {"needs": ["a"]}),
+        ("service_point", {}),
+    ):
+        with pytest.raises(BadInput, match="--for: is missing"):
+            issue_token(home, role, minutes=5, now=NOW, **given)
+
+    def subject(person):
+        token = made(home, "resident", person_id=person)
+        return jwt.decode(token, options={"verify_signature": False})["sub"]
+
+    home.store.refer(["000123"])
+    subjects = [subject(person) for person in ("000123", "000124", "000123")]
+    assert subjects[0] == subjects[2] != subjects[1]
+    assert not any(person in told for told in subjects for person in ("000123", "000124"))
+    home.store.erase("000123")
+    assert subject("000123") != subjects[0]  # nor can anybody form it again
+
+
+def test_a_job_is_of_the_same_asker_with_the_same_rights():
+    def whose(**claims):
+        who = {"subject": "s", "issuer": "i", "role": Role.SYSTEM, "needs": frozenset({"a"}), "units": frozenset()}
+        return Identity(**(who | claims)).mark_of_rights(b"secret")
+
+    others = [{"subject": "t"}, {"issuer": "j"}, {"role": Role.UNIT}, {"needs": frozenset({"b"})}]
+    others += [{"units": frozenset({"u"})}, {"needs": frozenset({"a", "b"})}, {"needs": frozenset()}]
+    found = [whose(**claims) for claims in others]
+    assert len({whose(), *found}) == 1 + len(others) and whose() == whose() and len(whose()) == 64
+
+
 def test_the_commands(tmp_path, capsys):
     words = ["--home", str(tmp_path / "home")]
     assert main(["token", "--role", "auditor", *words]) == 30
     assert "Make one: ennakko keys issuer" in capsys.readouterr().err
     assert main(["keys", "issuer", *words]) == 0
     assert "urn:ennakko:" in capsys.readouterr().out
-    assert main(["token", "--role", "unit", "--need", "a", "--unit", "u", "--minutes", "5", *words]) == 0
+    unit = ["token", "--role", "unit", "--need", "a", "--unit", "u"]
+    assert main([*unit, "--minutes", "5", *words]) == 2
+    assert "--for: is missing" in capsys.readouterr().err
+    assert main([*unit, "--for", "A12", "--minutes", "5", *words]) == 0
     out, err = capsys.readouterr()
     home = Home(Settings(home=tmp_path / "home"))
     assert open_issuers(home).verified(out.strip()).units == {"u"}
     assert err.startswith("unit, until ")
     assert main(["token", "--role", "unit", "--json", *words]) == 2
-    assert len(json.loads(capsys.readouterr().out)["errors"]) == 2
+    assert len(json.loads(capsys.readouterr().out)["errors"]) == 3
     assert main(["keys", "issuer", "--anew", "--demonstration", "--json", *words]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["anew"], told["demonstration"]) == (True, True)

@@ -141,7 +141,7 @@ def asked(server, token=None):
 
 
 def token(world):
-    return issue_token(world.home, "system", needs=["*"], minutes=5, now=datetime.now(UTC))["token"]
+    return issue_token(world.home, "system", subject="a system", needs=["*"], minutes=5, now=datetime.now(UTC))["token"]
 
 
 def test_an_issuer_that_is_made_meanwhile_counts_without_a_restart(world, server):

@@ -130,6 +130,7 @@ def test_bounds_are_exact(hits_and_trials):
     assert binom.cdf(hits, trials, high) == pytest.approx(0.025 if hits < trials else 1)
 
 
+@pytest.mark.full
 def test_intervals_hold_the_truth_in_a_few_worlds(monkeypatch, capsys):
     monkeypatch.setattr(model_trials, "FRESH", 200_000)
     found = [model_trials.interval_world(seed) for seed in range(100, 106)]
@@ -200,6 +201,7 @@ def test_intervals_too_narrow_or_too_wide_miss_the_target(capsys):
     assert "recall_at_capacity        89.0% (exact 95 %: 81.2% to 94.4%)" in capsys.readouterr().out
 
 
+@pytest.mark.full
 def test_weights_bring_figures_nearer_the_truth_in_a_few_worlds(monkeypatch):
     monkeypatch.setattr(model_trials, "FRESH", 60_000)
     found = [model_trials.censored_world(seed) for seed in (100, 101)]

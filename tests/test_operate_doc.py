@@ -29,11 +29,13 @@ INLINE = re.findall(r"`(ennakko [a-z][^`]*)`", TEXT)
 
 def commands():
     lines = [line for _, block in BLOCKS for line in block.splitlines() if line.startswith("ennakko ")]
+    container = re.findall(r"(?m)^docker compose run --rm(?: --volume \S+)? ennakko (.*)$", TEXT)
+    lines += [f"ennakko {words}" for words in container]
     return lines + [line.replace("…", "x") for line in INLINE]
 
 
 def test_the_page_has_commands():
-    assert len(commands()) > 30 and set(RUN) == {"backup", "restore", "rotate"}
+    assert len(commands()) > 45 and set(RUN) == {"backup", "restore", "rotate"}
 
 
 @pytest.mark.parametrize("line", sorted({*commands()}))
@@ -82,7 +84,7 @@ def world(tmp_path_factory):
     world.home.audit_log.append("judge", "gate", need="youth", verdict=world.verdict.verdict_id, state="PASS_ATTESTED")
     (world.folder / "youth.toml").write_text(MODEL_NEED)
     make_issuer(world.home, datetime.now(UTC))
-    issue_token(world.home, "system", needs=["*"], minutes=5, now=datetime.now(UTC))
+    issue_token(world.home, "system", subject="page", needs=["*"], minutes=5, now=datetime.now(UTC))
     world.home.objections.object("000007", "youth")
     words = ["score", "--home", world.home.root, "--city", world.city.folder, "--need", world.folder / "youth.toml"]
     assert main([str(word) for word in (*words, "--as-of", AS_OF)]) == 0

@@ -18,6 +18,8 @@ from serving.home import CELLS, Home
 from serving.progress import silent
 from serving.settings import Settings
 
+pytestmark = pytest.mark.full
+
 NEED = Path(__file__).parent / "needs" / "course_dropout.toml"
 ATTRIBUTES = ("sex", "age_band", "deprivation_band", "disability")
 WORDS = {"pass", "warn", "needs_attestation", "inconclusive", "not_testable"}

@@ -91,6 +91,8 @@ def server(world, provider):
 @pytest.fixture(scope="module")
 def tokens(world):
     def token(role, **claims):
+        if role in ("unit", "system"):
+            claims = {"subject": f"a {role}", **claims}
         return issue_token(world.home, role, minutes=30, now=datetime.now(UTC), **claims)["token"]
 
     return {

@@ -47,10 +47,10 @@ GET /lists                             401  403   200  403  403   403  403   200
 GET /lists/{list_id}                   401  403   200  403  403   403  403   200    403     yes     view
 POST /lists/{list_id}/attempts         401  403   200  403  403   403  403   200    403     yes     attempts
 POST /lists/{list_id}/outcomes         401  403   200  403  403   403  403   200    403     yes     outcomes
-POST /jobs                             401  403   202  403  403   403  403   202    403     yes     score_job
-GET /jobs/{job_id}                     401  403   200  403  403   403  403   200    403     no      -
-GET /jobs/{job_id}/scores              401  403   200  403  403   403  403   200    403     yes     score_job_read
-DELETE /jobs/{job_id}                  401  403   204  403  403   403  403   204    403     no      score_job_forgotten
+POST /jobs                             401  403   403  403  403   403  403   202    403     yes     score_job
+GET /jobs/{job_id}                     401  403   403  403  403   403  403   200    403     no      -
+GET /jobs/{job_id}/scores              401  403   403  403  403   403  403   200    403     yes     score_job_read
+DELETE /jobs/{job_id}                  401  403   403  403  403   403  403   204    403     no      score_job_forgotten
 GET /verdicts                          401  403   403  200  200   403  403   200    403     no      verdicts_read
 GET /verdicts/{verdict_id}             401  403   403  200  200   403  403   200    403     no      verdict_read
 GET /cells                             401  403   403  403  200   403  403   403    403     no      cells_read
@@ -74,6 +74,8 @@ DELETE /gdpr-api/v1/profiles/{profile} 401  403   403  403  403   403  403   403
 FOREIGN = """
 endpoint                               asker   of       expected
 POST /score                            unit    need     404
+POST /score                            unit    scored   404
+POST /score                            unit    listed   404
 POST /score                            system  need     404
 POST /score_batch                      unit    need     404
 POST /score_batch                      system  need     404
@@ -94,13 +96,9 @@ POST /lists/{list_id}/outcomes         unit    list     404
 POST /lists/{list_id}/outcomes         unit    unit     404
 POST /lists/{list_id}/outcomes         unit    listed   422
 POST /lists/{list_id}/outcomes         system  list     404
-POST /jobs                             unit    need     404
 POST /jobs                             system  need     404
-GET /jobs/{job_id}                     unit    job      404
 GET /jobs/{job_id}                     system  job      404
-GET /jobs/{job_id}/scores              unit    job      404
 GET /jobs/{job_id}/scores              system  job      404
-DELETE /jobs/{job_id}                  unit    job      404
 DELETE /jobs/{job_id}                  system  job      404
 GET /verdicts                          audit   need     404
 GET /verdicts                          data    need     404
@@ -197,6 +195,8 @@ def sent(row, values, asker, **changes):
     """Method, address, query and body of a row's question, with what is another's in ``changes``."""
     linked = {"person": values["linked"]} if asker == "profile" else {}
     v = SimpleNamespace(**{**values, **linked, **changes})
+    if asker == "unit" and "scored" not in changes:
+        v.scored = v.listed  # a unit asks about people on its own lists
     v.on_behalf = {"person_id": v.person} if asker == "point" or "person" in changes else {}
     method, path = row.split(" ")
     query, body = REQUESTS.get(row, lambda _: ({}, None))(v)
@@ -246,10 +246,16 @@ def world(tmp_path_factory):
     }
     world.anothers = {
         **{"need": "youth_rule", "unit": "east", "list": theirs.list_id, "listed": people["east"][0]},
-        **{"person": free[2], "profile": str(STRANGER), "verdict": rules.verdict.verdict_id},
+        **{"scored": free[2], "person": free[2], "profile": str(STRANGER), "verdict": rules.verdict.verdict_id},
     }
     world.absent = {
-        **{"need": "youth_rull", "unit": "west", "list": "01HZZZZZZZZZZZZZZZZZZZZZZ0", "listed": "000999"},
+        **{
+            "need": "youth_rull",
+            "unit": "west",
+            "list": "01HZZZZZZZZZZZZZZZZZZZZZZ0",
+            "listed": "000999",
+            "scored": "000999",
+        },
         **{
             "job": "0" * 32,
             "person": "000998",
@@ -312,7 +318,9 @@ def ask(world, server, provider):
         "self": {"person_id": resident},
     }
     home = {
-        asker: issue_token(world.home, ROLE_OF[asker], minutes=30, now=now, **own.get(asker, {}))["token"]
+        asker: issue_token(
+            world.home, ROLE_OF[asker], subject=f"caseworker {asker}", minutes=30, now=now, **own.get(asker, {})
+        )["token"]
         for asker in ASKERS[2:-1]
     }
     client = httpx.Client(base_url=server.url, timeout=60)
@@ -329,11 +337,12 @@ def ask(world, server, provider):
     another = provider.token(**{**claims_of(world, "system"), "sub": "sub of another"})
     world.anothers["job"] = job_of(another, "/scores")
 
-    def asked(row, asker, *, token=None, issuer="city", headers=None, **changes):
+    def asked(row, asker, *, token=None, issuer="city", headers=None, body=None, **changes):
         token = token or {"city": city, "home": home}[issuer].get(asker)
-        if "{job_id}" in row and asker in ("unit", "system") and "job" not in changes:
+        if "{job_id}" in row and asker == "system" and "job" not in changes:
             changes["job"] = job_of(token, row)
-        method, path, query, body = sent(row, world.own, asker, **changes)
+        method, path, query, usual = sent(row, world.own, asker, **changes)
+        body = usual if body is None else body
         given = {"x-purpose": "the week's outreach", **({"authorization": f"Bearer {token}"} if token else {})}
         given = {name: value for name, value in {**given, **(headers or {})}.items() if value is not None}
         answer = client.request(method, path, params=query, json=body, headers=given)
@@ -425,6 +434,50 @@ def test_needs_and_lists_tell_of_nothing_that_is_anothers(world, ask):
         assert world.anothers["list"] not in ask("GET /lists", asker).text
     east = set(ask("GET /lists/{list_id}", "system", unit="east").json()["rows"][0])
     assert east and world.anothers["listed"] not in ask("GET /lists/{list_id}", "unit").text
+
+
+def test_a_unit_is_told_of_the_people_on_its_own_lists_alone(world, ask, provider):
+    own, easts, unlisted = world.own["listed"], world.anothers["listed"], world.own["scored"]
+    objects = world.own["linked"]
+    world.objections.object(objects, "youth")
+    body = {"need": "youth", "as_of_date": str(AS_OF)}
+    people = [easts, own, unlisted, world.absent["listed"], objects, own]
+    try:
+        rows = ask("POST /score_batch", "unit", body={**body, "person_ids": people}).json()["rows"]
+        assert [row["status"] for row in rows] == ["scored" if person == own else "unknown_person" for person in people]
+        assert all(row["score"] is None for row in rows if row["person_id"] != own)
+        of_all = ask("POST /score_batch", "system", body={**body, "person_ids": people}).json()["rows"]
+        assert rows[1] == of_all[1] and [row["status"] for row in of_all][:1] == ["scored"]
+        answers = [ask("POST /score", "unit", body={**body, "person_id": person}) for person in people]
+        assert answers[1].json()["score"] == rows[1]["score"]
+        assert len({(answer.status_code, answer.content) for answer in answers}) == 2
+    finally:
+        world.objections.withdraw(objects, "youth")
+    nobody = ask("POST /score_batch", "unit", body={**body, "person_ids": [easts, unlisted]})
+    assert [row["status"] for row in nobody.json()["rows"]] == ["unknown_person"] * 2
+    of_east = provider.token(**{**claims_of(world, "unit"), "units": ["east"]})
+    assert ask("POST /score", "unit", token=of_east, body={**body, "person_id": easts}).status_code == 200
+    of_both = {"person": {"person_id": own, "birth_date": "2007-01-01"}, "events": []}
+    assert ask("POST /score", "unit", body={**body, **of_both}).status_code == 403
+    sent = {"persons": [of_both["person"]], "events": []}
+    assert ask("POST /score_batch", "unit", body={**body, **sent}).status_code == 403
+
+
+def test_two_askers_of_the_home_s_issuer_are_two(world, ask):
+    """Also with one role, need and unit: neither job nor mark of the one is the other's."""
+    given = {"needs": ["youth"], "minutes": 30, "now": datetime.now(UTC)}
+    one, two = (issue_token(world.home, "system", subject=name, **given)["token"] for name in ("one", "two"))
+    begun = len(world.home.audit_log.rows())
+    job = ask("POST /jobs", "system", token=one).json()["job_id"]
+    until = time.monotonic() + 60
+    while ask("GET /jobs/{job_id}", "system", token=one, job=job).json()["state"] != "done":
+        assert time.monotonic() < until
+    for row in ("GET /jobs/{job_id}", "GET /jobs/{job_id}/scores", "DELETE /jobs/{job_id}"):
+        assert ask(row, "system", token=two, job=job).status_code == 404
+    assert ask("POST /score", "system", token=two).status_code == 200
+    asked = [json.loads(row["facts"]) for row in world.home.audit_log.rows()[begun:] if row["actor"] == "system"]
+    assert len({facts["subject"] for facts in asked}) == 2
+    assert ask("DELETE /jobs/{job_id}", "system", token=one, job=job).status_code == 204
 
 
 # ---- tokens ------------------------------------------------------------------------------------------------------

@@ -16,6 +16,8 @@ from uvicorn.server import ServerState
 
 from ethics.refusals import BadInput
 from serving.connections import BoundedConnection
+from serving.flows import serve_champions
+from serving.home import Home
 from serving.limits import Limits
 from serving.running import Workers, serve
 from serving.settings import Settings
@@ -64,6 +66,32 @@ def test_settings_reach_a_worker_whole(world, tmp_path):
 def test_a_port_that_is_taken_is_said_in_words(world, server):
     with pytest.raises(BadInput, match=rf"cannot listen on 127\.0\.0\.1:{server.port} \(Address already in use\)"):
         serve(settings_of(world, port=server.port), world.city.folder, ["youth"])
+
+
+def test_whoever_starts_it_is_told_what_is_going_on(server):
+    said = server.said()
+    assert said.startswith("· verifying youth, reading the city\n")
+    assert f"· answering on {server.url}; Ctrl-C ends it\n" in said
+
+
+def test_what_the_workers_of_a_running_service_counted_stays_when_another_cannot_listen(tmp_path, monkeypatch):
+    monkeypatch.setattr("serving.service.verify_service", lambda _settings: None)
+    with socket.create_server(("127.0.0.1", 0)) as running:
+        port = running.getsockname()[1]
+        counted = tmp_path / "serving" / f"metrics-{port}" / "counter_1.db"
+        counted.parent.mkdir(parents=True)
+        counted.write_bytes(b"counted")
+        settings = Settings(home=tmp_path, workers=2, port=port, database_url="postgresql+psycopg://city@db/ennakko")
+        with pytest.raises(BadInput, match="cannot listen on"):
+            serve(settings, tmp_path, ["youth"])
+    assert counted.read_bytes() == b"counted"
+
+
+def test_the_needs_of_the_settings_are_those_that_are_served(world, monkeypatch):
+    monkeypatch.setattr("serving.running.serve", lambda _settings, _city, ids: ids)
+    both = Home(settings_of(world, needs=("youth", "elderly")))  # the second is refused where it has no champion
+    assert serve_champions(both, world.city.folder) == ["youth", "elderly"]
+    assert serve_champions(Home(settings_of(world, needs=())), world.city.folder) == ["youth"]
 
 
 def test_each_worker_has_its_part_of_what_holds_for_all():

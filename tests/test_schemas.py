@@ -1,5 +1,6 @@
 """Bodies of requests: everything wrong at once, nothing guessed, no identifier in any answer."""
 
+import difflib
 import json
 from datetime import date
 
@@ -8,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ethics.refusals import BadInput, Fault
+from serving.endpoints import ENDPOINTS
+from serving.list_schemas import MAX_WORK_ROWS
 from serving.schemas import MAX_EVENTS, Problem, ScoreRequest, ScoreResponse, parse_request
 
 GOOD = {"need": "youth", "as_of_date": "2024-06-03", "person_id": "000005"}
@@ -133,6 +136,36 @@ def test_too_many_events_are_refused():
     assert (fault.where, fault.wrong) == ("body: events", f"has more than {MAX_EVENTS} entries")
 
 
+def test_of_many_faults_twenty_are_put_into_words(monkeypatch):
+    """Guessing what was meant takes longest; it is done for those alone that are told, and for no endless word."""
+    guessed = []
+    guess = difflib.get_close_matches
+    monkeypatch.setattr(
+        difflib, "get_close_matches", lambda word, *a, **k: guessed.append(word) or guess(word, *a, **k)
+    )
+    found = faults_of({**GOOD, **{f"key{number}": 1 for number in range(3000)}})
+    assert (len(found), found[-1].wrong, len(guessed)) == (21, "has 2980 more faults", 20)
+    del guessed[:]
+    (fault,) = faults_of({**GOOD, "k" * 100_000: 1})
+    assert (guessed, fault.where, fault.wrong) == ([], "body", "holds a key that is not one")
+    (fault,) = faults_of({**PERSON, "person": {"person_id": "x", "k" * 100_000: []}})
+    assert len(str(fault)) < 200
+
+
+def test_a_huge_value_is_not_written_out():
+    """Not even to be shortened: a line is what is shown of it."""
+    (fault,) = faults_of({**PERSON, "person": {"person_id": "x", "sex": [[]] * 6000}})
+    assert (fault.where, fault.wrong) == ("body: person.sex", "is list of more than can be shown: not a plain value")
+    (fault,) = faults_of({**GOOD, "language": ["en"] * 6000})
+    assert fault.wrong == "is not text"
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+def test_no_column_of_a_person_is_infinite_or_no_number(number):
+    body = json.dumps({**PERSON, "person": {"person_id": "x", "floor": 0}}).replace('"floor": 0', f'"floor": {number}')
+    assert [fault.where for fault in faults_of(body.encode())] == ["body: person.floor"]
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -190,3 +223,14 @@ def test_a_problem_is_as_rfc_9457_has_it():
         "status": 422,
         "errors": [{"where": "body: need", "wrong": "is missing", "mend": "Add it"}],
     }
+
+
+def test_bodies_of_few_words_are_short_and_of_many_rows_long_enough():
+    most = {(row.method, row.path): row.max_body_bytes for row in ENDPOINTS if row.body is not None}
+    assert most["POST", "/objections"] == most["POST", "/jobs"] == 8_000
+    longest = {"need": "\u00f6" * 200, "channel": "phone", "person_id": "\u00f6" * 200}
+    assert len(json.dumps(longest)) < 8_000
+    row = {"person_id": "p" * 36, "at": "2024-06-05T09:30:00+03:00", "outcome": "wrong_contact", "channel": "phone"}
+    rows = json.dumps({"rows": [{**row, "worker": "w" * 36}] * MAX_WORK_ROWS, "language": "fi"})
+    for path in ("/lists/{list_id}/attempts", "/lists/{list_id}/outcomes"):
+        assert len(rows) < most["POST", path] <= 1_200_000

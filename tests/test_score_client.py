@@ -37,7 +37,7 @@ def server(world):
 
 @pytest.fixture(scope="module")
 def token_file(world):
-    token = issue_token(world.home, "unit", needs=["youth"], units=["north"], minutes=60, now=datetime.now(UTC))
+    token = issue_token(world.home, "system", subject="client", needs=["youth"], minutes=60, now=datetime.now(UTC))
     path = world.folder / "token"
     path.write_text(token["token"] + "\n")
     return path
@@ -240,6 +240,18 @@ def batch(model="a" * 64, persons=("000001", "000002")):
     return 200, {"content-type": ARROW}, as_arrow(scored)
 
 
+def with_metadata(**said):
+    import pyarrow as pa
+
+    status, headers, content = batch()
+    table = pa.ipc.open_stream(content).read_all()
+    new = {name.encode(): value for name, value in said.items()}
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema.with_metadata({**table.schema.metadata, **new})) as writer:
+        writer.write_table(table)
+    return status, headers, sink.getvalue().to_pybytes()
+
+
 def test_only_a_service_that_says_when_is_asked_again(token_file, tmp_path, capsys):
     busy = problem("Busy", 503, **{"retry-after": 0})
     stub, url, seen = answering(busy, problem("Too often", 429, **{"retry-after": 0}), batch())
@@ -255,14 +267,18 @@ def test_only_a_service_that_says_when_is_asked_again(token_file, tmp_path, caps
         ([(200, {"content-type": "text/html"}, b"<html>")], 1, 1),
         ([(200, {"content-type": ARROW}, b"\x00nothing")], 1, 1),
         ([batch(persons=("000002", "000001"))], 1, 1),
+        ([(200, {"content-type": ARROW, "content-encoding": "gzip"}, b"not gzip")], 1, 1),
+        ([with_metadata(need=b"\xff")], 1, 1),
     ):
         stub, url, seen = answering(*answers)
         assert asked(url, tmp_path / "b.parquet", token_file) == code, answers[0]
         assert len(seen) == n
         stub.shutdown()
+    assert {headers["accept-encoding"] for headers in seen} == {"identity"}
     said = capsys.readouterr().err
+    assert "our fault" not in said
     assert "server: answered 503: Busy. Ask whoever runs it" in said
-    assert "not about the people" in said
+    assert "not about the people" in said and "came compressed" in said and "Arrow stream" in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet"]
 
 

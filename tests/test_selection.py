@@ -73,6 +73,7 @@ def stored(store):
         return database.execute("SELECT number, state FROM trials ORDER BY number").fetchall()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_killed_search_goes_on_as_if_it_had_not_been(unbroken, tmp_path, workers):
     store = tmp_path / "searches.sqlite"

@@ -1,6 +1,7 @@
 """The parts of the HTTP service by themselves: limits, log, audit lines in groups, the kept look, who may ask."""
 
 import asyncio
+import inspect
 import io
 import json
 import shutil
@@ -13,15 +14,18 @@ import pytest
 
 from ethics.objections import CHANNELS
 from ethics.refusals import BadInput, Fault, NotTrusted
+from serving import answers, audit_desk, list_desk, person_desk
 from serving.access import Access, access_of, purpose_of
+from serving.answers import _not_ready
 from serving.audit_queue import AuditQueue
 from serving.endpoints import ENDPOINTS
-from serving.exchange import ARROW, JSON, Act, Unanswered
+from serving.exchange import ARROW, JSON, Act, Asked, Unanswered
 from serving.home import Home
 from serving.kept_look import PostgresLook, look_of
 from serving.limits import Bodies, Deadlines, GoneAway, Limits, Rates, Room, content_kind
 from serving.negotiation import chosen_kind
 from serving.request_log import RequestLog
+from serving.serving_state import ServingState
 from serving.settings import Settings
 
 
@@ -190,6 +194,32 @@ def test_nothing_more_is_answered_while_the_head_of_the_chain_cannot_be_kept(hom
     assert log.verify() == []
 
 
+def test_readiness_tells_that_an_act_cannot_be_kept_and_that_it_can_again(home, monkeypatch):
+    desk = SimpleNamespace(guarded={}, objections=home.objections)
+    lock = home.root / "audit_head.json.lock"
+
+    async def keep():
+        queue = AuditQueue(home)
+        assert _not_ready(desk, queue) == []
+        lock.unlink(missing_ok=True)
+        lock.mkdir()
+        told = [[fault.where for fault in _not_ready(desk, queue)]]
+        lock.rmdir()
+        with monkeypatch.context() as broken:
+            broken.setattr(home.audit_log, "append_all", lambda *_a, **_k: (_ for _ in ()).throw(OSError("no room")))
+            with pytest.raises(OSError, match="no room"):
+                await queue.keep([Act("score", {})], WHO)
+        told.append([fault.where for fault in _not_ready(desk, queue)])
+        await queue.keep([Act("score", {})], WHO)
+        told.append(_not_ready(desk, queue))
+        queue._failed_at = time.monotonic() - 31  # nobody has asked since
+        told.append(_not_ready(desk, queue))
+        queue.close()
+        return told
+
+    assert asyncio.run(keep()) == [["audit log"], ["audit log"], [], []]
+
+
 # ---- limits ----------------------------------------------------------------------------------------------------
 
 
@@ -280,9 +310,8 @@ def test_a_room_takes_so_many_and_turns_the_next_away():
 
         async def work(seconds):
             try:
-                async with room:
-                    await asyncio.sleep(seconds)
-                    told.append("done")
+                await room.do(time.sleep, seconds)
+                told.append("done")
             except Unanswered as unanswered:
                 told.append(unanswered.problem.title)
 
@@ -291,6 +320,54 @@ def test_a_room_takes_so_many_and_turns_the_next_away():
         return told
 
     assert sorted(asyncio.run(fill())) == ["Busy", "done", "done", "done"]
+
+
+def test_a_place_is_taken_until_its_thread_is_done_and_no_longer():
+    """Whoever was told "Too slow" may come back at once; the work they left behind still counts."""
+    begun, free, inside = threading.Event(), threading.Event(), []
+
+    async def fill():
+        room = Room(1, 0)
+        late = asyncio.create_task(room.do(lambda: (begun.set(), free.wait(60.0))))
+        while not begun.is_set():
+            await asyncio.sleep(0)
+        late.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await late
+        with pytest.raises(Unanswered, match="Busy"):
+            await room.do(inside.append, "too early")
+        free.set()
+        while room._inside:
+            await asyncio.sleep(0)
+        await room.do(inside.append, "in its turn")
+        waiting = Room(1, 1)
+        first, second = (asyncio.create_task(waiting.do(bool)) for _ in range(2))
+        await asyncio.sleep(0)
+        second.cancel()
+        await asyncio.wait([first, second])
+        assert waiting._inside == 0
+        room.close()
+
+    asyncio.run(fill())
+    assert inside == ["in its turn"]
+
+
+def test_probes_are_answered_while_every_other_thread_is_at_work():
+    free = threading.Event()
+
+    async def fill():
+        state = ServingState()
+        rooms = (state.room, state.views, state.objecting, state.lists, state.audit_reads)
+        heavy = [room.do(free.wait, 60.0) for room in rooms for _ in range(3)]
+        light = [state.in_thread(free.wait, 60.0) for _ in range(8)]
+        tasks = [asyncio.ensure_future(work) for work in (*heavy, *light)]
+        found = await asyncio.wait_for(state.probe(str, "ready"), 30)
+        assert not any(task.done() for task in tasks)
+        free.set()
+        await asyncio.gather(*tasks)
+        return found
+
+    assert asyncio.run(fill()) == "ready"
 
 
 @pytest.mark.parametrize("coding", ["gzip", "x-gzip", "br", "identity, gzip"])
@@ -417,3 +494,27 @@ def test_accept_chooses_the_kind(accept, body, kind):
             chosen_kind(accept, (body, JSON, ARROW))
     else:
         assert chosen_kind(accept, (body, JSON, ARROW)) == kind
+
+
+def test_heavy_work_is_done_in_rooms():
+    """Lists, people, objections and audit reads: no row of them asks for a thread that all others share."""
+    for module in (list_desk, person_desk, audit_desk):
+        assert ".in_thread(" not in inspect.getsource(module)
+    shared = [row.path for row in ENDPOINTS if row.handler.split(".")[0] in ("list_desk", "person_desk", "audit_desk")]
+    heavy = {row.path for row in ENDPOINTS if {"Busy", "Too slow"} <= set(row.all_problems.get(503, ()))}
+    assert set(shared) <= heavy
+
+
+@pytest.mark.parametrize(("n_bytes", "elsewhere"), [(200, []), (20_000, [20_000])])
+def test_a_long_body_is_read_beside_the_event_loop(n_bytes, elsewhere):
+    read = []
+
+    async def in_thread(work, body):
+        read.append(len(body))
+        return work(body)
+
+    body = b'{"need": "' + b"x" * (n_bytes - 12) + b'"}'
+    asked = Asked({}, {}, {}, body, JSON, None, "", "", SimpleNamespace(in_thread=in_thread))
+    with pytest.raises(Unanswered) as refused:
+        asyncio.run(answers.score(asked))
+    assert (refused.value.problem.status, read) == (422, elsewhere)

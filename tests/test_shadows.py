@@ -63,14 +63,19 @@ def test_a_shadow_of_other_features_gets_a_matrix_of_its_own(world, matrix):
     assert found.n == matrix.X.shape[0] and 0.0 < found.rank_correlation < 1.0
 
 
-def test_whoever_objects_meanwhile_is_in_neither(world, matrix):
-    person = matrix.keys["person_id"][0]
-    world.objections.object(person, "youth")
+@pytest.mark.parametrize("which", ["near", "far"])  # of the champion's features, and of others
+def test_whoever_objects_or_is_erased_meanwhile_is_scored_by_neither(world, matrix, which, monkeypatch):
+    objecting, gone = matrix.keys["person_id"][0], matrix.keys["person_id"][1]
+    monkeypatch.setattr(world.home.objections, "_erased", lambda ids: np.array([person == gone for person in ids]))
+    shadow, rows = getattr(world, which).model, []
+    monkeypatch.setattr("scoring.forest.raw_scores", lambda model, X: rows.append(X) or raw_scores(model, X))
+    world.objections.object(objecting, "youth")
     try:
-        found = compare(world.scorer, world.far.model, world.city, matrix, world.home, AS_OF)
+        found = compare(world.scorer, shadow, world.city, matrix, world.home, AS_OF)
     finally:
-        world.objections.withdraw(person, "youth")
-    assert found.n == matrix.X.shape[0] - 1
+        world.objections.withdraw(objecting, "youth")
+    assert [len(X) for X in rows] == [found.n] * 2 and found.n == matrix.X.shape[0] - 2
+    assert np.array_equal(rows[0], matrix.X[2:], equal_nan=True)
 
 
 def test_figures_about_a_few_are_not_made(world, matrix, monkeypatch):

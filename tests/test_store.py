@@ -158,6 +158,7 @@ def test_a_list_whose_publisher_is_killed_is_whole_or_absent(tmp_path):
     assert (store.proof(FIRST).n, store.proof(FIRST).faults) == (21, ())
 
 
+@pytest.mark.full
 def test_an_erasure_whose_process_is_killed_is_finished_by_the_next_opening(tmp_path):
     moment, home = 1, tmp_path / "0"
     filled(opener(home)())

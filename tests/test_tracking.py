@@ -461,6 +461,7 @@ def opening(folder, name):
     )
 
 
+@pytest.mark.full
 def test_two_who_make_the_store_at_once_both_find_it_whole(tmp_path):
     both = [opening(tmp_path, name) for name in ("one", "two")]
     assert [(process.communicate()[1], process.returncode) for process in both] == [("", 0), ("", 0)]
@@ -468,6 +469,7 @@ def test_two_who_make_the_store_at_once_both_find_it_whole(tmp_path):
         assert database.execute("select name from registered_models order by name").fetchall() == [("one",), ("two",)]
 
 
+@pytest.mark.full
 def test_a_store_whose_maker_was_killed_is_made_by_the_next(tmp_path):
     killed, draft = opening(tmp_path, "killed"), tmp_path / ".mlflow.db.draft"
     while killed.poll() is None and not (draft.exists() and draft.stat().st_size > 100_000):

@@ -327,6 +327,7 @@ def test_the_command_hands_on_what_was_asked(monkeypatch):
     assert (asked["search"], asked["workers"], asked["thorough"]) == (0, 1, False)
 
 
+@pytest.mark.full
 def test_a_candidate_can_always_be_judged_whenever_its_train_was_killed(folder, tmp_path):
     """SIGKILL as soon as the alias is set: the evidence already has its name, so no candidate is an orphan."""
     code = (

@@ -213,6 +213,7 @@ def test_a_list_holds_for_other_needs_whom_it_holds_today(approved_needs_folder,
     assert {untried, objecting} <= listed and not {tried, added} & listed and len(listed) == 20
 
 
+@pytest.mark.full
 def test_a_killed_week_ends_as_an_undisturbed_one_when_it_is_run_again(approved_needs_folder, tmp_path):
     folder = approved_needs_folder
 

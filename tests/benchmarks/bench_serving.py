@@ -1,14 +1,14 @@
 """The HTTP service on loopback, as JSON lines: ``make bench-serving``.
 
-Real servers, each in a process of its own on one core, and the load from another process on the other. An empty endpoint
-of BentoML as ``bentoml serve`` ships it, and the lean one: the same with our service's settings (OpenTelemetry excluded,
-access log and BentoML's metrics off). One person without reasons, bare (no token, no purpose, no audit line) and of a
-day whose scores are ready; beside it also the emptiest endpoint there can be behind our own door, which reads the same
-body and answers nothing, and is logged and counted as every request is. Batches of a thousand as JSON and as Arrow; a
-hundred thousand rows over HTTP beside the same call in this process; and one person with token, purpose and audit line
-on disk, at half of the rate at which it saturates. Contestants in turns, medians of ``--runs`` runs. Beside the rates,
-the CPU seconds that the server's processes spent for an answer are told, since a machine that others use too changes
-rates more than it changes these. Answers are compared before they are timed.
+Real servers, each in a process of its own on one core, and the load from another process on the other. An empty
+endpoint of BentoML as ``bentoml serve`` ships it, and the lean one: the same with our service's settings (OpenTelemetry
+excluded, access log and BentoML's metrics off). One person without reasons, bare (no token, no purpose, no audit line)
+and of a day whose scores are ready; beside it also the emptiest endpoint there can be behind our own door, which reads
+the same body and answers nothing, and is logged and counted as every request is. Batches of a thousand as JSON and as
+Arrow; a hundred thousand rows over HTTP beside the same call in this process; and one person with token, purpose and
+audit line on disk, at half of the rate at which it saturates. Contestants in turns, medians of ``--runs`` runs. Beside
+the rates, the CPU seconds that the server's processes spent for an answer are told, since a machine that others use too
+changes rates more than it changes these. Answers are compared before they are timed.
 
 ``--batching`` runs one comparison instead: adaptive batching (docs/adr/0036).
 """
@@ -251,7 +251,7 @@ def same_as_scored(world: World, server: Any, ids: list[str]) -> bool:
 
 
 def bench_thousand(world: World, server: Any, ids: list[str], runs: int, seconds: float) -> None:
-    """A thousand rows as JSON and as Arrow: persons with their events, and ids alone, which are hardly worth reading."""
+    """A thousand rows as JSON and as Arrow: persons with their events, and ids alone, which cost little to read."""
     query = f"/score_batch?need=youth&as_of_date={AS_OF}"
     some = ids[:1000]
     persons = world.city.persons.filter(pl.col("person_id").is_in(some)).select("person_id", "birth_date")
@@ -342,15 +342,42 @@ def bench_locked(world: World, ids: list[str], runs: int, seconds: float) -> Non
         stop(server)
 
 
+def bench_batching(folder: Path, runs: int, seconds: float) -> None:
+    """Adaptive batching beside none; see :mod:`batching_contest`."""
+    import batching_contest
+
+    batching_contest.write_model(folder)
+    code = batching_contest.SERVICE.replace("{columns}", str(batching_contest.COLUMNS))
+    server = start_bentoml(folder, "batching", LEAN, code)
+
+    def asks(requests: list[str], connections: int, rate: float) -> dict[str, float]:
+        before = cpu_of(server.process.pid)
+        found = load(server.port, requests, seconds, connections, rate)
+        cpu = (cpu_of(server.process.pid) - before) / found["n"]
+        refused = 1.0 - found["statuses"].get("200", 0) / found["n"]  # BentoML refuses what it cannot batch in time
+        return {**{name: found[name] for name in ("per_second", "p50", "p99")}, "cpu": cpu, "refused": refused}
+
+    try:
+        wait_until_it_answers(server)
+        batching_contest.contest(server, request, asks, runs)
+    finally:
+        server.process.terminate()
+        server.process.wait()
+
+
 def main() -> None:
     """Print the lines."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--batching", action="store_true", help="adaptive batching beside none, and nothing else")
     given = parser.parse_args()
     os.sched_setaffinity(0, {PROCESSORS[0]})  # and of every server that is started from here
     with tempfile.TemporaryDirectory() as folder:
+        if given.batching:
+            bench_batching(Path(folder), given.runs, given.seconds)
+            return
         city = open_city(write_city(Path(folder) / "city", given.rows))
         world = World(Path(folder), shared_city=city)
         world.approve()
