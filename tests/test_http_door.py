@@ -140,7 +140,7 @@ def test_one_person_is_answered_alike_before_and_after_the_day_is_ready(world, s
 def test_whoever_has_no_score_is_a_row_that_says_why(world, server):
     covered = set(world.score().frame["person_id"])
     person, other = sorted(covered)[:2]
-    asked = [person, "no such person", other, person, "131052-308T"]
+    asked = [person, "no such person", other, person, "nobody"]
     world.objections.object(other, "youth")
     try:
         for answer in (post(server, "/score_batch", many(asked)), post_arrow(server, stream(person_id=asked))):
@@ -552,7 +552,7 @@ def test_every_answer_about_a_person_is_in_the_audit_log_before_it_leaves(world,
     assert facts[0]["request"] == "0" * 16
     assert len({fact["subject"] for fact in facts}) == 1
     assert "own-system" not in str(rows)
-    assert log.verify() == []
+    assert soon(log.verify, []) == []  # the file of the chain's head follows four times a second
 
 
 def test_no_answer_leaves_when_the_audit_log_cannot_be_written(world, locked):
