@@ -281,7 +281,7 @@ class Problem(BaseModel):
 def parse_request(body: bytes) -> ScoreRequest:
     """Read a body, or refuse it with everything that is wrong; no refusal shows an identifier.
 
-    >>> parse_request(b'{"need": "x", "as_of_date": "2024-02-30", "person_id": "131052-308T"}')
+    >>> parse_request(b'{"need": "x", "as_of_date": "2024-02-30", "person_id": "000123"}')
     Traceback (most recent call last):
     ethics.refusals.BadInput: body: as_of_date: is '2024-02-30': not a day. Write it as 2026-06-01
     """
