@@ -132,7 +132,7 @@ def test_a_connection_ends_in_time_so_that_load_finds_other_workers():
 
 
 def test_a_request_leaves_no_timer_behind():
-    """BentoML's own guard against slowness would leave one for ten minutes: memory would grow with every request."""
+    """BentoML's own layer against slowness leaves one for ten minutes, so that memory grows with every request."""
     from serving.service import asgi_app
 
     async def run():
