@@ -111,7 +111,7 @@ class ProviderKeys:
         self._fetch = fetch or fetch_document
         self._lock = threading.Lock()
         self._keys: tuple[PublicKey, ...] = ()
-        self._fetched_at = self._tried_at = float("-inf")
+        self._fetched_at = self._tried_at = self._probed_at = float("-inf")
         self._generation = 0
         self._failed = False
 
@@ -148,15 +148,17 @@ class ProviderKeys:
         """Whether the provider could not be asked for so long that its tokens count no more.
 
         Never waits: where it is time to ask again, that begins in a thread of its own, so that a service which is sent
-        nobody while it is not ready notices that the provider is back.
+        nobody while it is not ready notices that the provider is back. It keeps no token waiting: whoever comes with
+        one may have the provider asked at once.
         """
-        if self._age() > FRESH_SECONDS and self._is_due() and not self._lock.locked():
-            threading.Thread(target=self._refresh, name="issuer keys", daemon=True).start()
+        last = max(self._tried_at, self._probed_at)
+        if self._age() > FRESH_SECONDS and self._is_due(last) and not self._lock.locked():
+            threading.Thread(target=self._refresh, args=(True,), name="issuer keys", daemon=True).start()
         return self._failed and self._age() > LAST_SECONDS
 
-    def _is_due(self) -> bool:
+    def _is_due(self, last: float) -> bool:
         wait = RETRY_SECONDS if self._fetched_at > float("-inf") else _FIRST_RETRY_SECONDS
-        return self._clock() - self._tried_at >= wait
+        return self._clock() - last >= wait
 
     def _age(self) -> float:
         return self._clock() - self._fetched_at
@@ -165,15 +167,18 @@ class ProviderKeys:
         fitting = [key for key in self._keys if algorithm in key.algorithms and kid in (None, key.kid)]
         return fitting[0] if len(fitting) == 1 else None
 
-    def _refresh(self) -> None:
+    def _refresh(self, probing: bool = False) -> None:
         """Fetch the keys, unless that was tried just now; whoever comes meanwhile waits a moment at most."""
         first = self._fetched_at == float("-inf")
         if not self._lock.acquire(timeout=2 * FETCH_SECONDS + 1 if first else 1):
             return
         try:
-            if not self._is_due():
+            if probing:
+                self._probed_at = self._clock()
+            elif not self._is_due(self._tried_at):
                 return
-            self._tried_at = self._clock()
+            else:
+                self._tried_at = self._clock()
             self._keys = tuple(replace(key, stamp=self._generation + 1) for key in self._fetched())
             self._fetched_at = self._clock()
             self._generation += 1
