@@ -59,6 +59,11 @@ class Asking(threading.Thread):
                 time.sleep(0.01)
 
 
+def n_answered(thread):
+    """How many of a thread's questions were answered with 200."""
+    return sum(getattr(answer, "status_code", 0) == 200 for _, _, answer in list(thread.came))
+
+
 def test_killed_and_started_again(world, cluster, server):
     people = sorted(world.score().frame["person_id"])
     unit, (first, second) = (part := world.listed.parts[0]).unit_id, [row.person_id for row in part.rows[:2]]
@@ -84,7 +89,7 @@ def test_killed_and_started_again(world, cluster, server):
     for thread in asking:
         thread.start()
     try:
-        time.sleep(2.0)
+        until(lambda: min(map(n_answered, asking)) > 25)
         cluster.kill()
         time.sleep(OUT_S)
         during = [score(1, httpx), batch(1, httpx), attempt(5000, httpx), httpx.get(f"{server.url}/readyz")]
@@ -93,7 +98,7 @@ def test_killed_and_started_again(world, cluster, server):
         cluster.start()
         until(lambda: httpx.get(f"{server.url}/readyz").status_code == 200, 10)
         until(lambda: [each(6000 + i, httpx).status_code for i, each in enumerate((score, batch))] == [200, 200], 10)
-        time.sleep(2.0)
+        until(lambda: min(map(n_answered, asking)) > 75)
     finally:
         for thread in asking:
             thread.over.set()
